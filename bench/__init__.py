@@ -1,0 +1,1 @@
+"""A benchmark of training objectives for energy-based models."""

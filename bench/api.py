@@ -1,0 +1,84 @@
+"""All that a plug-in may import: types, declarations, randomness, derivatives, samplers, search spaces."""
+
+from bench.calculus import (
+    Energy,
+    energy_and_score,
+    hessian_product,
+    laplacian,
+    per_example,
+    score,
+    sum_event,
+)
+from bench.declare import Data, Estimate, Grid, dataset, metric, network, objective
+from bench.diffusion import Noised, noised
+from bench.errors import UsageError
+from bench.exact import Count, Mixture, exact_data, noisy_curves, noisy_points
+from bench.pairs import u_statistic
+from bench.quadrature import (
+    GRIDS,
+    Frozen,
+    Partition,
+    Table,
+    evaluate,
+    flaw,
+    freeze,
+    grid_sample,
+    in_chunks,
+    log_partition,
+    nodes,
+    tabulate,
+    tabulate_density,
+)
+from bench.rng import Rng
+from bench.samplers import Chain, hmc, langevin, mala, tethered
+from bench.spaces import Choice, Integer, Linear, Log, StepSize
+
+__all__ = [
+    "GRIDS",
+    "Chain",
+    "Choice",
+    "Count",
+    "Data",
+    "Energy",
+    "Estimate",
+    "Frozen",
+    "Grid",
+    "Integer",
+    "Linear",
+    "Log",
+    "Mixture",
+    "Noised",
+    "Partition",
+    "Rng",
+    "StepSize",
+    "Table",
+    "UsageError",
+    "dataset",
+    "energy_and_score",
+    "evaluate",
+    "exact_data",
+    "flaw",
+    "freeze",
+    "grid_sample",
+    "hessian_product",
+    "hmc",
+    "in_chunks",
+    "langevin",
+    "laplacian",
+    "log_partition",
+    "mala",
+    "metric",
+    "network",
+    "nodes",
+    "noised",
+    "noisy_curves",
+    "noisy_points",
+    "objective",
+    "per_example",
+    "score",
+    "sum_event",
+    "tabulate",
+    "tabulate_density",
+    "tethered",
+    "u_statistic",
+]

@@ -1,0 +1,129 @@
+"""The command line: verbs, and no logic. Nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.spec import RunSpec
+
+GOOD, USAGE, FAILED, INTERRUPTED = 0, 2, 3, 130
+DEFAULT_STORE = Path("results/runs")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code: 0 good, 2 bad input, 3 some cells failed, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.verb(options)
+    except UsageError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("bench: interrupted; run the same command again to go on", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="A benchmark of energy-based model training.")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def verb(name: str, function: object, text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(verb=function)
+        return added
+
+    for name, function, text in (
+        ("run", _run, "run a suite, or go on with it: finished runs are left alone"),
+        ("plan", _plan, "say what a suite would run, and what it would cost"),
+    ):
+        command = verb(name, function, text)
+        command.add_argument("--suite", required=True, metavar="NAME|FILE.toml")
+        command.add_argument("--objective", action="append", metavar="A,B[k=v],path.py")
+        command.add_argument("--dataset", action="append", metavar="A,B")
+        command.add_argument("--seed", action="append", metavar="0-4,7")
+        command.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
+        command.add_argument("--jobs", type=int, default=None, metavar="N", help="runs at once (default: one a core)")
+        if name == "run":
+            command.add_argument("--out", type=Path, default=DEFAULT_STORE, metavar="DIR")
+            command.add_argument("--retry", action="store_true", help="run failed cells again, too")
+    command = verb("list", _list, "list what can be named")
+    command.add_argument("kind", nargs="?", metavar="objectives|datasets|metrics|networks|suites")
+    command = verb("show", _show, "explain one objective, data set, metric, network or suite")
+    command.add_argument("ref", metavar="NAME|PATH.py")
+    command = verb("table", _table, "write the tables, plots and leaderboard of a store again")
+    command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
+    command = verb("check", _check, "hold a plug-in to the contract")
+    command.add_argument("ref", metavar="NAME|PATH.py")
+    verb("doctor", _doctor, "say what this machine offers and lacks")
+    return parser
+
+
+def _specs(options: argparse.Namespace) -> list[RunSpec]:
+    from bench import load, spec
+
+    def joined(values: list[str] | None) -> tuple[str, ...] | None:
+        return None if values is None else tuple(item for value in values for item in spec.split_list(value))
+
+    if options.jobs is not None and options.jobs < 1:
+        raise UsageError(f"--jobs must be at least 1; got {options.jobs}")
+    seeds = None if options.seed is None else spec.parse_seeds(",".join(options.seed))
+    selection = spec.Selection(joined(options.objective), joined(options.dataset), seeds)
+    return spec.expand(spec.read_suite(options.suite), selection, str(load.device(options.device)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    from bench import session
+
+    return session.run(_specs(options), options.out, jobs=options.jobs, retry=options.retry)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from bench import session
+
+    session.plan(_specs(options), jobs=options.jobs)
+    return GOOD
+
+
+def _list(options: argparse.Namespace) -> int:
+    from bench import explain
+
+    print(explain.listing(options.kind))
+    return GOOD
+
+
+def _show(options: argparse.Namespace) -> int:
+    from bench import explain
+
+    print(explain.explain(options.ref))
+    return GOOD
+
+
+def _table(options: argparse.Namespace) -> int:
+    from bench import session
+
+    session.write_results(options.store)
+    return GOOD
+
+
+def _check(options: argparse.Namespace) -> int:
+    from bench import check
+
+    findings = check.check(options.ref)
+    for finding in findings:
+        print(f"{'pass' if finding.passed else 'FAIL'}  {finding.rule}: {finding.detail}")
+    return GOOD if all(finding.passed for finding in findings) else FAILED
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from bench import doctor
+
+    print(doctor.report())
+    return GOOD

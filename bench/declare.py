@@ -1,0 +1,208 @@
+"""What a plug-in declares about itself, and the types that it gives and takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from bench.calculus import Energy
+from bench.rng import Rng
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+EnergyKind = Literal["static", "noise"]
+Minimiser = Literal["data", "smoothed", "none"]
+
+
+@dataclass(frozen=True)
+class ObjectiveInfo:
+    """What tables, filters and proofs need to know of an objective.
+
+    Attributes:
+        family: the group it is shown in, such as "contrastive divergence".
+        energy: "static" is called energy(x); "noise" is called energy(x, sigma).
+        minimiser: the law whose energy the loss is stationary at: the data's, the data's convolved with the noise,
+            or none that can be named.
+        control: a row that is known to be wrong and shown for that reason; its failures are not failures of a run.
+        source: paper, authors, year.
+        note: one sentence that a reader of its row must know.
+        max_dim: the largest event dimension it can be used in.
+    """
+
+    name: str
+    family: str
+    energy: EnergyKind
+    minimiser: Minimiser
+    control: bool
+    source: str
+    note: str
+    max_dim: int | None
+
+
+def objective(
+    *,
+    family: str,
+    source: str,
+    energy: EnergyKind = "static",
+    minimiser: Minimiser = "data",
+    control: bool = False,
+    note: str = "",
+    max_dim: int | None = None,
+) -> Callable[[T], T]:
+    """Declares an objective: a function (energy, x, rng, *, ...) -> (*batch,), or a module with memory.
+
+    The arguments are the attributes of `ObjectiveInfo`; the name is the function's, or the class's in snake case.
+    """
+
+    def declare(target: T) -> T:
+        name = _snake_case(target.__name__)
+        info = ObjectiveInfo(name, family, energy, minimiser, control, source, note, max_dim)
+        target.__bench__ = info  # type: ignore[attr-defined]
+        return target
+
+    return declare
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Where a data set is from; raise `version` whenever its numbers change."""
+
+    name: str
+    source: str
+    version: int
+
+
+def dataset(*, source: str, version: int = 1) -> Callable[[T], T]:
+    """Declares a data set: a function (rng, *, ...) -> Data."""
+
+    def declare(target: T) -> T:
+        target.__bench__ = DatasetInfo(target.__name__, source, version)  # type: ignore[attr-defined]
+        return target
+
+    return declare
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a metric needs of a data set (`Data.provides`, or "samples" of the model) and how to read it."""
+
+    name: str
+    needs: frozenset[str]
+    unit: str
+    better: Literal["lower", "higher"]
+    version: int
+
+
+def metric(
+    *, needs: set[str], unit: str, better: Literal["lower", "higher"] = "lower", version: int = 1
+) -> Callable[[T], T]:
+    """Declares a metric: a function (energy, samples, data, rng) -> Estimate."""
+
+    def declare(target: T) -> T:
+        info = MetricInfo(target.__name__, frozenset(needs), unit, better, version)
+        target.__bench__ = info  # type: ignore[attr-defined]
+        return target
+
+    return declare
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """An energy network and what its events must look like: "any" (flattened), or "image" for (C, H, W)."""
+
+    name: str
+    event: Literal["any", "image"]
+
+
+def network(*, event: Literal["any", "image"] = "any") -> Callable[[T], T]:
+    """Declares an energy network: a module class (event_shape, rng, conditional, *, ...)."""
+
+    def declare(target: T) -> T:
+        target.__bench__ = NetworkInfo(_snake_case(target.__name__), event)  # type: ignore[attr-defined]
+        return target
+
+    return declare
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric's value. None means that there is none, and then `reason` says why.
+
+    Attributes:
+        stderr: its standard error where it is an estimate from `n` draws.
+        certified: whether it may be ranked; if not, `reason` says why.
+        detail: whatever explains the value, in plain numbers and words.
+    """
+
+    value: float | None
+    stderr: float | None = None
+    n: int | None = None
+    certified: bool = True
+    reason: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The box [low, high] that holds the data's law up to a negligible mass, one entry a dimension (1 or 2)."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as one seed sees it; what is not None is what it provides.
+
+    For a stack of S seeds the tensors are (S, n, *event), each seed's drawn from its own stream.
+
+    Attributes:
+        train, valid, test: examples (n, *event).
+        local_scale: the standard deviation of the data in its narrowest local direction, in units of x, where the
+            data set knows it.
+        log_density: x (*batch, *event) -> (*batch,), normalised, in nats.
+        score: ∇ₓ log_density, (*batch, *event) -> (*batch, *event).
+        sample: (n, rng) -> fresh examples (n, *event), or (S, n, *event).
+        entropy: -∫ p log p in nats, by quadrature.
+        grid: where quadrature is done.
+        modes, mode_weights: centres (M, *event) and probabilities (M,) of the modes.
+        mode_of: the index of the mode that each point belongs to, (*batch, *event) -> (*batch,).
+        features: a fixed map to the features that sample metrics are taken on.
+    """
+
+    name: str
+    train: Tensor
+    valid: Tensor
+    test: Tensor
+    local_scale: float | None = None
+    log_density: Callable[[Tensor], Tensor] | None = None
+    score: Callable[[Tensor], Tensor] | None = None
+    sample: Callable[[int, Rng], Tensor] | None = None
+    entropy: float | None = None
+    grid: Grid | None = None
+    modes: Tensor | None = None
+    mode_weights: Tensor | None = None
+    mode_of: Callable[[Tensor], Tensor] | None = None
+    features: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """The names of what is not None."""
+        return frozenset(f.name for f in fields(self) if getattr(self, f.name) is not None)
+
+    def to(self, device: torch.device) -> Data:
+        """The same data with its tensors on a device."""
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()}
+        return Data(**moved)
+
+
+MetricFunction = Callable[[Energy, Tensor, Data, Rng], Estimate]
+
+
+def _snake_case(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")

@@ -1,0 +1,86 @@
+"""Words about plug-ins and suites for `list` and `show`."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+from bench import load, spec
+from bench.errors import UsageError, suggest
+
+KINDS = ("objectives", "datasets", "metrics", "networks")
+
+
+def listing(kind: str | None) -> str:
+    """The names of one kind, or of all kinds, each with the first line of its documentation.
+
+    Raises:
+        UsageError: if there is no such kind.
+    """
+    if kind is not None and kind not in (*KINDS, "suites"):
+        raise UsageError(f"there is nothing called '{kind}' to list; choose {', '.join(KINDS)} or suites")
+    blocks = []
+    for each in (kind,) if kind else (*KINDS, "suites"):
+        lines = _suite_lines() if each == "suites" else _plugin_lines(cast(load.Kind, each))
+        blocks.append("\n".join([f"{each}:", *lines]))
+    return "\n\n".join(blocks)
+
+
+def _plugin_lines(kind: load.Kind) -> list[str]:
+    names = load.names(kind)
+    width = max(map(len, names), default=0)
+    return [f"  {name:{width}}  {_first_line(load.find(kind, name).target)}" for name in names]
+
+
+def _suite_lines() -> list[str]:
+    lines = []
+    for name in spec.suite_names():
+        parts = [suite["name"] for suite in spec.read_suite(name)]
+        text = (spec.SUITES / f"{name}.toml").read_text()
+        comment = text.splitlines()[0].lstrip("# ") if text.startswith("#") else f"includes {', '.join(parts)}"
+        lines.append(f"  {name:12}  {comment}")
+    return lines
+
+
+def _first_line(target: object) -> str:
+    return (inspect.getdoc(target) or "undocumented").splitlines()[0]
+
+
+def explain(ref: str) -> str:
+    """Everything that a plug-in or a suite declares about itself.
+
+    Raises:
+        UsageError: if nothing goes by that name.
+    """
+    name = load.split_reference(ref)[0]
+    if name in spec.suite_names() or name.endswith(".toml"):
+        path = spec.SUITES / f"{name}.toml"
+        return (path if path.is_file() else Path(name)).read_text().rstrip()
+    kinds = [cast(load.Kind, k) for k in KINDS if name in load.names(cast(load.Kind, k))]
+    if name.endswith(".py"):
+        kinds = [_kind_of(ref)]
+    if not kinds:
+        raise suggest("name", name, [n for k in KINDS for n in load.names(cast(load.Kind, k))] + spec.suite_names())
+    return "\n\n".join(_explain(load.find(kind, ref)) for kind in kinds)
+
+
+def _kind_of(ref: str) -> load.Kind:
+    errors = []
+    for kind in KINDS:
+        try:
+            return load.find(cast(load.Kind, kind), ref).kind
+        except UsageError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _explain(plugin: load.Plugin) -> str:
+    lines = [f"{plugin.name} ({plugin.kind.removesuffix('s')})", ""]
+    for key, value in asdict(plugin.info).items():
+        if key != "name" and value not in ("", None):
+            lines.append(f"  {key:12} {', '.join(sorted(value)) if isinstance(value, frozenset) else value}")
+    for parameter in plugin.parameters.values():
+        lines.append(f"  {parameter.name:12} = {parameter.default!r}   in {parameter.space}")
+    return "\n".join([*lines, "", inspect.getdoc(plugin.target) or "undocumented"])

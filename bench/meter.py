@@ -1,0 +1,167 @@
+"""The only code that measures: network passes, FLOPs, seconds and memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from bench import samplers
+from bench.calculus import Energy
+
+
+@dataclass
+class Work:
+    """What one training step computes; passes are in units of one pass of the network over one training batch.
+
+    Attributes:
+        forwards: forward passes.
+        input_gradients: backward passes down to the network's input.
+        double_backwards: backward passes through the graph of an input gradient.
+        sampler_steps: Markov transitions of the whole batch of chains.
+        flops: multiplications and additions of matrix products and convolutions, forward and backward; pointwise
+            work counts as zero here, so `aten_ops` stands beside it.
+        aten_ops: operations dispatched.
+    """
+
+    forwards: float = 0.0
+    input_gradients: float = 0.0
+    double_backwards: float = 0.0
+    sampler_steps: float = 0.0
+    flops: float = 0.0
+    aten_ops: float = 0.0
+
+    def scaled(self, factor: float) -> dict[str, float]:
+        """Every count times `factor`."""
+        return {name: value * factor for name, value in asdict(self).items()}
+
+
+class _InputTap(torch.autograd.Function):
+    """The identity at a network's input; a gradient that comes back through it is counted."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, work: Work, share: float) -> Tensor:
+        ctx.work, ctx.share = work, share
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        ctx.work.input_gradients += ctx.share
+        return _GradientTap.apply(gradients[0], ctx.work, ctx.share), None, None
+
+
+class _GradientTap(torch.autograd.Function):
+    """The identity on an input gradient; a gradient of it that comes back is counted."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, work: Work, share: float) -> Tensor:
+        ctx.work, ctx.share = work, share
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        ctx.work.double_backwards += ctx.share
+        return gradients[0], None, None
+
+
+def tapped(energy: Energy, work: Work, batch: torch.Size) -> Energy:
+    """The same energy, whose passes are added to `work`; `batch` is the shape of one training batch."""
+
+    def counted(x: Tensor, *condition: Tensor) -> Tensor:
+        share = x.shape[: len(batch)].numel() / batch.numel()
+        work.forwards += share
+        tap: Tensor = _InputTap.apply(x, work, share)
+        return energy(tap, *condition)
+
+    return counted
+
+
+class OperationCounter(TorchDispatchMode):
+    """Adds the FLOPs and the number of the operations inside it to `work`.
+
+    torch's own FlopCounterMode raises when a gradient is taken to a leaf input, which is what every score does; its
+    public registry of formulas serves here without its module hooks.
+    """
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self.work = work
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.work.aten_ops += 1
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.work.flops += formula(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def count(step: Callable[[Work], None], repeats: int = 2) -> Work:
+    """The mean work of `step`, which is run `repeats` times and adds its network passes to the Work it is given."""
+    work = Work()
+    before = samplers.Counter.steps
+    with OperationCounter(work):
+        for _ in range(repeats):
+            step(work)
+    work.sampler_steps = samplers.Counter.steps - before
+    return Work(**work.scaled(1 / repeats))
+
+
+class Stopwatch:
+    """Accumulates wall-clock and CPU seconds of the stretches between `start` and `stop`, CUDA events on a GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.wall = 0.0
+        self.cpu = 0.0
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._cuda = device.type == "cuda"
+        self._began: tuple[float, float] | None = None
+
+    def start(self) -> None:
+        if self._cuda:
+            self._events.append((torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)))
+            self._events[-1][0].record()
+        self._began = (time.perf_counter(), time.process_time())
+
+    def stop(self) -> None:
+        if self._began is None:
+            return
+        if self._cuda:
+            self._events[-1][1].record()
+            # outside a step: without it the wall clock would measure launches
+            torch.cuda.synchronize()
+        self.wall += time.perf_counter() - self._began[0]
+        self.cpu += time.process_time() - self._began[1]
+        self._began = None
+
+    @property
+    def cuda(self) -> float | None:
+        """Seconds between CUDA events, or None on a CPU."""
+        return sum(a.elapsed_time(b) for a, b in self._events) / 1000 if self._cuda else None
+
+
+def step_milliseconds(steps: list[float], warm_up: int = 10) -> dict[str, float | int | None]:
+    """Median and interquartile range of step times in ms, the first `warm_up` of them left out."""
+    kept = torch.tensor(steps[warm_up:], dtype=torch.float64) * 1000
+    if not len(kept):
+        return {"median": None, "iqr": None, "n": 0, "warm_up": warm_up}
+    low, median, high = kept.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
+    return {"median": median, "iqr": high - low, "n": len(kept), "warm_up": warm_up}
+
+
+def cuda_memory(device: torch.device) -> dict[str, int]:
+    """The CUDA allocator's peaks in bytes, since the process began; nothing on a CPU."""
+    if device.type != "cuda":
+        return {}
+    return {
+        "cuda_allocated_peak": torch.cuda.max_memory_allocated(),
+        "cuda_reserved_peak": torch.cuda.max_memory_reserved(),
+    }

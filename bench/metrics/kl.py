@@ -1,0 +1,42 @@
+"""Kullback-Leibler divergence of the model from the data's law, exact."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from bench.api import GRIDS, Data, Energy, Estimate, Rng, flaw, metric, tabulate, tabulate_density
+
+
+@metric(needs={"grid", "log_density"}, unit="nats", better="lower", version=1)
+def kl(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
+    """KL(p‖q) = ∫ p (log p - log q), q = exp(-E)/Z, by quadrature of the known p over the box, in nats.
+
+    Both laws are normalised on the cells of the grid, so the value is the divergence between two discrete laws and
+    cannot be negative. Taken on two grids; `numerical_error` in the detail is the difference of the two values.
+
+    The model is taken to live in the box: where more than a hundredth of its mass lies in the box's outer frame, or
+    where two grids disagree, the value is not certified.
+
+    Raises:
+        ArithmeticError: if the value is below zero by more than rounding, which only a mistake in this code can do.
+    """
+    assert data.grid is not None
+    assert data.log_density is not None
+    values = []
+    for n in GRIDS:
+        p = tabulate_density(data.log_density, data.grid, n, like=data.test)
+        q = tabulate(energy, data.grid, n, like=data.test)
+        if not math.isfinite(q.log_z):
+            return Estimate(None, reason=f"the energy is not finite on the grid: its log Z is {q.log_z}")
+        values.append((p.expectation(p.log_mass - q.log_mass), math.exp(p.log_z), q.edge_mass))
+    (value, mass, edge_mass), (coarse, _, _) = values
+    if not math.isfinite(value):
+        return Estimate(None, reason="infinite: the model has no mass where the data has some")
+    if value < -1e-9:
+        raise ArithmeticError(f"a Kullback-Leibler divergence cannot be negative; got {value}")
+    error = abs(value - coarse)
+    reason = flaw(value, error, edge_mass=edge_mass, data_mass=mass)
+    detail = {"numerical_error": error, "edge_mass": edge_mass, "data_mass": mass}
+    return Estimate(value, certified=not reason, reason=reason, detail=detail)

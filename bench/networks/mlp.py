@@ -1,0 +1,59 @@
+"""A fully connected energy for vectors."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Integer, Rng, network, per_example
+
+
+@network()
+class Mlp(nn.Module):
+    """E(x) = w · h_L + b with h_{l+1} = SiLU(h_l W_l + b_l), h_0 = x; conditional: h_0 = (x, ln σ).
+
+    Weights are (in, out) for one seed and (S, in, out) for a stack, so both run the same code. They start uniform in
+    ±1/√in, as torch's own linear layers do. Events of any shape are flattened: (*batch, *event) -> (*batch,).
+
+    Args:
+        event_shape: the shape of one example.
+        rng: the stream of the initial weights.
+        conditional: whether the energy takes a noise level σ.
+        width: units in a hidden layer.
+        depth: hidden layers.
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        rng: Rng,
+        conditional: bool = False,
+        *,
+        width: Annotated[int, Integer(1, 4096)] = 64,
+        depth: Annotated[int, Integer(1, 16)] = 2,
+    ) -> None:
+        super().__init__()
+        self.batch_ndim = rng.batch_ndim
+        sizes = [math.prod(event_shape) + conditional, *[width] * depth, 1]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for fan_in, fan_out in pairwise(sizes):
+            bound = 1 / math.sqrt(fan_in)
+            for target, rows in ((self.weights, fan_in), (self.biases, 1)):
+                # batch_shape puts S in front for a stack
+                values = rng.uniform((*rng.batch_shape(rows), fan_out))
+                target.append(nn.Parameter(bound * (2 * values - 1)))
+
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        h = x.flatten(self.batch_ndim)
+        if condition:
+            h = torch.cat([h, per_example(condition[0].log(), h).to(h.dtype)], -1)
+        *hidden, (weight, bias) = zip(self.weights, self.biases, strict=True)
+        for w, b in hidden:
+            h = nn.functional.silu(h @ w + b)
+        energy: Tensor = (h @ weight + bias).squeeze(-1)
+        return energy

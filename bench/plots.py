@@ -1,0 +1,303 @@
+"""Pictures of a store that a person reads at a glance, drawn from rows, curves and saved arrays."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from bench.store import Attempt, Planned, Store
+from bench.table import Record
+
+ARTEFACTS = "artefacts.npz"
+DPI = 110
+
+
+def draw(store: Store, records: Sequence[Record], folder: Path) -> list[Path]:
+    """Draws every picture that the rows allow, one file a suite and kind; returns the files.
+
+    learning-curves-{steps,seconds}: KL along training, the band is the range over seeds. cost: KL against seconds and
+    against FLOPs. densities, score-errors: model and truth on one colour scale. samples: images beside data.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sns.set_theme(style="whitegrid", context="notebook")
+    drawn: list[Path] = []
+    for suite in dict.fromkeys(record.run.suite for record in records):
+        chosen = [r for r in records if r.run.suite == suite]
+        figures = {
+            "learning-curves-steps": _learning_curves(store, chosen, "step"),
+            "learning-curves-seconds": _learning_curves(store, chosen, "train_seconds"),
+            "cost": _cost(chosen),
+            "densities": _gallery(store, chosen, "log_density"),
+            "score-errors": _gallery(store, chosen, "score_error"),
+            "samples": _samples(store, chosen),
+        }
+        for kind, figure in figures.items():
+            if figure is not None:
+                path = folder / f"{suite}-{kind}.png"
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)  # tight layout of tall figures
+                    figure.savefig(path, dpi=DPI, bbox_inches="tight")
+                plt.close(figure)
+                drawn.append(path)
+    return drawn
+
+
+def words(label: str) -> str:
+    """A plug-in's label as a reader writes it."""
+    name, bracket, inside = label.partition("[")
+    return name.replace("_", " ") + bracket + inside
+
+
+def _newest(store: Store, run: Planned) -> Attempt | None:
+    attempts = [a for a in store.attempts_of(run) if a.row() is not None]
+    return attempts[-1] if attempts else None
+
+
+def _family(run: Planned) -> str:
+    return str(run.spec["objective"]["family"])
+
+
+def _curves(store: Store, records: Iterable[Record]) -> pd.DataFrame:
+    lines: list[dict[str, Any]] = []
+    for record in records:
+        attempt = _newest(store, record.run)
+        if attempt is None or record.status == "skipped":
+            continue
+        about = {
+            "objective": words(record.run.objective),
+            "family": _family(record.run),
+            "dataset": record.run.dataset,
+            "seed": record.run.seed,
+        }
+        lines += [{**about, **point} for point in attempt.curve() if point.get("kl_ema") is not None]
+    return pd.DataFrame(lines)
+
+
+def _learning_curves(store: Store, records: Sequence[Record], x: str) -> Figure | None:
+    """Rows are families, columns data sets: few lines in each panel."""
+    curves = _curves(store, records)
+    if curves.empty:
+        return None
+    families, datasets = list(dict.fromkeys(curves["family"])), list(dict.fromkeys(curves["dataset"]))
+    figure, axes = plt.subplots(
+        len(families),
+        len(datasets),
+        figsize=(4.2 * len(datasets) + 2.5, 3.1 * len(families)),
+        sharey="col",
+        sharex="col",
+        squeeze=False,
+    )
+    for i, family in enumerate(families):
+        members = list(dict.fromkeys(curves.loc[curves["family"] == family, "objective"]))
+        palette = dict(zip(members, sns.color_palette("tab10", len(members)), strict=True))
+        for j, dataset in enumerate(datasets):
+            axis: Axes = axes[i][j]
+            panel = curves[(curves["family"] == family) & (curves["dataset"] == dataset)]
+            for name, runs in panel.groupby("objective", sort=False):
+                by_step = runs.groupby("step")
+                middle = by_step["kl_ema"].median()
+                at = by_step[x].median() if x != "step" else middle.index
+                axis.plot(at, middle, color=palette[name], label=name, lw=1.8)
+                low, high = by_step["kl_ema"].min(), by_step["kl_ema"].max()
+                axis.fill_between(at, low, high, color=palette[name], alpha=0.15, lw=0)
+            axis.set_yscale("log")
+            _few_ticks(axis)
+            if x == "train_seconds":
+                axis.set_xscale("log")
+            if i == 0:
+                axis.set_title(words(dataset))
+            if i == len(families) - 1:
+                axis.set_xlabel("steps" if x == "step" else "training seconds")
+            if j == 0:
+                axis.set_ylabel(f"{family}\n\nKL(p‖q), nats, averaged weights", fontsize=9)
+        handles, labels = axes[i][0].get_legend_handles_labels()
+        for axis in axes[i][1:]:
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                if label not in labels:
+                    handles.append(handle)
+                    labels.append(label)
+        axes[i][-1].legend(handles, labels, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=8, frameon=False)
+    seeds = curves["seed"].nunique()
+    figure.suptitle(f"KL along training: median and range of {seeds} seed{'s' * (seeds > 1)}", y=1.0)
+    figure.tight_layout()
+    return figure
+
+
+def _cost(records: Sequence[Record]) -> Figure | None:
+    """KL of the best weights against seconds (left) and FLOPs (right) of training, one row a data set."""
+    lines = []
+    for record in records:
+        value = record.estimate("kl_best").get("value") if record.status == "ok" else None
+        if value is not None:
+            measured = record.measured()
+            lines.append(
+                {
+                    "objective": words(record.run.objective),
+                    "family": _family(record.run),
+                    "dataset": record.run.dataset,
+                    "kl": value,
+                    "seconds": measured["train_seconds"],
+                    "flops": measured["flops_train"],
+                }
+            )
+    if not lines:
+        return None
+    runs = pd.DataFrame(lines)
+    datasets, families = list(dict.fromkeys(runs["dataset"])), sorted(runs["family"].unique())
+    colours = dict(zip(families, sns.color_palette("colorblind", len(families)), strict=True))
+    names = {name: str(k + 1) for k, name in enumerate(dict.fromkeys(runs["objective"]))}
+    figure, axes = plt.subplots(len(datasets), 2, figsize=(13, 4.2 * len(datasets)), sharey="row", squeeze=False)
+    for row, dataset in zip(axes, datasets, strict=True):
+        panel = runs[runs["dataset"] == dataset]
+        for axis, x, label in zip(row, ("seconds", "flops"), ("training seconds", "counted FLOPs"), strict=True):
+            for name, group in panel.groupby("objective", sort=False):
+                colour = colours[group["family"].iloc[0]]
+                axis.scatter(group[x], group["kl"], color=colour, s=10, alpha=0.35, lw=0)
+                at = (group[x].median(), group["kl"].median())
+                axis.scatter(*at, color=colour, s=150, zorder=3)
+                axis.annotate(names[str(name)], at, ha="center", va="center", color="white", fontsize=7, zorder=4)
+            axis.set(xscale="log", yscale="log", xlabel=label, title=words(dataset))
+            _few_ticks(axis)
+        row[0].set_ylabel("KL(p‖q), nats, best weights")
+    entries = [
+        Line2D([], [], marker="o", ls="", color=colours[runs.loc[runs["objective"] == n, "family"].iloc[0]])
+        for n in names
+    ]
+    figure.legend(
+        entries,
+        [f"{k}  {name}" for name, k in names.items()],
+        loc="upper left",
+        bbox_to_anchor=(1.0, 0.98),
+        fontsize=8,
+        title="colour: family",
+        frameon=False,
+    )
+    figure.suptitle("Quality against cost: lower left is better; large: median, small: seeds", y=1.0)
+    figure.tight_layout()
+    return figure
+
+
+def _few_ticks(axis: Axes) -> None:
+    """Labels at 1, 2 and 5 of each decade: matplotlib's own run into each other where an axis spans about one."""
+    for each in (axis.xaxis, axis.yaxis):
+        if each.get_scale() != "log":
+            continue
+        each.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        each.set_minor_formatter(NullFormatter())
+
+
+def _first_arrays(store: Store, records: Iterable[Record]) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """(objective, data set) -> arrays of the first successful seed."""
+    found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    for record in records:
+        key = (record.run.objective, record.run.dataset)
+        attempt = _newest(store, record.run) if key not in found and record.status == "ok" else None
+        if attempt is not None and (attempt.folder / ARTEFACTS).exists():
+            with np.load(attempt.folder / ARTEFACTS) as arrays:
+                found[key] = dict(arrays)
+    return found
+
+
+def _gallery(store: Store, records: Sequence[Record], what: str) -> Figure | None:
+    """Data sets are rows, the truth comes first, then every objective; one colour scale a row."""
+    arrays = {key: a for key, a in _first_arrays(store, records).items() if what in a}
+    if not arrays:
+        return None
+    objectives = list(dict.fromkeys(r.run.objective for r in records))
+    datasets = [d for d in dict.fromkeys(r.run.dataset for r in records) if any(d == k[1] for k in arrays)]
+    status = {(r.run.objective, r.run.dataset): r for r in records}
+    panels: list[str | None] = [*([None] if what == "log_density" else []), *objectives]
+    columns = min(len(panels), 7)
+    lines = -(-len(panels) // columns)
+    figure, axes = plt.subplots(
+        lines * len(datasets), columns, figsize=(1.75 * columns, 2.25 * lines * len(datasets)), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for d, dataset in enumerate(datasets):
+        row = {key[0]: a for key, a in arrays.items() if key[1] == dataset}
+        any_arrays = next(iter(row.values()))
+        for k, objective in enumerate(panels):
+            axis = axes[d * lines + k // columns][k % columns]
+            title = f"truth: {words(dataset)}" if objective is None else words(objective)
+            axis.set_title("\n".join(_wrapped(title, 22)), fontsize=6.5, weight="bold" if objective is None else None)
+            if objective is not None and objective not in row:
+                record = status.get((objective, dataset))
+                axis.text(0.5, 0.5, record.status if record else "not run", ha="center", va="center", fontsize=8)
+                continue
+            if what == "log_density":
+                truth = any_arrays["log_truth"]
+                values = truth if objective is None else row[objective]["log_density"]
+                shown = np.exp(values - truth.max()).T
+                axis.imshow(shown, origin="lower", cmap="magma", vmin=0, vmax=1)
+            else:
+                shown = row[objective or ""]["score_error"].T
+                axis.imshow(shown, origin="lower", cmap="viridis", norm=mpl.colors.LogNorm(0.1, 100))
+    title = {
+        "log_density": "Densities of the best weights, first seed; one colour scale a data set, up to the truth's peak",
+        "score_error": "‖model score - true score‖, first seed; logarithmic colours from .1 (dark) to 100 (bright)",
+    }[what]
+    figure.suptitle(title, fontsize=10, y=1.0)
+    figure.tight_layout(h_pad=0.6, w_pad=0.3)
+    return figure
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def _samples(store: Store, records: Sequence[Record]) -> Figure | None:
+    """Images: data first, then each objective's samples, in grids of eight by eight."""
+    arrays = {key: a for key, a in _first_arrays(store, records).items() if "samples" in a}
+    if not arrays:
+        return None
+    datasets = list(dict.fromkeys(key[1] for key in arrays))
+    columns = 1 + max(sum(key[1] == d for key in arrays) for d in datasets)
+    figure, axes = plt.subplots(len(datasets), columns, figsize=(2.6 * columns, 2.9 * len(datasets)), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for row, dataset in zip(axes, datasets, strict=True):
+        entries = {key[0]: a for key, a in arrays.items() if key[1] == dataset}
+        first = next(iter(entries.values()))
+        low, high = float(first["data"].min()), float(first["data"].max())
+        grids = {f"data: {words(dataset)}": first["data"]} | {words(k): a["samples"] for k, a in entries.items()}
+        for axis, (title, images) in zip(row, grids.items(), strict=False):
+            axis.imshow(_tiled(images), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+            axis.set_title("\n".join(_wrapped(title, 26)), fontsize=8)
+    figure.suptitle(
+        "Samples: ends of long Metropolis-adjusted Langevin chains from noise, first seed", fontsize=10, y=1.0
+    )
+    figure.tight_layout()
+    return figure
+
+
+def _tiled(images: np.ndarray) -> np.ndarray:
+    """(n, C, H, W) as one image of rows of eight, with a gap of one pixel."""
+    n, channels, height, width = images.shape
+    side = int(np.ceil(np.sqrt(n)))
+    gap = np.full((side * side, channels, height + 1, width + 1), images.min(), dtype=images.dtype)
+    gap[:n, :, :height, :width] = images
+    tiles = gap.reshape(side, side, channels, height + 1, width + 1).transpose(0, 3, 1, 4, 2)
+    sheet = tiles.reshape(side * (height + 1), side * (width + 1), channels)
+    return sheet[..., 0] if channels == 1 else sheet

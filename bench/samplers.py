@@ -1,0 +1,135 @@
+"""Markov chains on exp(-E). The step convention everywhere: x <- x + (ε/2) s(x) + √ε z, with ε = `step_size`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.calculus import Energy, energy_and_score, per_example, score, sum_event
+from bench.rng import Rng
+
+StepSize = float | Tensor
+
+
+class Chain(NamedTuple):
+    """Where the chains ended, (*batch, *event), and the mean acceptance rate of each, (*batch,)."""
+
+    x: Tensor
+    acceptance: Tensor
+
+
+class Counter:
+    """How many transitions all chains of this process have made; read by the meter, reset by nobody."""
+
+    steps = 0
+
+
+def _transitions(steps: int) -> Iterator[int]:
+    for k in range(steps):
+        Counter.steps += 1
+        yield k
+
+
+def _expand(step_size: StepSize, x: Tensor, rng: Rng) -> Tensor:
+    """ε as a tensor that broadcasts against x; a tensor given by the caller has batch shape (or is a scalar)."""
+    epsilon = torch.as_tensor(step_size, dtype=x.dtype, device=x.device)
+    return per_example(epsilon.expand(x.shape[: rng.batch_ndim]), x)
+
+
+def langevin(
+    energy: Energy, x: Tensor, rng: Rng, *, steps: int, step_size: StepSize, temperature: float = 1.0
+) -> Tensor:
+    """Unadjusted Langevin: x <- x + (ε/2) s(x) + √(τε) z, z ~ N(0, I).   (Rossky et al. 1978; Parisi 1981)
+
+    At τ = 1 its law tends to q ∝ exp(-E) as ε -> 0; on a Gaussian of variance v it is stationary at v / (1 - ε/4v).
+    At another τ it samples exp(-E/τ).
+
+    Args:
+        x: starting points (*batch, *event); not changed.
+        step_size: ε > 0 in squared units of x, one number or one a chain (*batch,).
+        temperature: τ.
+
+    Returns:
+        The end points, detached, (*batch, *event).
+    """
+    epsilon = _expand(step_size, x, rng)
+    drift, noise = 0.5 * epsilon, (temperature * epsilon).sqrt()
+    x = x.detach()
+    for _ in _transitions(steps):
+        x = x + drift * score(energy, x) + noise * rng.normal_like(x)
+    return x
+
+
+def mala(energy: Energy, x: Tensor, rng: Rng, *, steps: int, step_size: StepSize) -> Chain:
+    """Langevin proposals with a Metropolis-Hastings test: q is exactly invariant.   (Roberts & Tweedie 1996)
+
+    Accepts y with probability min(1, exp(E(x) - E(y)) k(x|y) / k(y|x)), k(y|x) = N(y; x + (ε/2) s(x), ε I).
+
+    Args:
+        x: starting points (*batch, *event); not changed.
+        step_size: ε > 0 in squared units of x, one number or one a chain (*batch,).
+    """
+    epsilon = _expand(step_size, x, rng)
+    flat_epsilon = epsilon.reshape(x.shape[: rng.batch_ndim])
+    x = x.detach()
+    here, drift = energy_and_score(energy, x)
+    accepted = torch.zeros_like(here)
+    for _ in _transitions(steps):
+        z = rng.normal_like(x)
+        y = x + 0.5 * epsilon * drift + epsilon.sqrt() * z
+        there, drift_y = energy_and_score(energy, y)
+        backward = sum_event((x - y - 0.5 * epsilon * drift_y).square(), rng) / flat_epsilon
+        log_ratio = here - there + 0.5 * (sum_event(z.square(), rng) - backward)
+        # a non-finite proposal compares false, so it is rejected
+        accept = rng.uniform_like(here).log() < log_ratio
+        x, drift, here = (
+            torch.where(per_example(accept, old), new, old) for new, old in ((y, x), (drift_y, drift), (there, here))
+        )
+        accepted = accepted + accept.to(accepted.dtype)
+    return Chain(x, accepted / max(steps, 1))
+
+
+def hmc(energy: Energy, x: Tensor, rng: Rng, *, steps: int, step_size: StepSize, leapfrogs: int = 5) -> Chain:
+    """Hamiltonian Monte Carlo with unit mass: q is exactly invariant.   (Duane et al. 1987)
+
+    One transition draws a momentum and takes `leapfrogs` steps of length √ε, so that one leapfrog is `mala` at the
+    same ε; then a Metropolis test on the change of E(x) + ½‖momentum‖².
+    """
+    length = _expand(step_size, x, rng).sqrt()
+    x = x.detach()
+    here, force = energy_and_score(energy, x)
+    accepted = torch.zeros_like(here)
+    for _ in _transitions(steps):
+        momentum = rng.normal_like(x)
+        start = here + 0.5 * sum_event(momentum.square(), rng)
+        y, force_y, there = x, force, here
+        for _ in range(leapfrogs):
+            momentum = momentum + 0.5 * length * force_y
+            y = y + length * momentum
+            there, force_y = energy_and_score(energy, y)
+            momentum = momentum + 0.5 * length * force_y
+        log_ratio = start - there - 0.5 * sum_event(momentum.square(), rng)
+        accept = rng.uniform_like(here).log() < log_ratio
+        x, force, here = (
+            torch.where(per_example(accept, old), new, old) for new, old in ((y, x), (force_y, force), (there, here))
+        )
+        accepted = accepted + accept.to(accepted.dtype)
+    return Chain(x, accepted / max(steps, 1))
+
+
+def tethered(energy: Energy, y: Tensor, rng: Rng, *, sigma: float | Tensor, alpha: float | Tensor = 1.0) -> Energy:
+    """The posterior energy E(x) + ‖y - αx‖² / 2σ² of x given the noised point y = αx + σε, up to a constant.
+
+    Chains on it sample q(x|y); σ and α are numbers or of batch shape (*batch,).
+    """
+    variance = torch.as_tensor(sigma, dtype=y.dtype, device=y.device).square()
+    scale = torch.as_tensor(alpha, dtype=y.dtype, device=y.device)
+
+    def posterior(x: Tensor, *condition: Tensor) -> Tensor:
+        pull = sum_event((y - per_example(scale, x) * x).square(), rng)
+        return energy(x, *condition) + pull / (2 * variance)
+
+    return posterior

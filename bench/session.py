@@ -1,0 +1,140 @@
+"""What the commands `run`, `plan` and `table` do: progress for a person, then tables, plots and a leaderboard."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.spec import RunSpec
+from bench.store import Spec, Store
+from bench.table import FAILURES
+
+GOOD, FAILED = 0, 3
+WORKER = "bench.run:work"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: "41 s", "12 min", "1 h 40 min"."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Progress:
+    """One line for each finished run, with how long the rest will take at the pace so far."""
+
+    def __init__(self, jobs: int) -> None:
+        self.began = time.monotonic()
+        self.fresh = 0
+        self.jobs = jobs
+
+    def __call__(self, kind: str, spec: Spec, row: dict[str, Any] | None, done: int, total: int) -> None:
+        if kind == "start" or row is None:
+            return
+        if kind == "kept":
+            if done == total:
+                print(f"[{done}/{total}] everything was there already", file=sys.stderr)
+            return
+        self.fresh += row["status"] != "skipped"
+        pace = (time.monotonic() - self.began) / max(self.fresh, 1)
+        left = duration(pace * (total - done)) if done < total else "done"
+        plain = spec.to_dict()
+        name = f"{plain['objective']['label']} · {plain['dataset']['label']} · seed {plain['seed']}"
+        print(f"[{done}/{total}] {name}: {_outcome(row)}   (left: {left})", file=sys.stderr, flush=True)
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    if row["status"] != "ok":
+        return f"{row['status']}: {row['reason']}"
+    seconds = f"{row['time']['train_wall']:.1f} s"
+    value = row["metrics"].get("kl", {}).get("best", {}).get("value")
+    return seconds if value is None else f"KL {value:.3g}, {seconds}"
+
+
+def run(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool) -> int:
+    """Runs what is missing, writes every table and plot, and says what failed; returns the exit code.
+
+    Raises:
+        UsageError: if the store cannot be written to or is in use.
+        KeyboardInterrupt: after the interrupted runs have been written down.
+    """
+    from bench.execute import execute
+
+    workers = jobs or os.cpu_count() or 1
+    store = Store(out)
+    print(f"{len(specs)} runs, {workers} at a time, into {out}", file=sys.stderr)
+    try:
+        rows = execute(specs, store, jobs=workers, worker=WORKER, on_event=Progress(workers), retry=retry)
+    finally:
+        if (out / "plans").exists():
+            write_results(out)
+    counts = Counter(row["status"] for row in rows)
+    print(", ".join(f"{n} {status}" for status, n in counts.most_common()), file=sys.stderr)
+    failed = [(s, r) for s, r in zip(specs, rows, strict=True) if r["status"] in FAILURES]
+    for spec, row in failed:
+        mark = " (a control: not counted)" if spec.control else ""
+        print(
+            f"  {spec.objective['label']} · {spec.dataset['label']} · seed {spec.seed}: "
+            f"{row['status']}: {row['reason']}{mark}",
+            file=sys.stderr,
+        )
+    print(f"tables and plots: {out / 'leaderboard.md'}, {out / 'results.csv'}, {out / 'plots'}", file=sys.stderr)
+    return FAILED if any(not spec.control for spec, _ in failed) else GOOD
+
+
+def write_results(out: Path) -> None:
+    """Writes results.csv, summary.csv, leaderboard.md and the plots of a store, from its rows alone.
+
+    Raises:
+        UsageError: if there is no store, or nothing was planned in it.
+    """
+    from bench import leaderboard, plots, table
+    from bench.errors import UsageError
+
+    store = Store(out)
+    records = table.read(store)
+    if not records:
+        raise UsageError(f"'{out}' holds no plan of any suite; run one into it first")
+    table.write(table.frame(store), out / "results.csv")
+    table.write(table.summary(records), out / "summary.csv")
+    pictures = plots.draw(store, records, out / "plots")
+    (out / "leaderboard.md").write_text(leaderboard.markdown(store, records, pictures))
+
+
+def plan(specs: Sequence[RunSpec], *, jobs: int | None) -> None:
+    """Prints what would run and its price: seconds on this machine, counted FLOPs."""
+    import pandas as pd
+
+    from bench.price import price
+    from bench.table import markdown, worded
+
+    workers = jobs or os.cpu_count() or 1
+    prices = price(specs)
+    lines = [
+        {
+            "suite": spec.suite,
+            "dataset": spec.dataset["label"],
+            "objective": spec.objective["label"],
+            "seconds": prices[spec.cell_id].seconds,
+            "gflops": prices[spec.cell_id].flops / 1e9,
+            "skipped": bool(spec.skip),
+        }
+        for spec in specs
+    ]
+    runs = pd.DataFrame(lines)
+    grouped = runs.groupby(["suite", "dataset", "objective"], sort=False)
+    shown = grouped.agg(runs=("seconds", "size"), seconds=("seconds", "sum"), gflops=("gflops", "sum")).reset_index()
+    print(markdown(worded(shown)))
+    for spec in {spec.cell_id: spec for spec in specs if spec.skip}.values():
+        print(f"skipped: {spec.objective['label']} · {spec.dataset['label']}: {spec.skip}")
+    total = float(runs["seconds"].sum())
+    print(
+        f"{len(runs)} runs, {int(runs['skipped'].sum())} of them skipped; {runs['gflops'].sum():.3g} GFLOPs; about "
+        f"{duration(total)} of one core, {duration(total / workers)} with {workers} at a time"
+    )

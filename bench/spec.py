@@ -1,0 +1,282 @@
+"""Suites (TOML) to runs: every planned run with every default resolved, and an identity for each cell."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bench import fingerprint, load
+from bench.declare import Data
+from bench.errors import UsageError, suggest
+from bench.rng import Rng
+
+SUITES = Path(__file__).resolve().parent / "suites"
+SCHEMA = 1
+TRACKS = {"equal_steps": "steps", "equal_flops": "flops"}
+_DEFAULTS: dict[str, Any] = {
+    "version": 1,
+    "track": "equal_steps",
+    "seeds": "0-4",
+    "metrics": ["*"],
+    "exclude": [],
+    "timeout_seconds": 900.0,
+    "network": {"name": "mlp"},
+    "optimiser": {"name": "adam", "lr": 1e-3, "betas": [0.9, 0.999], "warm_up": 100, "ema": 0.999, "clip": None},
+    "budget": {"steps": 2000, "batch": 128},
+    "evaluation": {"checkpoints": 10, "samples": 2000, "sampler_steps": 500},
+    "data": {},
+}
+_REQUIRED = {"name", "objectives", "datasets"}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One planned run in plain values. `cell_id` is the hash of what changes its numbers, seed aside."""
+
+    suite: str
+    suite_version: int
+    track: str
+    objective: dict[str, Any]
+    dataset: dict[str, Any]
+    network: dict[str, Any]
+    optimiser: dict[str, Any]
+    budget: dict[str, Any]
+    evaluation: dict[str, Any]
+    harness: str
+    device: str
+    seed: int
+    timeout_seconds: float
+    skip: str = ""
+
+    @property
+    def cell_id(self) -> str:
+        """sha256 of the canonical spec, without what only says how to find or supervise it; 16 digits."""
+        plain = {k: v for k, v in asdict(self).items() if k not in ("suite", "seed", "timeout_seconds", "skip")}
+        for part in ("objective", "dataset", "network"):
+            plain[part] = {k: v for k, v in plain[part].items() if k not in ("ref", "label", "given")}
+        return fingerprint.digest(json.dumps(plain, sort_keys=True))
+
+    @property
+    def control(self) -> bool:
+        return bool(self.objective["control"])
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> RunSpec:
+        """The spec that `to_dict` gave; other keys are ignored."""
+        return cls(**{f.name: plain[f.name] for f in fields(cls) if f.name in plain})
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line narrows a suite to; None leaves the suite's own list."""
+
+    objectives: tuple[str, ...] | None = None
+    datasets: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+
+
+def suite_names() -> list[str]:
+    """The suites that come with the project, sorted."""
+    return sorted(p.stem for p in SUITES.glob("*.toml"))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """(0, 1, 2, 7) from "0-2,7".
+
+    Raises:
+        UsageError: if it is not of that form.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()) or (dash and int(high) < int(low)):
+            raise UsageError(f"seeds are written like 0-4 or 0,2,5; got '{text}'")
+        seeds.extend(range(int(low), int(high or low) + 1))
+    return tuple(dict.fromkeys(seeds))
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """("a[k=1,m=2]", "b") from "a[k=1,m=2],b": a comma inside brackets does not split."""
+    items, depth = [""], 0
+    for character in text:
+        depth += (character == "[") - (character == "]")
+        if character == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += character
+    return tuple(item.strip() for item in items if item.strip())
+
+
+def read_suite(ref: str) -> list[dict[str, Any]]:
+    """The suites that a name or a TOML file stands for, with every default filled in; several for an include list.
+
+    Raises:
+        UsageError: if there is no such suite, its TOML cannot be read, or a key or a value is not as it must be.
+    """
+    path = Path(ref) if ref.endswith(".toml") else SUITES / f"{ref}.toml"
+    if not path.is_file():
+        if ref.endswith(".toml"):
+            raise UsageError(f"a suite given by path must exist; there is no file '{ref}'")
+        raise suggest("suite", ref, suite_names())
+    try:
+        raw = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"suite {path.name} is not readable TOML: {error}") from None
+    if "include" in raw:
+        if not isinstance(raw["include"], list):
+            raise UsageError(f"suite {path.name}: include must be a list of suite names; got {raw['include']!r}")
+        return [suite for name in raw["include"] for suite in read_suite(name)]
+    return [_complete(path.name, raw)]
+
+
+def _complete(where: str, raw: dict[str, Any]) -> dict[str, Any]:
+    missing = _REQUIRED - raw.keys()
+    if missing:
+        raise UsageError(f"suite {where} lacks {', '.join(sorted(missing))}; see any file in bench/suites")
+    for key in raw:
+        if key not in _DEFAULTS and key not in _REQUIRED:
+            raise UsageError(f"suite {where}: unknown key '{key}'; it may have {', '.join(sorted(_DEFAULTS))}")
+    suite = {**_DEFAULTS, **raw}
+    for part in ("optimiser", "evaluation", "budget", "network"):
+        given = raw.get(part, {})
+        if not isinstance(given, dict):
+            raise UsageError(f"suite {where}: {part} must be a table [{part}]; got {given!r}")
+        allowed = _DEFAULTS[part].keys() | ({"flops"} if part == "budget" else set())
+        unknown = given.keys() - allowed if part != "network" else set()
+        if unknown:
+            raise UsageError(
+                f"suite {where}: unknown {part} key '{sorted(unknown)[0]}'; it may have {', '.join(sorted(allowed))}"
+            )
+        suite[part] = {**_DEFAULTS[part], **given}
+    if suite["track"] not in TRACKS:
+        raise UsageError(f"suite {where}: track must be one of {', '.join(TRACKS)}; got '{suite['track']}'")
+    if TRACKS[suite["track"]] not in suite["budget"]:
+        raise UsageError(f"suite {where}: track {suite['track']} needs budget.{TRACKS[suite['track']]}")
+    return suite
+
+
+def expand(suites: Iterable[dict[str, Any]], selection: Selection, device: str) -> list[RunSpec]:
+    """Every planned run; a pair that cannot go together stays, with its reason in `skip`.
+
+    Runs are ordered seed by seed, so that an interrupted suite has covered every cell as evenly as it could.
+
+    Raises:
+        UsageError: if a name, a parameter or the selection is not as it must be.
+    """
+    suites = list(suites)
+    known = {label for suite in suites for label in suite["datasets"]}
+    for wanted in selection.datasets or ():
+        name = load.split_reference(wanted)[0]
+        if len(suites) > 1 and wanted not in known and name not in {load.split_reference(k)[0] for k in known}:
+            raise suggest("data set of these suites", wanted, sorted(known))
+    specs = [spec for suite in suites for spec in _expand_suite(suite, selection, device, single=len(suites) == 1)]
+    if not specs:
+        raise UsageError("the filters leave nothing to run; drop one of --objective, --dataset, --seed")
+    return specs
+
+
+def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, single: bool) -> list[RunSpec]:
+    everything = [name for name in load.names("objectives") if name not in suite["exclude"]]
+    listed = [ref for item in suite["objectives"] for ref in (everything if item == "*" else [item])]
+    objectives = _select(selection.objectives, listed, keep_unlisted=True)
+    datasets = _select(selection.datasets, suite["datasets"], keep_unlisted=single)
+    seeds = selection.seeds if selection.seeds is not None else parse_seeds(str(suite["seeds"]))
+    harness = fingerprint.code(Path(__file__).with_name("run.py"))
+    metrics = load.names("metrics") if suite["metrics"] == ["*"] else suite["metrics"]
+    evaluation = {
+        **suite["evaluation"],
+        "metrics": {load.find("metrics", m).name: fingerprint.code(load.find("metrics", m).path) for m in metrics},
+    }
+    specs = []
+    for dataset_ref in datasets:
+        dataset, sample = _describe_dataset(dataset_ref, suite["data"])
+        for objective_ref in objectives:
+            objective = _describe_objective(objective_ref)
+            network, skip = _describe_network(suite["network"], objective["energy"] == "noise", sample)
+            for seed in seeds:
+                specs.append(
+                    RunSpec(
+                        suite=suite["name"],
+                        suite_version=suite["version"],
+                        track=suite["track"],
+                        objective=objective,
+                        dataset=dataset,
+                        network=network,
+                        optimiser=suite["optimiser"],
+                        budget=suite["budget"],
+                        evaluation=evaluation,
+                        harness=harness,
+                        device=device,
+                        seed=seed,
+                        timeout_seconds=float(suite["timeout_seconds"]),
+                        skip=skip or _misfit(objective, sample),
+                    )
+                )
+    return sorted(specs, key=lambda spec: spec.seed)
+
+
+def _select(wanted: tuple[str, ...] | None, listed: list[str], *, keep_unlisted: bool) -> list[str]:
+    """The listed references that match what is wanted, by whole reference or by bare name; else the wanted itself."""
+    if wanted is None:
+        return listed
+    chosen: list[str] = []
+    for want in wanted:
+        matches = [ref for ref in listed if want in (ref, load.split_reference(ref)[0])]
+        chosen += matches or ([want] if keep_unlisted else [])
+    return list(dict.fromkeys(chosen))
+
+
+def _describe(plugin: load.Plugin, ref: str, **values: Any) -> dict[str, Any]:
+    name, given = load.split_reference(ref)
+    return {
+        # an absolute path, so that the child finds it from wherever it starts
+        "ref": str(plugin.path) if name.endswith(".py") else name,
+        "name": plugin.name,
+        "label": plugin.name + (f"[{_plain(given)}]" if given else ""),
+        "given": _plain(given),
+        "params": plugin.resolve(**values),
+        "sha": fingerprint.code(plugin.path),
+    }
+
+
+def _plain(given: dict[str, Any]) -> str:
+    return ",".join(f"{k}={v}" for k, v in sorted(given.items()))
+
+
+def _describe_objective(ref: str) -> dict[str, Any]:
+    plugin = load.find("objectives", ref)
+    return {**_describe(plugin, ref), **asdict(plugin.info)}
+
+
+def _describe_dataset(ref: str, params: dict[str, Any]) -> tuple[dict[str, Any], Data]:
+    plugin = load.find("datasets", ref)
+    shared = {k: v for k, v in params.items() if k not in plugin.given}
+    described = _describe(plugin, ref, **shared)
+    described["version"] = plugin.info.version
+    return described, load.dataset(ref, Rng(0, "data"), **shared)
+
+
+def _describe_network(settings: dict[str, Any], conditional: bool, data: Data) -> tuple[dict[str, Any], str]:
+    plugin = load.find("networks", settings["name"])
+    described = _describe(plugin, settings["name"], **{k: v for k, v in settings.items() if k != "name"})
+    described["conditional"] = conditional
+    skip = ""
+    if plugin.info.event == "image" and data.train.ndim != 4:
+        skip = f"network {plugin.name} needs images (C, H, W); {data.name} has events {tuple(data.train.shape[1:])}"
+    return described, skip
+
+
+def _misfit(objective: dict[str, Any], data: Data) -> str:
+    dim = math.prod(data.train.shape[1:])
+    limit = objective["max_dim"]
+    if limit is not None and dim > limit:
+        return f"{objective['name']} needs events of at most {limit} dimensions; {data.name} has {dim}"
+    return ""

@@ -1,0 +1,44 @@
+"""Denoising score matching at many noise levels, with an energy that is told the level."""
+
+from math import log
+from typing import Annotated
+
+from torch import Tensor
+
+from bench.api import Energy, Log, Rng, objective, per_example, score, sum_event
+
+
+@objective(
+    family="score matching",
+    energy="noise",
+    minimiser="smoothed",
+    source="Song & Ermon 2019, Generative modeling by estimating gradients of the data distribution",
+    note="Learns the data's law convolved with N(0, sigma²) for every sigma; evaluated at sigma_min.",
+)
+def multiscale_denoising_score_matching(
+    energy: Energy,
+    x: Tensor,
+    rng: Rng,
+    *,
+    sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
+    sigma_max: Annotated[float, Log(0.1, 100.0)] = 2.0,
+) -> Tensor:
+    r"""½‖σ s(x̃, σ) + z‖², x̃ = x + σz, z ~ N(0, I), ln σ ~ U(ln σ_min, ln σ_max).
+
+    The weight σ² of the squared score error makes all levels count alike. The minimiser at each level is
+    exp(-E(·, σ)) = p * N(0, σ²I), up to a constant that may depend on σ.
+
+    Args:
+        energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
+        x: data (*batch, *event).
+        sigma_min: the smallest noise level, in units of x.
+        sigma_max: the largest noise level, in units of x.
+
+    Returns:
+        The loss of each example, (*batch,), without unit.
+    """
+    u = rng.uniform(x.shape[: rng.batch_ndim], x.dtype)
+    sigma = sigma_min * (u * log(sigma_max / sigma_min)).exp()
+    z = rng.normal_like(x)
+    s = score(lambda y: energy(y, sigma), x + per_example(sigma, x) * z, create_graph=True)
+    return 0.5 * sum_event((per_example(sigma, x) * s + z).square(), rng)

@@ -1,0 +1,46 @@
+"""Denoising score matching at many noise levels, with one energy for all of them."""
+
+from math import log
+from typing import Annotated
+
+from torch import Tensor
+
+from bench.api import Energy, Log, Rng, objective, per_example, score, sum_event
+
+
+@objective(
+    family="score matching",
+    minimiser="none",
+    source="Li et al. 2019, Learning energy-based models in high-dimensional spaces with multi-scale denoising score "
+    "matching",
+    note="One energy regresses the noise of all levels: its law lies near the data's convolved with N(0, sigma_0²).",
+)
+def multiscale_denoising_score_matching_static(
+    energy: Energy,
+    x: Tensor,
+    rng: Rng,
+    *,
+    sigma_0: Annotated[float, Log(1e-2, 1.0)] = 0.1,
+    sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
+    sigma_max: Annotated[float, Log(0.1, 100.0)] = 1.0,
+) -> Tensor:
+    r"""½‖(σ₀²/σ) s(x̃) + z‖², x̃ = x + σz, z ~ N(0, I), ln σ ~ U(ln σ_min, ln σ_max).
+
+    The energy is not told σ and always scales its answer by the same σ₀². With p_σ = p * N(0, σ²I) the minimiser has
+    the score s = Σ_σ σ⁰ p_σ ∇log p_σ / Σ_σ σ₀² σ⁻² p_σ: that of p_σ₀ where the levels agree, flatter far from the
+    data, which gives it slopes where single-level denoising has none. With σ_min = σ_0 = σ_max it is single-level.
+
+    Args:
+        x: data (*batch, *event).
+        sigma_0: the level that the answer is scaled for, in units of x.
+        sigma_min: the smallest noise level, in units of x.
+        sigma_max: the largest noise level, in units of x.
+
+    Returns:
+        The loss of each example, (*batch,), without unit.
+    """
+    u = rng.uniform(x.shape[: rng.batch_ndim], x.dtype)
+    sigma = per_example(sigma_min * (u * log(sigma_max / sigma_min)).exp(), x)
+    z = rng.normal_like(x)
+    s = score(energy, x + sigma * z, create_graph=True)
+    return 0.5 * sum_event((sigma_0**2 / sigma * s + z).square(), rng)

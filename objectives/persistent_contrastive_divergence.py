@@ -1,0 +1,79 @@
+"""Persistent contrastive divergence with a buffer of chains."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Energy, Integer, Linear, Rng, StepSize, UsageError, langevin, objective, per_example
+
+
+@objective(
+    family="contrastive divergence",
+    source="Tieleman 2008, Training restricted Boltzmann machines using approximations to the likelihood gradient; "
+    "replay buffer of Du & Mordatch 2019, Implicit generation and modeling with energy-based models",
+    note="Restarted chains have not converged: the fixed point is the data's law as restart and step_size vanish.",
+)
+class PersistentContrastiveDivergence(nn.Module):
+    r"""E(x) - E(x⁻), with x⁻ = sg(`steps` unadjusted Langevin transitions on exp(-E), started where they last ended).
+
+    A buffer holds the chains. Each update takes as many distinct chains as there are data, restarts a small part of
+    them from noise, moves them, and writes them back to the slots that they came from. Noise is uniform on the
+    smallest box that holds the training data; restarts reach modes that the chains have not found and find the
+    holes of the energy outside the data. It estimates the maximum likelihood gradient, without bias for chains that
+    have reached q.
+
+    Args:
+        x_train: training data (n, *event), or (S, n, *event), for the box.
+        chains: how many the buffer holds.
+        restart: the probability with which a chain that is taken begins anew from noise.
+        steps: transitions an update.
+        step_size: ε of x <- x + (ε/2) s(x) + √ε z; given in units of local_scale².
+
+    Shape:
+        x (*batch, *event) -> loss (*batch,), in nats. `chains` is (chains, *event), or (S, chains, *event).
+    """
+
+    low: Tensor
+    width: Tensor
+    chains: Tensor
+
+    def __init__(
+        self,
+        x_train: Tensor,
+        rng: Rng,
+        *,
+        chains: Annotated[int, Integer(100, 100_000)] = 10_000,
+        restart: Annotated[float, Linear(0.0, 1.0)] = 0.05,
+        steps: Annotated[int, Integer(1, 200)] = 10,
+        step_size: Annotated[float, StepSize(1e-3, 1.0)] = 0.3,
+    ) -> None:
+        super().__init__()
+        self.restart, self.steps, self.step_size = restart, steps, step_size
+        self.axis = rng.batch_ndim - 1
+        low = x_train.amin(self.axis, keepdim=True)
+        self.register_buffer("low", low)
+        self.register_buffer("width", x_train.amax(self.axis, keepdim=True) - low)
+        self.register_buffer("chains", self.noise((*rng.batch_shape(chains), *x_train.shape[rng.batch_ndim :]), rng))
+
+    def noise(self, shape: tuple[int, ...], rng: Rng) -> Tensor:
+        """Where chains start: uniform on the box of the training data."""
+        return self.low + self.width * rng.uniform(shape, self.low.dtype)
+
+    def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
+        """Moves as many chains as there are examples, and the loss.
+
+        Raises:
+            UsageError: if the batch is larger than the buffer.
+        """
+        count, chains = x.shape[self.axis], self.chains.shape[self.axis]
+        if count > chains:
+            raise UsageError(f"chains must be at least the batch size {count}; got {chains}; raise `chains`")
+        # distinct slots: of two updates of one chain, one would be lost
+        slots = rng.distinct(chains, rng.batch_shape(count))
+        index = per_example(slots, x).expand_as(x)
+        begin_anew = rng.uniform(slots.shape) < self.restart
+        start = torch.where(per_example(begin_anew, x), self.noise(x.shape, rng), self.chains.gather(self.axis, index))
+        negatives = langevin(energy, start, rng, steps=self.steps, step_size=self.step_size)
+        self.chains.scatter_(self.axis, index, negatives)
+        return energy(x) - energy(negatives)

@@ -1,0 +1,120 @@
+"""Toy workers for the tests of execution, importable in a child process, and the toy spec that they are given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.plain import digest
+
+Curve = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class ToySpec:
+    """The least that a spec must have."""
+
+    seed: int = 0
+    suite: str = "toy"
+    track: str = "equal_steps"
+    objective: dict[str, Any] = field(default_factory=lambda: about("descent"))
+    dataset: dict[str, Any] = field(default_factory=lambda: about("line"))
+    network: dict[str, Any] = field(default_factory=lambda: about("mlp"))
+    device: str = "cpu"
+    timeout_seconds: float = 60.0
+    skip: str = ""
+    seconds: float = 0.0
+
+    @property
+    def cell_id(self) -> str:
+        return digest({k: v for k, v in asdict(self).items() if k not in ("seed", "suite", "skip", "timeout_seconds")})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def about(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "label": name, "params": {}, **more}
+
+
+def succeed(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    """Leaves a mark beside the store each time that it comes to its end."""
+    for step in range(3):
+        curve({"step": step, "loss": 1 / (1 + step)})
+        time.sleep(spec["seconds"] / 3)
+    return {"last_step": 3, "metrics": {"kl": {"last": {"value": float(spec["seed"])}}}}
+
+
+def speak(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    print("a word from python")
+    os.system("echo a word from a shell >&2")
+    return {}
+
+
+def raise_error(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    curve({"step": 7})
+    raise ValueError("energy must return shape (256,)\nand more")
+
+
+def run_out_of_memory(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    import torch
+
+    torch.empty(1 << 50)
+    return {}
+
+
+def return_nonsense(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    return {"work": object()}
+
+
+def return_not_finite(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    return {"metrics": {"kl": {"last": {"value": float("nan"), "stderr": float("inf")}}}}
+
+
+def exit_early(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    os._exit(3)
+
+
+def kill_itself(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    curve({"step": 5})
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def kill_itself_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    return kill_itself(spec, folder, curve) if spec["seed"] % 2 else succeed(spec, folder, curve)
+
+
+def hang(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    curve({"step": 1, "pid": os.getpid()})
+    time.sleep(60)
+    return {}
+
+
+def hang_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    return hang(spec, folder, curve) if spec["seed"] % 2 else succeed(spec, folder, curve)
+
+
+def look_around(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    import torch
+
+    return {
+        "torch_was_loaded_here": _LOADED_BEFORE,
+        "threads": torch.get_num_threads(),
+        "main": getattr(sys.modules["__main__"], "__file__", None),
+        "has_mp_main": "__mp_main__" in sys.modules,
+    }
+
+
+def use_memory(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    block = bytearray(b"x" * (200 << 20))
+    return {"work": {"bytes": len(block)}}
+
+
+_LOADED_BEFORE = "torch" in sys.modules
