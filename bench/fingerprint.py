@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +32,12 @@ def closure(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def _imports(path: Path) -> list[Path]:
+def _imports(path: Path) -> tuple[Path, ...]:
+    return _imports_of(path, path.stat().st_mtime_ns)
+
+
+@cache  # by age: a suite asks for the same few files hundreds of times
+def _imports_of(path: Path, _modified: int) -> tuple[Path, ...]:
     modules: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -39,7 +45,7 @@ def _imports(path: Path) -> list[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     files = [ROOT.joinpath(*m.split(".")).with_suffix(".py") for m in modules if m.split(".")[0] == "bench"]
-    return [f for f in files if f.is_file()]
+    return tuple(f for f in files if f.is_file())
 
 
 class _WithoutDocstrings(ast.NodeTransformer):
@@ -56,4 +62,9 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _meaning(path: Path) -> str:
+    return _meaning_of(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _meaning_of(path: Path, _modified: int) -> str:
     return ast.dump(_WithoutDocstrings().visit(ast.parse(path.read_text())))

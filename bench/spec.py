@@ -186,7 +186,7 @@ def expand(suites: Iterable[dict[str, Any]], selection: Selection, device: str) 
 def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, single: bool) -> list[RunSpec]:
     everything = [name for name in load.names("objectives") if name not in suite["exclude"]]
     listed = [ref for item in suite["objectives"] for ref in (everything if item == "*" else [item])]
-    objectives = _select(selection.objectives, listed, keep_unlisted=True)
+    objectives = [_describe_objective(ref) for ref in _select(selection.objectives, listed, keep_unlisted=True)]
     datasets = _select(selection.datasets, suite["datasets"], keep_unlisted=single)
     seeds = selection.seeds if selection.seeds is not None else parse_seeds(str(suite["seeds"]))
     harness = fingerprint.code(Path(__file__).with_name("run.py"))
@@ -198,8 +198,7 @@ def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, s
     specs = []
     for dataset_ref in datasets:
         dataset, sample = _describe_dataset(dataset_ref, suite["data"])
-        for objective_ref in objectives:
-            objective = _describe_objective(objective_ref)
+        for objective in objectives:
             network, skip = _describe_network(suite["network"], objective["energy"] == "noise", sample)
             for seed in seeds:
                 specs.append(
