@@ -62,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command = verb("check", _check, "hold a plug-in to the contract")
     command.add_argument("ref", metavar="NAME|PATH.py")
+    command = verb("cost", _cost, "time a training step of every objective, interleaved, and count its work")
+    command.add_argument("--objective", action="append", metavar="A,B[k=v],path.py")
+    command.add_argument("--network", action="append", metavar="NAME[k=v]")
+    command.add_argument("--batch", action="append", type=int, metavar="N")
+    command.add_argument("--rounds", type=int, default=31, metavar="N")
+    command.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
+    command.add_argument("--scaling", action="store_true", help="along batch, width and dimension, with a plot")
+    command.add_argument("--overhead", action="store_true", help="the harness's own share of a training step")
+    command.add_argument("--out", type=Path, default=Path("results/runs/cost"), metavar="DIR")
     verb("doctor", _doctor, "say what this machine offers and lacks")
     return parser
 
@@ -69,14 +78,17 @@ def _parser() -> argparse.ArgumentParser:
 def _specs(options: argparse.Namespace) -> list[RunSpec]:
     from bench import load, spec
 
-    def joined(values: list[str] | None) -> tuple[str, ...] | None:
-        return None if values is None else tuple(item for value in values for item in spec.split_list(value))
-
     if options.jobs is not None and options.jobs < 1:
         raise UsageError(f"--jobs must be at least 1; got {options.jobs}")
     seeds = None if options.seed is None else spec.parse_seeds(",".join(options.seed))
-    selection = spec.Selection(joined(options.objective), joined(options.dataset), seeds)
+    selection = spec.Selection(_joined(options.objective), _joined(options.dataset), seeds)
     return spec.expand(spec.read_suite(options.suite), selection, str(load.device(options.device)))
+
+
+def _joined(values: list[str] | None) -> tuple[str, ...] | None:
+    from bench import spec
+
+    return None if values is None else tuple(item for value in values for item in spec.split_list(value))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -120,6 +132,21 @@ def _check(options: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{'pass' if finding.passed else 'FAIL'}  {finding.rule}: {finding.detail}")
     return GOOD if all(finding.passed for finding in findings) else FAILED
+
+
+def _cost(options: argparse.Namespace) -> int:
+    from bench import session
+
+    if options.rounds < 6:
+        raise UsageError(f"--rounds must be at least 6, or no interval can be given; got {options.rounds}")
+    objectives, networks = _joined(options.objective), _joined(options.network)
+    if options.overhead:
+        session.overhead(objectives, rounds=options.rounds, device=options.device)
+    elif options.scaling:
+        session.scaling(objectives, rounds=options.rounds, device=options.device, out=options.out)
+    else:
+        session.cost(objectives, networks, options.batch, rounds=options.rounds, device=options.device, out=options.out)
+    return GOOD
 
 
 def _doctor(options: argparse.Namespace) -> int:

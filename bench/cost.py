@@ -1,7 +1,7 @@
-"""What a training step costs: interleaved rounds in one process, in CPU seconds and in units that travel.
+"""What a training step costs: interleaved rounds in one process, in seconds and in a unit that travels.
 
 The unit is "×fb": one forward and backward pass of the same network over the same batch, timed in the same rounds, so
-that a busy or a slower machine moves both.
+that a busy or a slower machine moves both. Quality is not looked at; the data are standard normal.
 """
 
 from __future__ import annotations
@@ -10,27 +10,47 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import pandas as pd
 import torch
+from torch import Tensor
+
+from bench import load, meter
+from bench.calculus import score
+from bench.rng import Rng
+from bench.spec import OPTIMISER, RunSpec
+from bench.statistics import Interval, median_interval
+from bench.train import Learner, Trainer
 
 WARM_UP = 3
-ROUND_SECONDS = 0.01  # long enough that the clock's grain does not matter, short enough that rounds interleave
+ROUND_SECONDS = 0.02  # long enough that the clock's grain does not matter, short enough that rounds interleave
+LOCAL_SCALE = 0.1  # any: it changes no operation
+N_TRAIN = 2048
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One point of the grid that is measured: which network on which events, and how many examples a step."""
+    """One point of the grid that is measured: a network, examples a step, dimensions of an event."""
 
-    network: str
-    batch: int
-    dim: int
+    network: str = "mlp[width=64,depth=2]"
+    batch: int = 128
+    dim: int = 2
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(dim,), or a square image of one channel for an image network."""
+        if load.find("networks", self.network).info.event == "any":
+            return (self.dim,)
+        side = round(self.dim**0.5)
+        return (1, side, side)
 
 
 class Subject:
-    """Something that is timed: one call does one step's work."""
+    """Something that is timed; a call does the work of one step."""
 
-    def __init__(self, name: str, call: Callable[[], object], device: torch.device) -> None:
-        self.name, self.call, self.device = name, call, device
+    def __init__(self, call: Callable[[], object], device: torch.device) -> None:
+        self.call, self.device = call, device
         self.repeats = 1
         self.seconds: list[float] = []
 
@@ -41,7 +61,7 @@ class Subject:
         self.repeats = max(1, round(ROUND_SECONDS / max(self.measure(), 1e-6)))
 
     def measure(self) -> float:
-        """Seconds of one call: process CPU time, or between CUDA events on a GPU."""
+        """Seconds of one call: CPU time of the process, or between CUDA events on a GPU."""
         if self.device.type == "cuda":
             begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             begin.record()
@@ -49,7 +69,7 @@ class Subject:
                 self.call()
             end.record()
             torch.cuda.synchronize()
-            return begin.elapsed_time(end) / 1000 / self.repeats
+            return float(begin.elapsed_time(end)) / 1000 / self.repeats
         began = time.process_time()
         for _ in range(self.repeats):
             self.call()
@@ -64,3 +84,150 @@ def interleave(subjects: Sequence[Subject], rounds: int, seed: int = 0) -> None:
     for _ in range(rounds):
         for subject in order.sample(list(subjects), len(subjects)):
             subject.seconds.append(subject.measure())
+
+
+@dataclass
+class Bench:
+    """A network and a batch, every objective's step on them, and the bare passes that those steps need."""
+
+    setting: Setting
+    device: torch.device
+    passes: dict[tuple[str, int], Subject]
+    steps: dict[str, Subject]
+    work: dict[str, meter.Work]
+    floors: dict[str, list[tuple[str, int]]]
+
+    @classmethod
+    def build(cls, setting: Setting, objectives: Sequence[str], device: torch.device) -> Bench:
+        """Everything that will be timed in one setting.
+
+        Raises:
+            UsageError: if an objective does not go with the setting.
+        """
+        data = Rng(0, "data").normal((N_TRAIN, *setting.event_shape)).to(device)
+        x = data[: setting.batch]
+        unit = ("fb", len(x))
+        bench = cls(setting, device, {unit: _bare_pass(setting, unit, device)}, {}, {}, {})
+        for ref in objectives:
+            learner, rng = _learner(ref, setting.network, data, device), Rng(0, "objective", device)
+            calls: list[meter.Call] = []
+
+            def step(learner: Learner = learner, rng: Rng = rng) -> None:
+                learner.update(learner.energy, x, rng)
+
+            def rehearse(seen: list[meter.Call], learner: Learner = learner, rng: Rng = rng) -> None:
+                learner.update(meter.tapped(learner.energy, seen, 1), x, rng)
+
+            bench.work[ref] = meter.count(rehearse, len(x))
+            rehearse(calls)
+            bench.floors[ref] = [(_kind(call), call.rows) for call in calls]
+            bench.steps[ref] = Subject(step, device)
+            for key in bench.floors[ref]:
+                bench.passes.setdefault(key, _bare_pass(setting, key, device))
+        return bench
+
+    @property
+    def subjects(self) -> list[Subject]:
+        return [*self.passes.values(), *self.steps.values()]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """One line an objective: step time, ×fb with its interval, floor, and the counted work."""
+        unit = self.passes["fb", self.setting.batch].seconds
+        found = []
+        for ref, subject in self.steps.items():
+            floor = [sum(self.passes[key].seconds[k] for key in self.floors[ref]) / u for k, u in enumerate(unit)]
+            found.append(
+                {
+                    "objective": ref,
+                    "network": self.setting.network,
+                    "batch": self.setting.batch,
+                    "dim": self.setting.dim,
+                    "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
+                    **_spread("step_ms", median_interval([1000 * s for s in subject.seconds])),
+                    **_spread("times_fb", median_interval([s / u for s, u in zip(subject.seconds, unit, strict=True)])),
+                    "floor_times_fb": median_interval(floor).mean,
+                    "mflops": self.work[ref].flops / 1e6,
+                    **{k: v for k, v in self.work[ref].scaled(1).items() if k != "flops"},
+                }
+            )
+        return found
+
+
+def _kind(call: meter.Call) -> str:
+    """The bare pass that a call of the network is at least: a score, one that is differentiated, or neither."""
+    if call.double_backwards:
+        return "double"
+    return "score" if call.input_gradients else "fb"
+
+
+def _bare_pass(setting: Setting, key: tuple[str, int], device: torch.device) -> Subject:
+    """Network passes alone, on `rows` examples: no noise, no sampler, no optimiser."""
+    kind, rows = key
+    network = load.network(setting.network, setting.event_shape, Rng(0, "init")).to(device)
+    x, parameters = Rng(0, "data").normal((rows, *setting.event_shape)).to(device), list(network.parameters())
+    calls: dict[str, Callable[[], object]] = {
+        "fb": lambda: torch.autograd.grad(network(x).mean(), parameters),
+        "score": lambda: score(network, x),
+        "double": lambda: torch.autograd.grad(
+            score(network, x, create_graph=True).square().mean(), parameters, allow_unused=True
+        ),
+    }
+    return Subject(calls[kind], device)
+
+
+def _spread(name: str, interval: Interval) -> dict[str, float | None]:
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _learner(ref: str, network: str, data: Tensor, device: torch.device) -> Learner:
+    conditional = load.find("objectives", ref).info.energy == "noise"
+    energy = load.network(network, tuple(data.shape[1:]), Rng(0, "init"), conditional=conditional).to(device)
+    objective = load.objective(ref, data, Rng(0, "objective", device), local_scale=LOCAL_SCALE).to(device)
+    return Learner(energy, objective, OPTIMISER)
+
+
+def measure(
+    settings: Sequence[Setting], objectives: Sequence[str], *, rounds: int, device: torch.device
+) -> pd.DataFrame:
+    """Every objective in every setting, all of them in the same rounds; one line each.
+
+    Raises:
+        UsageError: if an objective, a network or a setting is not as it must be.
+    """
+    torch.set_num_threads(1)
+    benches = [Bench.build(setting, objectives, device) for setting in settings]
+    interleave([subject for bench in benches for subject in bench.subjects], rounds)
+    return pd.DataFrame([line for bench in benches for line in bench.lines()])
+
+
+def overhead(spec: RunSpec, *, rounds: int, device: torch.device) -> Interval:
+    """The share of a training step that is neither objective nor optimiser nor network: the harness's own.
+
+    A step of the trainer (next batch, schedule, averaging of weights) against the bare update on a fixed batch, in the
+    same rounds. The averaging belongs to the optimisation that a suite asks for, so it is in both.
+    """
+    torch.set_num_threads(1)
+    trainer, bare = Trainer(spec, 0, device), Trainer(spec, 0, device)
+    x = bare.batch()
+
+    def update() -> None:
+        bare.learner.update(bare.energy, x, bare.rng)
+        bare.average_weights(0)
+
+    whole, part = Subject(lambda: trainer.step(0), device), Subject(update, device)
+    interleave([whole, part], rounds)
+    return median_interval([1 - b / a for a, b in zip(whole.seconds, part.seconds, strict=True)])
+
+
+def scaling(objectives: Sequence[str], *, rounds: int, device: torch.device) -> pd.DataFrame:
+    """The same objectives along one axis at a time: batch, width and dimension. A column `axis` says which."""
+    axes = {
+        "batch": [Setting(batch=n) for n in (32, 128, 512, 2048)],
+        "width": [Setting(network=f"mlp[width={n},depth=2]") for n in (32, 64, 128, 256)],
+        "dim": [Setting(dim=n) for n in (2, 8, 32, 128)],
+    }
+    tables = []
+    for axis, settings in axes.items():
+        fitting = [o for o in objectives if (load.find("objectives", o).info.max_dim or 128) >= 128 or axis != "dim"]
+        tables.append(measure(settings, fitting, rounds=rounds, device=device).assign(axis=axis))
+    return pd.concat(tables, ignore_index=True)

@@ -42,41 +42,49 @@ class Work:
         return {name: value * factor for name, value in asdict(self).items()}
 
 
+@dataclass
+class Call:
+    """One call of the network: how many examples, and how often gradients came back through its input."""
+
+    rows: int
+    input_gradients: int = 0
+    double_backwards: int = 0
+
+
 class _InputTap(torch.autograd.Function):
     """The identity at a network's input; a gradient that comes back through it is counted."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, work: Work, share: float) -> Tensor:
-        ctx.work, ctx.share = work, share
+    def forward(ctx: Any, x: Tensor, call: Call) -> Tensor:
+        ctx.call = call
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        ctx.work.input_gradients += ctx.share
-        return _GradientTap.apply(gradients[0], ctx.work, ctx.share), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        ctx.call.input_gradients += 1
+        return _GradientTap.apply(gradients[0], ctx.call), None
 
 
 class _GradientTap(torch.autograd.Function):
     """The identity on an input gradient; a gradient of it that comes back is counted."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, work: Work, share: float) -> Tensor:
-        ctx.work, ctx.share = work, share
+    def forward(ctx: Any, gradient: Tensor, call: Call) -> Tensor:
+        ctx.call = call
         return gradient.view_as(gradient)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        ctx.work.double_backwards += ctx.share
-        return gradients[0], None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        ctx.call.double_backwards += 1
+        return gradients[0], None
 
 
-def tapped(energy: Energy, work: Work, batch: torch.Size) -> Energy:
-    """The same energy, whose passes are added to `work`; `batch` is the shape of one training batch."""
+def tapped(energy: Energy, calls: list[Call], batch_ndim: int) -> Energy:
+    """The same energy, each call of which is added to `calls`."""
 
     def counted(x: Tensor, *condition: Tensor) -> Tensor:
-        share = x.shape[: len(batch)].numel() / batch.numel()
-        work.forwards += share
-        tap: Tensor = _InputTap.apply(x, work, share)
+        calls.append(Call(x.shape[:batch_ndim].numel()))
+        tap: Tensor = _InputTap.apply(x, calls[-1])
         return energy(tap, *condition)
 
     return counted
@@ -104,14 +112,22 @@ class OperationCounter(TorchDispatchMode):
         return result
 
 
-def count(step: Callable[[Work], None], repeats: int = 2) -> Work:
-    """The mean work of `step`, which is run `repeats` times and adds its network passes to the Work it is given."""
-    work = Work()
+def count(step: Callable[[list[Call]], None], batch: int, repeats: int = 2) -> Work:
+    """The mean work of `step` on `batch` examples.
+
+    Args:
+        step: is run `repeats` times; puts each call of the network into the list that it is given.
+        batch: examples in a training batch, of all seeds in a stack.
+    """
+    work, calls = Work(), list[Call]()
     before = samplers.Counter.steps
     with OperationCounter(work):
         for _ in range(repeats):
-            step(work)
+            step(calls)
     work.sampler_steps = samplers.Counter.steps - before
+    work.forwards = sum(call.rows for call in calls) / batch
+    work.input_gradients = sum(call.rows * call.input_gradients for call in calls) / batch
+    work.double_backwards = sum(call.rows * call.double_backwards for call in calls) / batch
     return Work(**work.scaled(1 / repeats))
 
 

@@ -301,3 +301,24 @@ def _tiled(images: np.ndarray) -> np.ndarray:
     tiles = gap.reshape(side, side, channels, height + 1, width + 1).transpose(0, 3, 1, 4, 2)
     sheet = tiles.reshape(side * (height + 1), side * (width + 1), channels)
     return sheet[..., 0] if channels == 1 else sheet
+
+
+def draw_scaling(measured: pd.DataFrame, path: Path) -> Path:
+    """Step time along each axis of `bench cost --scaling`, log-log, one line an objective; returns the file."""
+    columns = {"batch": "batch", "width": "network", "dim": "dim"}
+    figure, axes = plt.subplots(1, len(columns), figsize=(17, 5.5), sharey=True)
+    names = list(dict.fromkeys(measured["objective"]))
+    palette = dict(zip(names, sns.color_palette("husl", len(names)), strict=True))
+    for axis, (label, column) in zip(axes, columns.items(), strict=True):
+        panel = measured[measured["axis"] == label]
+        for name, line in panel.groupby("objective", sort=False):
+            x = line[column].str.extract(r"width=(\d+)")[0].astype(int) if label == "width" else line[column]
+            axis.plot(x, line["step_ms"], marker="o", ms=3, lw=1.2, color=palette[name], label=words(str(name)))
+        axis.set(xscale="log", yscale="log", xlabel={"batch": "batch", "width": "width", "dim": "dimension"}[label])
+        _few_ticks(axis)
+    axes[0].set_ylabel("ms a step")
+    axes[0].legend(loc="upper left", bbox_to_anchor=(3.3, 1.0), fontsize=7, frameon=False)
+    figure.suptitle("What a training step costs")
+    figure.savefig(path, dpi=DPI, bbox_inches="tight")
+    plt.close(figure)
+    return path

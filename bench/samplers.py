@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from bench.calculus import Energy, energy_and_score, per_example, score, sum_eve
 from bench.rng import Rng
 
 StepSize = float | Tensor
+Schedule = StepSize | Sequence[StepSize]
 
 
 class Chain(NamedTuple):
@@ -39,8 +40,17 @@ def _expand(step_size: StepSize, x: Tensor, rng: Rng) -> Tensor:
     return per_example(epsilon.expand(x.shape[: rng.batch_ndim]), x)
 
 
+def _schedule(step_size: Schedule, x: Tensor, rng: Rng, steps: int) -> list[Tensor]:
+    """ε of each transition, every one as `_expand` gives it."""
+    if not isinstance(step_size, Sequence):
+        return [_expand(step_size, x, rng)] * steps
+    if len(step_size) != steps:
+        raise ValueError(f"a schedule gives one step size a transition, {steps} here; got {len(step_size)}")
+    return [_expand(epsilon, x, rng) for epsilon in step_size]
+
+
 def langevin(
-    energy: Energy, x: Tensor, rng: Rng, *, steps: int, step_size: StepSize, temperature: float = 1.0
+    energy: Energy, x: Tensor, rng: Rng, *, steps: int, step_size: Schedule, temperature: float = 1.0
 ) -> Tensor:
     """Unadjusted Langevin: x <- x + (ε/2) s(x) + √(τε) z, z ~ N(0, I).   (Rossky et al. 1978; Parisi 1981)
 
@@ -49,39 +59,39 @@ def langevin(
 
     Args:
         x: starting points (*batch, *event); not changed.
-        step_size: ε > 0 in squared units of x, one number or one a chain (*batch,).
+        step_size: ε > 0 in squared units of x, one number or one a chain (*batch,); or one of these a transition.
         temperature: τ.
 
     Returns:
         The end points, detached, (*batch, *event).
     """
-    epsilon = _expand(step_size, x, rng)
-    drift, noise = 0.5 * epsilon, (temperature * epsilon).sqrt()
+    scales = [(0.5 * epsilon, (temperature * epsilon).sqrt()) for epsilon in _schedule(step_size, x, rng, steps)]
     x = x.detach()
-    for _ in _transitions(steps):
+    for k in _transitions(steps):
+        drift, noise = scales[k]
         x = x + drift * score(energy, x) + noise * rng.normal_like(x)
     return x
 
 
-def mala(energy: Energy, x: Tensor, rng: Rng, *, steps: int, step_size: StepSize) -> Chain:
+def mala(energy: Energy, x: Tensor, rng: Rng, *, steps: int, step_size: Schedule) -> Chain:
     """Langevin proposals with a Metropolis-Hastings test: q is exactly invariant.   (Roberts & Tweedie 1996)
 
     Accepts y with probability min(1, exp(E(x) - E(y)) k(x|y) / k(y|x)), k(y|x) = N(y; x + (ε/2) s(x), ε I).
 
     Args:
         x: starting points (*batch, *event); not changed.
-        step_size: ε > 0 in squared units of x, one number or one a chain (*batch,).
+        step_size: ε > 0 in squared units of x, one number or one a chain (*batch,); or one of these a transition.
     """
-    epsilon = _expand(step_size, x, rng)
-    flat_epsilon = epsilon.reshape(x.shape[: rng.batch_ndim])
+    schedule = _schedule(step_size, x, rng, steps)
     x = x.detach()
     here, drift = energy_and_score(energy, x)
     accepted = torch.zeros_like(here)
-    for _ in _transitions(steps):
+    for k in _transitions(steps):
+        epsilon = schedule[k]
         z = rng.normal_like(x)
         y = x + 0.5 * epsilon * drift + epsilon.sqrt() * z
         there, drift_y = energy_and_score(energy, y)
-        backward = sum_event((x - y - 0.5 * epsilon * drift_y).square(), rng) / flat_epsilon
+        backward = sum_event((x - y - 0.5 * epsilon * drift_y).square(), rng) / epsilon.reshape(here.shape)
         log_ratio = here - there + 0.5 * (sum_event(z.square(), rng) - backward)
         # a non-finite proposal compares false, so it is rejected
         accept = rng.uniform_like(here).log() < log_ratio

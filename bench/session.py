@@ -8,11 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.spec import RunSpec
 from bench.store import Spec, Store
 from bench.table import FAILURES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GOOD, FAILED = 0, 3
 WORKER = "bench.run:work"
@@ -138,3 +141,59 @@ def plan(specs: Sequence[RunSpec], *, jobs: int | None) -> None:
         f"{len(runs)} runs, {int(runs['skipped'].sum())} of them skipped; {runs['gflops'].sum():.3g} GFLOPs; about "
         f"{duration(total)} of one core, {duration(total / workers)} with {workers} at a time"
     )
+
+
+def cost(
+    objectives: Sequence[str] | None,
+    networks: Sequence[str] | None,
+    batches: Sequence[int] | None,
+    *,
+    rounds: int,
+    device: str,
+    out: Path,
+) -> None:
+    """Measures every objective in every setting; prints the table and writes cost.csv and cost.md.
+
+    Raises:
+        UsageError: if an objective, a network or a batch is not as it must be.
+    """
+    from bench import cost, load
+
+    defaults = cost.Setting()
+    settings = [
+        cost.Setting(network, batch) for network in networks or [defaults.network] for batch in batches or [128]
+    ]
+    measured = cost.measure(settings, objectives or load.names("objectives"), rounds=rounds, device=load.device(device))
+    _keep(measured, out, "cost")
+
+
+def scaling(objectives: Sequence[str] | None, *, rounds: int, device: str, out: Path) -> None:
+    """Measures along batch, width and dimension; prints the table, writes scaling.csv, scaling.md and scaling.png."""
+    from bench import cost, load, plots
+
+    measured = cost.scaling(objectives or load.names("objectives"), rounds=rounds, device=load.device(device))
+    _keep(measured, out, "scaling")
+    print(plots.draw_scaling(measured, out / "scaling.png"))
+
+
+def overhead(objectives: Sequence[str] | None, *, rounds: int, device: str) -> None:
+    """Prints the harness's own share of a training step of `toy2d`, one line an objective."""
+    from bench import cost, load, spec
+
+    place = load.device(device)
+    chosen = tuple(objectives or load.names("objectives"))
+    specs = spec.expand(spec.read_suite("toy2d"), spec.Selection(chosen, seeds=(0,)), str(place))
+    for planned in {s.objective["label"]: s for s in specs if not s.skip}.values():
+        share = cost.overhead(planned, rounds=rounds, device=place)
+        low, high = share.low or 0.0, share.high or 0.0
+        print(f"{planned.objective['label']}: {share.mean or 0.0:.1%} of a step ({low:.1%} to {high:.1%})")
+
+
+def _keep(measured: pd.DataFrame, out: Path, name: str) -> None:
+    from bench import table
+
+    out.mkdir(parents=True, exist_ok=True)
+    for suffix in ("csv", "md"):
+        table.write(measured, out / f"{name}.{suffix}")
+    print(table.markdown(table.worded(measured)))
+    print(f"written to {out / name}.csv and .md", file=sys.stderr)

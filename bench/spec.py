@@ -18,6 +18,14 @@ from bench.rng import Rng
 SUITES = Path(__file__).resolve().parent / "suites"
 SCHEMA = 1
 TRACKS = {"equal_steps": "steps", "equal_flops": "flops"}
+OPTIMISER: dict[str, Any] = {
+    "name": "adam",
+    "lr": 1e-3,
+    "betas": [0.9, 0.999],
+    "warm_up": 100,
+    "ema": 0.999,
+    "clip": None,
+}
 _DEFAULTS: dict[str, Any] = {
     "version": 1,
     "track": "equal_steps",
@@ -26,7 +34,7 @@ _DEFAULTS: dict[str, Any] = {
     "exclude": [],
     "timeout_seconds": 900.0,
     "network": {"name": "mlp"},
-    "optimiser": {"name": "adam", "lr": 1e-3, "betas": [0.9, 0.999], "warm_up": 100, "ema": 0.999, "clip": None},
+    "optimiser": OPTIMISER,
     "budget": {"steps": 2000, "batch": 128},
     "evaluation": {"checkpoints": 10, "samples": 2000, "sampler_steps": 500},
     "data": {},

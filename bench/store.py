@@ -239,16 +239,16 @@ class Store:
             write(path, {"schema_version": SCHEMA, "suite": suite, "created": now(), "runs": listed})
 
     def planned(self) -> list[Planned]:
-        """The union of all plans; where two plan the same seed of the same pair, the newer one's cell."""
+        """The union of all plans, the newest first; only its cell where two plan the same seed of the same pair."""
         plans = sorted(map(read, (self.root / "plans").glob("*.json")), key=lambda plan: str(plan["created"]))
         union: dict[tuple[Any, ...], list[Planned]] = {}
-        for plan in plans:
-            newest: dict[tuple[Any, ...], list[Planned]] = {}
+        for plan in reversed(plans):
+            found: dict[tuple[Any, ...], list[Planned]] = {}
             for entry in plan["runs"]:
                 run = Planned(entry["cell_id"], entry["spec"])
                 slot = (run.suite, run.spec.get("track"), run.spec.get("device"), run.objective, run.dataset, run.seed)
-                newest.setdefault(slot, []).append(run)
-            union |= newest
+                found.setdefault(slot, []).append(run)
+            union |= {slot: runs for slot, runs in found.items() if slot not in union}
         return [run for runs in union.values() for run in runs]
 
     def keep_environment(self, environment: Mapping[str, Any]) -> str:

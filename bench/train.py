@@ -115,9 +115,13 @@ class Trainer:
     def step(self, t: int) -> Tensor:
         """Training step t, counted from 0; returns the mean loss, () or (S,)."""
         loss = self.learner.update(self.energy, self.batch(), self.rng, self._schedule(t))
+        self.average_weights(t)
+        return loss
+
+    def average_weights(self, t: int) -> None:
+        """Moves the average towards the weights after step t."""
         decay = min(self.spec.optimiser["ema"], (1 + t) / (10 + t))
         torch._foreach_lerp_(self.average, self._detached, 1 - decay)
-        return loss
 
     def _schedule(self, t: int) -> float:
         warm_up: int = min(self.spec.optimiser["warm_up"], self.steps)
@@ -131,10 +135,10 @@ class Trainer:
         rng = Rng(self.seed, "count", self.device)
         x = self.data.train.narrow(rng.batch_ndim - 1, 0, self.spec.budget["batch"])
 
-        def rehearse(work: meter.Work) -> None:
-            learner.update(meter.tapped(learner.energy, work, x.shape[: rng.batch_ndim]), x, rng)
+        def rehearse(calls: list[meter.Call]) -> None:
+            learner.update(meter.tapped(learner.energy, calls, rng.batch_ndim), x, rng)
 
-        return meter.count(rehearse)
+        return meter.count(rehearse, batch=x.shape[: rng.batch_ndim].numel())
 
     def energy_with(self, weights: list[Tensor]) -> Energy:
         """The energy under given weights; a noise-conditional one at the objective's smallest noise level."""

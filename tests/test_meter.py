@@ -17,11 +17,11 @@ def count(network: nn.Module, objective: str, x: torch.Tensor) -> meter.Work:
     module = load.objective(objective, x, Rng(0), local_scale=0.1)
     parameters = [*network.parameters(), *module.parameters()]
 
-    def step(work: meter.Work) -> None:
-        loss = module(meter.tapped(network, work, x.shape[:1]), x, Rng(0)).mean()
+    def step(calls: list[meter.Call]) -> None:
+        loss = module(meter.tapped(network, calls, 1), x, Rng(0)).mean()
         loss.backward(inputs=parameters)
 
-    return meter.count(step)
+    return meter.count(step, len(x))
 
 
 def mlp() -> tuple[nn.Module, torch.Tensor]:
@@ -30,10 +30,10 @@ def mlp() -> tuple[nn.Module, torch.Tensor]:
 
 
 def forward_and_backward(network: nn.Module, x: torch.Tensor) -> float:
-    def step(work: meter.Work) -> None:
-        meter.tapped(network, work, x.shape[:1])(x).mean().backward()
+    def step(calls: list[meter.Call]) -> None:
+        meter.tapped(network, calls, 1)(x).mean().backward()
 
-    return meter.count(step).flops
+    return meter.count(step, len(x)).flops
 
 
 # one layer of n inputs and m outputs: 2·B·n·m forward, as much for its weights, as much for its input
@@ -91,8 +91,8 @@ def test_work_does_not_depend_on_the_seed_and_is_not_nothing(name: str) -> None:
 
 
 def test_pointwise_work_is_seen_in_the_operations() -> None:
-    def step(work: meter.Work) -> None:
+    def step(calls: list[meter.Call]) -> None:
         torch.ones_like(x).exp_()
 
     x = torch.zeros(4)
-    assert meter.count(step) == meter.Work(aten_ops=2.0)
+    assert meter.count(step, len(x)) == meter.Work(aten_ops=2.0)
