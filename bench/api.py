@@ -10,7 +10,7 @@ from bench.calculus import (
     sum_event,
 )
 from bench.declare import Data, Estimate, Grid, dataset, metric, network, objective
-from bench.diffusion import Noised, noised
+from bench.diffusion import Noised, noised, posterior_steps
 from bench.errors import UsageError
 from bench.exact import Count, Mixture, exact_data, noisy_curves, noisy_points
 from bench.pairs import u_statistic
@@ -75,6 +75,7 @@ __all__ = [
     "noisy_points",
     "objective",
     "per_example",
+    "posterior_steps",
     "score",
     "sum_event",
     "tabulate",

@@ -60,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("ref", metavar="NAME|PATH.py")
     command = verb("table", _table, "write the tables, plots and leaderboard of a store again")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
+    command.add_argument(
+        "--page", type=Path, metavar="FILE.md", help="refresh only the marked tables of a page"
+    )
     command = verb("check", _check, "hold a plug-in to the contract")
     command.add_argument("ref", metavar="NAME|PATH.py")
     command = verb("cost", _cost, "time a training step of every objective, interleaved, and count its work")
@@ -121,7 +124,10 @@ def _show(options: argparse.Namespace) -> int:
 def _table(options: argparse.Namespace) -> int:
     from bench import session
 
-    session.write_results(options.store)
+    if options.page is None:
+        session.write_results(options.store)
+    else:
+        session.refresh(options.page, options.store)
     return GOOD
 
 

@@ -31,6 +31,8 @@ class ObjectiveInfo:
         source: paper, authors, year.
         note: one sentence that a reader of its row must know.
         max_dim: the largest event dimension it can be used in.
+        proof: hyper-parameters at which the declared minimiser holds to well within a tenth, such as a small
+            step_size, where the defaults trade some of it for speed; `check` holds the objective to them.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ObjectiveInfo:
     source: str
     note: str
     max_dim: int | None
+    proof: Mapping[str, Any]
 
 
 def objective(
@@ -52,6 +55,7 @@ def objective(
     control: bool = False,
     note: str = "",
     max_dim: int | None = None,
+    proof: Mapping[str, Any] | None = None,
 ) -> Callable[[T], T]:
     """Declares an objective: a function (energy, x, rng, *, ...) -> (*batch,), or a module with memory.
 
@@ -60,7 +64,7 @@ def objective(
 
     def declare(target: T) -> T:
         name = _snake_case(target.__name__)
-        info = ObjectiveInfo(name, family, energy, minimiser, control, source, note, max_dim)
+        info = ObjectiveInfo(name, family, energy, minimiser, control, source, note, max_dim, proof or {})
         target.__bench__ = info  # type: ignore[attr-defined]
         return target
 

@@ -1,4 +1,4 @@
-"""The forward diffusions of diffusion contrastive divergence, dx = f dt + g dw, taken in one stride."""
+"""What the diffusion contrastive divergences share: the forward kernel, and the steps of chains on its posterior."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from torch import Tensor
 
 from bench.calculus import per_example
 from bench.errors import UsageError
-from bench.rng import Rng
 
 
 class Noised(NamedTuple):
-    """A noised point and what its posterior needs: q(x|y) ∝ exp(-E(x) - ‖x - z‖² / 2v).
+    """A noised point, and what the posterior q(x|y) ∝ exp(-E(x) - ‖x - z‖² / 2v) needs of it.
 
     Attributes:
         y: αx + σε, (*batch, *event).
@@ -28,22 +27,41 @@ class Noised(NamedTuple):
     alpha: Tensor
 
 
-def noised(x: Tensor, rng: Rng, sigma: float | Tensor, kernel: str) -> Noised:
-    """y = αx + σε, ε ~ N(0, I): "ve" keeps α = 1, "vp" has α² = 1 - σ².
+def noised(x: Tensor, noise: Tensor, sigma: float | Tensor, kernel: str) -> Noised:
+    """y = αx + σε with α = 1 under the kernel "ve", α² = 1 - σ² under "vp".
 
-    The posterior depends on y through z and v alone, so "vp" at σ is "ve" at σ/α.
+    The posterior sees only z and v, so "vp" at σ is the same divergence as "ve" at σ/α.
 
     Args:
-        x: (*batch, *event); not changed.
-        sigma: the standard deviation of the added noise, one number or one an example (*batch,).
-        kernel: "ve" (variance exploding) or "vp" (variance preserving).
+        x: data (*batch, *event); not changed.
+        noise: ε, shaped as x.
+        sigma: σ in units of x, one number or one an example (*batch,).
+        kernel: "ve" (variance exploding) or "vp" (variance preserving, for data of about unit variance).
 
     Raises:
-        UsageError: if the kernel is "vp" and sigma is not below 1.
+        UsageError: if the kernel is "vp" and a sigma is not below 1.
     """
     scale = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
     if kernel == "vp" and not bool((scale < 1).all()):
-        raise UsageError(f"kernel vp has α² = 1 - sigma², so sigma must be below 1; got {scale.max():g}; use kernel=ve")
+        raise UsageError(
+            f"kernel vp has α² = 1 - sigma², so sigma must lie below 1; got {float(scale.max()):g}; "
+            "use a smaller sigma or kernel=ve"
+        )
     alpha = (1 - scale.square()).sqrt() if kernel == "vp" else torch.ones_like(scale)
-    y = per_example(alpha, x) * x.detach() + per_example(scale, x) * rng.normal_like(x)
+    y = per_example(alpha, x) * x.detach() + per_example(scale, x) * noise
     return Noised(y, y / per_example(alpha, x), (scale / alpha).square(), alpha)
+
+
+def posterior_steps(v: Tensor, step_size: float, steps: int) -> list[Tensor]:
+    """εₖ = v^{1 - k/K} ε^{k/K} for k = 1, ..., K, with 1/ε = 1/`step_size` + 1/v: the schedule of a posterior chain.
+
+    A posterior is as wide as v where the energy is flat, as at the start of training, and as narrow as the harmonic
+    combination of v and the data's own scale where the energy has become sharp. No one step suits both.
+
+    Args:
+        v: variance of the noised point z given x, in squared units of x: one number () or one an example (*batch,).
+        step_size: the step that suits exp(-E) itself, in squared units of x.
+        steps: K.
+    """
+    last = 1 / (1 / step_size + 1 / v)
+    return [v * (last / v) ** (k / steps) for k in range(1, steps + 1)]

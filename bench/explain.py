@@ -79,7 +79,7 @@ def _kind_of(ref: str) -> load.Kind:
 def _explain(plugin: load.Plugin) -> str:
     lines = [f"{plugin.name} ({plugin.kind.removesuffix('s')})", ""]
     for key, value in asdict(plugin.info).items():
-        if key != "name" and value not in ("", None):
+        if key != "name" and value not in ("", None, {}):
             lines.append(f"  {key:12} {', '.join(sorted(value)) if isinstance(value, frozenset) else value}")
     for parameter in plugin.parameters.values():
         lines.append(f"  {parameter.name:12} = {parameter.default!r}   in {parameter.space}")

@@ -13,8 +13,9 @@ from bench.table import FAILURES, Record
 
 READING = (
     "Cells are mean ± half the width of Student's 95 % interval over the seeds, then the rank; entries share a rank "
-    "unless a paired test separates them (Holm-corrected). `?` marks a value that is not certified: it is shown and "
-    "not ranked. Entries with failed seeds are not ranked either. Cost is the median over all runs of the entry."
+    "unless a paired test separates them (Holm-corrected), which one seed never does. `?` marks a value that is not "
+    "certified: it is shown and not ranked, and the column `reason` of results.csv says why. Entries with failed seeds "
+    "are not ranked either. Cost is the median over all runs of the entry."
 )
 
 
@@ -47,21 +48,28 @@ def _caption(group: pd.DataFrame) -> str:
     return ". ".join(words) + "." if words else "No run of this suite has a result yet."
 
 
+def ranking(records: Sequence[Record]) -> str:
+    """The table of one suite: objectives as rows, data sets as columns."""
+    return _ranking(table.leaderboard(records))
+
+
 def _ranking(group: pd.DataFrame) -> str:
     """Objectives as rows, data sets as columns; the best mean rank first, controls last."""
     lines = []
+    datasets = group["dataset"].nunique()
     for objective, rows in group.groupby("objective", sort=False):
         ranks = rows["rank"].dropna()
+        unranked = datasets - len(ranks)  # a mean over the data sets that suit an entry would flatter it
         planned, ok = int(rows["planned"].sum() - rows["skipped"].sum()), int(rows["ok"].sum())
         line = {
             "objective": f"{objective} (control)" if rows["control"].any() else str(objective),
-            "mean rank": f"{ranks.mean():.1f}" if len(ranks) == len(rows) else "not ranked",
+            "mean rank": f"{ranks.mean():.1f}" if not unranked else "not ranked",
             **dict(zip(rows["dataset"], rows["shown"], strict=True)),
             "succeeded": f"{ok} of {planned}" if planned else "skipped",
             "train s": _number(rows["train_seconds"].median()),
             "GFLOPs": _number(rows["gflops"].median()),
         }
-        order = (bool(rows["control"].any()), len(rows) - len(ranks), ranks.mean() if len(ranks) else 0.0)
+        order = (bool(rows["control"].any()), unranked, ranks.mean() if len(ranks) else 0.0)
         lines.append((order, line))
     return table.markdown(pd.DataFrame([line for _, line in sorted(lines, key=lambda pair: pair[0])]).fillna("not run"))
 

@@ -293,14 +293,13 @@ def _samples(store: Store, records: Sequence[Record]) -> Figure | None:
 
 
 def _tiled(images: np.ndarray) -> np.ndarray:
-    """(n, C, H, W) as one image of rows of eight, with a gap of one pixel."""
-    n, channels, height, width = images.shape
-    side = int(np.ceil(np.sqrt(n)))
-    gap = np.full((side * side, channels, height + 1, width + 1), images.min(), dtype=images.dtype)
-    gap[:n, :, :height, :width] = images
-    tiles = gap.reshape(side, side, channels, height + 1, width + 1).transpose(0, 3, 1, 4, 2)
-    sheet = tiles.reshape(side * (height + 1), side * (width + 1), channels)
-    return sheet[..., 0] if channels == 1 else sheet
+    """(n, C, H, W) as one image, in a square of rows with a gap of one pixel."""
+    from skimage.util import montage
+
+    pixels = np.moveaxis(images, 1, -1)
+    fill = np.full(images.shape[1], images.min(), dtype=images.dtype)
+    sheet: np.ndarray = montage(pixels, padding_width=1, fill=fill, channel_axis=-1)
+    return sheet[..., 0] if images.shape[1] == 1 else sheet
 
 
 def draw_scaling(measured: pd.DataFrame, path: Path) -> Path:

@@ -40,13 +40,9 @@ def _expand(step_size: StepSize, x: Tensor, rng: Rng) -> Tensor:
     return per_example(epsilon.expand(x.shape[: rng.batch_ndim]), x)
 
 
-def _schedule(step_size: Schedule, x: Tensor, rng: Rng, steps: int) -> list[Tensor]:
-    """ε of each transition, every one as `_expand` gives it."""
-    if not isinstance(step_size, Sequence):
-        return [_expand(step_size, x, rng)] * steps
-    if len(step_size) != steps:
-        raise ValueError(f"a schedule gives one step size a transition, {steps} here; got {len(step_size)}")
-    return [_expand(epsilon, x, rng) for epsilon in step_size]
+def _schedule(step_size: Schedule, x: Tensor, rng: Rng) -> list[Tensor]:
+    """ε of the first transitions, as `_expand` gives it; the last goes on."""
+    return [_expand(epsilon, x, rng) for epsilon in (step_size if isinstance(step_size, Sequence) else [step_size])]
 
 
 def langevin(
@@ -59,16 +55,17 @@ def langevin(
 
     Args:
         x: starting points (*batch, *event); not changed.
-        step_size: ε > 0 in squared units of x, one number or one a chain (*batch,); or one of these a transition.
+        step_size: ε > 0 in squared units of x, one number or one a chain (*batch,); or a list of these, one
+            a transition, whose last goes on.
         temperature: τ.
 
     Returns:
         The end points, detached, (*batch, *event).
     """
-    scales = [(0.5 * epsilon, (temperature * epsilon).sqrt()) for epsilon in _schedule(step_size, x, rng, steps)]
+    scales = [(0.5 * epsilon, (temperature * epsilon).sqrt()) for epsilon in _schedule(step_size, x, rng)]
     x = x.detach()
     for k in _transitions(steps):
-        drift, noise = scales[k]
+        drift, noise = scales[min(k, len(scales) - 1)]
         x = x + drift * score(energy, x) + noise * rng.normal_like(x)
     return x
 
@@ -80,14 +77,15 @@ def mala(energy: Energy, x: Tensor, rng: Rng, *, steps: int, step_size: Schedule
 
     Args:
         x: starting points (*batch, *event); not changed.
-        step_size: ε > 0 in squared units of x, one number or one a chain (*batch,); or one of these a transition.
+        step_size: ε > 0 in squared units of x, one number or one a chain (*batch,); or a list of these, one
+            a transition, whose last goes on.
     """
-    schedule = _schedule(step_size, x, rng, steps)
+    schedule = _schedule(step_size, x, rng)
     x = x.detach()
     here, drift = energy_and_score(energy, x)
     accepted = torch.zeros_like(here)
     for k in _transitions(steps):
-        epsilon = schedule[k]
+        epsilon = schedule[min(k, len(schedule) - 1)]
         z = rng.normal_like(x)
         y = x + 0.5 * epsilon * drift + epsilon.sqrt() * z
         there, drift_y = energy_and_score(energy, y)

@@ -110,6 +110,18 @@ def write_results(out: Path) -> None:
     (out / "leaderboard.md").write_text(leaderboard.markdown(store, records, pictures))
 
 
+def refresh(page: Path, out: Path) -> None:
+    """Refreshes the marked tables of a Markdown page from a store.
+
+    Raises:
+        UsageError: if the page or the store is not as it must be.
+    """
+    from bench import readme
+
+    for suite in readme.refresh(page, Store(out)):
+        print(f"{out} holds no run of suite {suite}: its table in {page.name} stays as it was", file=sys.stderr)
+
+
 def plan(specs: Sequence[RunSpec], *, jobs: int | None) -> None:
     """Prints what would run and its price: seconds on this machine, counted FLOPs."""
     import pandas as pd

@@ -39,6 +39,7 @@ _DEFAULTS: dict[str, Any] = {
     "evaluation": {"checkpoints": 10, "samples": 2000, "sampler_steps": 500},
     "data": {},
 }
+_IDENTITY = ("name", "params", "sha", "version", "energy", "conditional")  # of a plug-in's description in a spec
 _REQUIRED = {"name", "objectives", "datasets"}
 
 
@@ -64,9 +65,10 @@ class RunSpec:
     @property
     def cell_id(self) -> str:
         """sha256 of the canonical spec, without what only says how to find or supervise it; 16 digits."""
-        plain = {k: v for k, v in asdict(self).items() if k not in ("suite", "seed", "timeout_seconds", "skip")}
+        aside = ("suite", "suite_version", "seed", "timeout_seconds", "skip")
+        plain = {k: v for k, v in asdict(self).items() if k not in aside}
         for part in ("objective", "dataset", "network"):
-            plain[part] = {k: v for k, v in plain[part].items() if k not in ("ref", "label", "given")}
+            plain[part] = {k: v for k, v in plain[part].items() if k in _IDENTITY}
         return fingerprint.digest(json.dumps(plain, sort_keys=True))
 
     @property

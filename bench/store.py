@@ -124,9 +124,9 @@ class Attempt:
         """
         if (self.folder / "row.json").exists():
             raise FileExistsError(f"{self.folder} has a row already; a new try is a new attempt")
-        identity = self.intent()
-        del identity["supervisor"]
-        provenance = identity.pop("provenance") | {"ended": now(), **self._hashes()}
+        intent = self.intent()
+        identity = _identity(intent)
+        provenance = {**intent["provenance"], "ended": now(), **self._hashes()}
         row = plain({**identity, **_UNWRITTEN, **outcome, **identity, "provenance": provenance})
         if row["last_step"] is None:
             row["last_step"] = next((point["step"] for point in reversed(self.curve()) if "step" in point), None)
@@ -142,8 +142,10 @@ class Attempt:
             return [str(error)]
         if row is None:
             return []
-        found = {**self._hashes(), "row_sha256": _seal(row)}
-        return [name for name, value in found.items() if row["provenance"].get(name) != value]
+        written = row.get("provenance") or {}
+        found = {**self._hashes(), "row_sha256": _seal({**row, "provenance": written})}
+        changed = [name for name, value in found.items() if written.get(name) != value]
+        return changed + ["spec"] * any(row.get(k) != v for k, v in _identity(self.intent()).items())
 
     def _hashes(self) -> dict[str, str | None]:
         files = {"curve_sha256": self.folder / "curve.jsonl", "log_sha256": self.folder / "log.txt"}
@@ -274,6 +276,11 @@ class Store:
 def now() -> str:
     """The time in UTC, ISO 8601 with microseconds: as text it sorts by time."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _identity(intent: Mapping[str, Any]) -> dict[str, Any]:
+    """Whose row it will be: what a row takes from its intent as it stands."""
+    return {k: v for k, v in intent.items() if k not in ("supervisor", "provenance")}
 
 
 def _seal(row: Mapping[str, Any]) -> str:

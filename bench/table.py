@@ -105,12 +105,11 @@ class Cell:
         values = [v for record in self.succeeded if (v := record.measured()[column]) is not None]
         return float(pd.Series(values).median()) if values else None
 
-    def word(self) -> str:
-        """What stands where a number cannot: the commonest status, with the steps at which it came."""
+    def word(self, column: str) -> str:
+        """What stands where a metric has no number: the commonest status, with the steps at which it came."""
         status = Counter(record.status for record in self.records).most_common(1)[0][0]
         if status == "ok":
-            reasons = [record.reason for record in self.records if record.reason]
-            return reasons[0].partition(": ")[2] if reasons else "n/a"
+            return next((reason for r in self.succeeded if (reason := r.estimate(column).get("reason"))), "n/a")
         steps = sorted(r.row["last_step"] for r in self.records if r.row and r.status == status and r.row["last_step"])
         if status != "diverged" or not steps:
             return {"missing": "not run"}.get(status, status)
@@ -127,7 +126,8 @@ def read(store: Store, plan: Iterable[Spec] | None = None) -> list[Record]:
 def frame(store: Store, plan: Iterable[Spec] | None = None) -> pd.DataFrame:
     """results.csv: one line per planned run, and a column per metric and variant of the weights."""
     lines = []
-    for record in read(store, plan):
+    records = read(store, plan)
+    for record in records:
         spec = record.run.spec
         line = {
             "suite": record.run.suite,
@@ -143,7 +143,11 @@ def frame(store: Store, plan: Iterable[Spec] | None = None) -> pd.DataFrame:
         }
         values = {column: found.get("value") for column, found in record.estimates().items()}
         lines.append({**line, **record.measured(), **values})
-    metrics = sorted({name for line in lines for name in line} - set(COLUMNS))
+    found = {name for line in lines for name in line} - set(COLUMNS)
+    planned = {name for record in records for name in record.run.spec.get("evaluation", {}).get("metrics", ())}
+    # planned ones too: which columns there are must not depend on what failed
+    names = {_stem(column) for column in found} | {name.replace(".", "_") for name in planned}
+    metrics = [name + suffix for name in sorted(names) for suffix in VARIANTS.values()]
     table = pd.DataFrame(lines, columns=[*COLUMNS, *metrics])
     whole = {column: "Int64" for column in ("seed", "steps", "n_params")}
     numbers = {column: "float64" for column in [*_MEASURED, *metrics] if column not in whole}
@@ -168,10 +172,11 @@ def summary(records: Sequence[Record]) -> pd.DataFrame:
     better = {name: e.get("better", "lower") for record in records for name, e in record.estimates().items()}
     lines = []
     for key, cell in cells(records).items():
-        planned, ok = len(cell.records), len(cell.succeeded)
+        skipped, ok = sum(record.status == "skipped" for record in cell.records), len(cell.succeeded)
+        planned = len(cell.records) - skipped  # what could not have run has not failed
         rate = success_rate(ok, planned)
         line: dict[str, Any] = dict(zip(("suite", "track", "device", "objective", "dataset"), key, strict=True))
-        line |= {"planned": planned, "ok": ok}
+        line |= {"planned": len(cell.records), "skipped": skipped, "ok": ok}
         line |= {"success_rate": rate.mean, "success_low": rate.low, "success_high": rate.high}
         line |= {column: cell.median(column) for column in ("train_seconds", "flops_train", "peak_memory_mb")}
         for name in sorted(better):
@@ -189,7 +194,7 @@ def summary(records: Sequence[Record]) -> pd.DataFrame:
 def primary(records: Iterable[Record]) -> str | None:
     """The column that a data set is ranked by: kl, else nll, else the first metric; best, else EMA, else last."""
     found = {c for r in records if r.status == "ok" for c, e in r.estimates().items() if e.get("value") is not None}
-    names = sorted({column.removesuffix("_ema").removesuffix("_best") for column in found})
+    names = sorted({_stem(column) for column in found})
     for name in dict.fromkeys(n for n in ("kl", "nll", *names) if n in names):
         return next(name + suffix for suffix in ("_best", "_ema", "") if name + suffix in found)
     return None
@@ -198,7 +203,8 @@ def primary(records: Iterable[Record]) -> str | None:
 def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     """One line per suite, objective and data set: its primary metric over the seeds, and its shared rank.
 
-    Ranked are entries that have a certified value at every planned seed; controls never are.
+    Ranked are entries that have a certified value at every planned seed, compared at the seeds that most of them
+    have; controls never are.
     """
     lines = []
     groups: dict[tuple[str, str, str, str], dict[str, Cell]] = {}
@@ -209,7 +215,11 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
         sample = [e for cell in entries.values() for r in cell.succeeded if (e := r.estimate(column))]
         better: Better = sample[0].get("better", "lower") if sample else "lower"
         controls = {name for name, cell in entries.items() if cell.records[0].run.control}
-        rankable = {n: c for n, c in entries.items() if n not in controls and not c.uncertified(column)}
+        rankable = {
+            name: cell
+            for name, cell in entries.items()
+            if name not in controls and not cell.uncertified(column) and None not in cell.seeds(column)
+        }
         ranks = shared_ranks(_aligned(rankable, column), better)
         for objective, cell in entries.items():
             interval = t_interval(cell.numbers(column))
@@ -260,7 +270,9 @@ def write(table: pd.DataFrame, path: Path) -> None:
         else:
             raise UsageError(f"a table is written as .csv, .md, .tex or .parquet; got '{path.name}'")
     except OSError as error:
-        raise UsageError(f"a table needs a place to write to; '{path}': {error.strerror}: give another") from None
+        raise UsageError(
+            f"a table needs a place to write to; '{path}': {error.strerror or error}: give another"
+        ) from None
     except ImportError:
         raise UsageError(f"Parquet needs pyarrow, which is not installed; write '{path.stem}.csv' instead") from None
 
@@ -286,20 +298,25 @@ def markdown(table: pd.DataFrame) -> str:
     return str(table.to_markdown(index=False, disable_numparse=True))
 
 
+def _stem(column: str) -> str:
+    """The metric that a column shows a variant of."""
+    return column.removesuffix("_ema").removesuffix("_best")
+
+
 def _aligned(entries: dict[str, Cell], column: str) -> dict[str, list[float | None]]:
-    """Each entry's values by seed; an entry that lacks a seed of the others has None there."""
+    """Each entry's values at the seeds that most entries have, so that one with seeds of its own moves nobody."""
     by_seed = {
         name: {r.run.seed: v for r, v in zip(cell.records, cell.seeds(column), strict=True)}
         for name, cell in entries.items()
     }
-    seeds = sorted({seed for values in by_seed.values() for seed in values})
-    return {name: [values.get(seed) for seed in seeds] for name, values in by_seed.items()}
+    commonest = Counter(tuple(sorted(values)) for values in by_seed.values()).most_common(1)
+    return {name: [values.get(seed) for seeds, _ in commonest for seed in seeds] for name, values in by_seed.items()}
 
 
 def _shown(cell: Cell, column: str, interval: Interval, rank: int | None) -> str:
     """A leaderboard's cell: mean ± half-width, "?" if uncertified, the rank or how many runs gave a number."""
     if interval.mean is None:
-        return cell.word()
+        return cell.word(column)
     half = interval.half_width
     text = f"{interval.mean:.3g} ({interval.word})" if half is None else _plus_minus(interval.mean, half)
     text += "?" if cell.uncertified(column) else ""

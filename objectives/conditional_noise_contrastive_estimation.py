@@ -12,6 +12,7 @@ from bench.api import Energy, Integer, Log, Rng, objective
     family="noise contrastive estimation",
     source="Ceylan & Gutmann 2018, Conditional noise-contrastive estimation of unnormalised models",
     note="Needs neither log Z nor a noise law that resembles the data.",
+    proof={"sigma": 0.4},
 )
 def conditional_noise_contrastive_estimation(
     energy: Energy,

@@ -11,6 +11,7 @@ from bench.api import Energy, Integer, Rng, StepSize, langevin, objective
     family="contrastive divergence",
     source="Hinton 2002, Training products of experts by minimizing contrastive divergence",
     note="Truncated gradient of unadjusted chains: the fixed point is off by O(step_size) in variance.",
+    proof={"step_size": 0.02},
 )
 def contrastive_divergence(
     energy: Energy,

@@ -12,6 +12,7 @@ from bench.api import Energy, Log, Rng, objective, score, sum_event
     minimiser="smoothed",
     source="Vincent 2011, A connection between score matching and denoising autoencoders",
     note="Learns the data's law convolved with N(0, sigma²), not the data's.",
+    proof={"sigma": 0.3},
 )
 def denoising_score_matching(
     energy: Energy, x: Tensor, rng: Rng, *, sigma: Annotated[float, Log(1e-2, 1.0)] = 0.1

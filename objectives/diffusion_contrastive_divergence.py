@@ -20,6 +20,6 @@ def diffusion_contrastive_divergence(
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
 ) -> Tensor:
     r"""E(x) - E(x'), x' = z - v∇E(z) + √v ξ, z = y/α, y = αx + σε, v = (σ/α)², with ε, ξ ~ N(0, I)."""
-    _, z, v, _ = noised(x, rng, sigma, kernel)
+    _, z, v, _ = noised(x, rng.normal_like(x), sigma, kernel)
     negatives = z + v * score(energy, z) + v.sqrt() * rng.normal_like(x)
     return energy(x) - energy(negatives)

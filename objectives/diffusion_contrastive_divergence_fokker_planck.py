@@ -21,7 +21,7 @@ def diffusion_contrastive_divergence_fokker_planck(
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
 ) -> Tensor:
     r"""E(x) - U(y), U = E + T[∇·f - f·∇E + ½(ΔE - ‖∇E‖²)]."""
-    y, _, _, alpha = noised(x, rng, sigma, kernel)
+    y, _, _, alpha = noised(x, rng.normal_like(x), sigma, kernel)
     v = rng.rademacher_like(y)
     s, product = hessian_product(energy, y, v)
     change = sum_event(v * product - s.square(), rng)

@@ -26,7 +26,7 @@ def diffusion_contrastive_divergence_ladder(
     r"""w_k (E(x) - E(x'))."""
     k = rng.integers(levels, x.shape[: rng.batch_ndim])
     sigma = sigma_min * (sigma_max / sigma_min) ** (k.to(x.dtype) / (levels - 1))
-    y, _, v, alpha = noised(x, rng, sigma, kernel)
+    y, _, v, alpha = noised(x, rng.normal_like(x), sigma, kernel)
     posterior = tethered(energy, y, rng, sigma=sigma, alpha=alpha)
     epsilon = 1 / (1 / step_size + 1 / v)
     negatives = mala(posterior, x, rng, steps=steps, step_size=epsilon).x

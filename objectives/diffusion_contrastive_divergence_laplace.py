@@ -22,7 +22,7 @@ def diffusion_contrastive_divergence_laplace(
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
 ) -> Tensor:
     r"""E(x) - E(x'), x' ~ N(z - Σ(g + ½ ∇tr ΣH), Σ), Σ⁻¹ = I/v + H."""
-    _, z, v, _ = noised(x, rng, sigma, kernel)
+    _, z, v, _ = noised(x, rng.normal_like(x), sigma, kernel)
     z.requires_grad_()
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(energy(z).sum(), z, create_graph=True)

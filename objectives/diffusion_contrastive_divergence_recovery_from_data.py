@@ -22,7 +22,7 @@ def diffusion_contrastive_divergence_recovery_from_data(
     step_size: Annotated[float, StepSize(1e-3, 1.0)] = 0.3,
 ) -> Tensor:
     r"""E(x) - E(x'), x' ~ q(x|y)."""
-    y, _, v, alpha = noised(x, rng, sigma, kernel)
+    y, _, v, alpha = noised(x, rng.normal_like(x), sigma, kernel)
     posterior = tethered(energy, y, rng, sigma=sigma, alpha=alpha)
     epsilon = 1 / (1 / step_size + 1 / v)
     negatives = mala(posterior, x, rng, steps=steps, step_size=epsilon).x

@@ -13,6 +13,7 @@ from bench.api import Energy, Integer, Linear, Log, Rng, objective
     family="diffusion contrastive divergence",
     source="Schröder et al. 2023, Energy discrepancies: a score-independent loss for energy-based models",
     note="The importance-sampling estimator of diffusion contrastive divergence with a variance-exploding kernel.",
+    proof={"sigma": 0.4},
 )
 def energy_discrepancy(
     energy: Energy,

@@ -11,6 +11,7 @@ from bench.api import Energy, Integer, Log, Rng, objective
     family="probability flow",
     source="Sohl-Dickstein et al. 2011, Minimum probability flow learning",
     note="The exponential of an energy difference has heavy tails: one bad example can dominate a batch.",
+    proof={"sigma": 0.2},
 )
 def minimum_probability_flow(
     energy: Energy,
@@ -37,4 +38,5 @@ def minimum_probability_flow(
     """
     data = x.repeat_interleave(neighbours, rng.batch_ndim - 1)
     reached = energy(data + sigma * rng.normal_like(data)).unflatten(-1, (-1, neighbours))
-    return (0.5 * (energy(x).unsqueeze(-1) - reached)).exp().mean(-1)
+    rates: Tensor = (0.5 * (energy(x).unsqueeze(-1) - reached)).exp()
+    return rates.mean(-1)

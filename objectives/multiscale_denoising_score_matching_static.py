@@ -27,7 +27,7 @@ def multiscale_denoising_score_matching_static(
     r"""½‖(σ₀²/σ) s(x̃) + z‖², x̃ = x + σz, z ~ N(0, I), ln σ ~ U(ln σ_min, ln σ_max).
 
     The energy is not told σ and always scales its answer by the same σ₀². With p_σ = p * N(0, σ²I) the minimiser has
-    the score s = Σ_σ σ⁰ p_σ ∇log p_σ / Σ_σ σ₀² σ⁻² p_σ: that of p_σ₀ where the levels agree, flatter far from the
+    the score s = Σ_σ p_σ ∇log p_σ / Σ_σ (σ₀/σ)² p_σ: that of p_σ₀ where the levels agree, flatter far from the
     data, which gives it slopes where single-level denoising has none. With σ_min = σ_0 = σ_max it is single-level.
 
     Args:

@@ -22,4 +22,4 @@ def naive_diffusion_contrast(
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
 ) -> Tensor:
     r"""E(x) - E(y), y = αx + σε."""
-    return energy(x) - energy(noised(x, rng, sigma, kernel).y)
+    return energy(x) - energy(noised(x, rng.normal_like(x), sigma, kernel).y)

@@ -61,4 +61,6 @@ class NoiseContrastiveEstimation(nn.Module):
         noise = (self.mean + white_noise @ self.factor.mT).unflatten(-1, x.shape[rng.batch_ndim :])
         data_odds = -energy(x) - self.log_z - self.log_noise(white) - log(self.ratio)
         noise_odds = -energy(noise) - self.log_z - self.log_noise(white_noise) - log(self.ratio)
-        return softplus(-data_odds) + softplus(noise_odds).unflatten(-1, (-1, self.ratio)).sum(-1)
+        data_loss: Tensor = softplus(-data_odds)
+        noise_loss: Tensor = softplus(noise_odds).unflatten(-1, (-1, self.ratio)).sum(-1)
+        return data_loss + noise_loss

@@ -61,6 +61,11 @@ def raise_error(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, A
     raise ValueError("energy must return shape (256,)\nand more")
 
 
+def diverge(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    curve({"step": 5})
+    return {"status": "diverged", "reason": "the loss is not finite at step 9", "last_step": 9, "work": {"steps": 9}}
+
+
 def run_out_of_memory(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
     import torch
 

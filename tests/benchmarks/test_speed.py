@@ -1,0 +1,36 @@
+"""Timings of the parts that a run is made of; `tox -e bench` runs them, an ordinary test run calls each once."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench import load
+from bench.api import Rng, langevin, mala, score
+from bench.cost import Bench, Setting
+from bench.load import device
+
+SETTING = Setting(network="mlp[width=32,depth=2]", batch=64)
+
+
+@pytest.mark.parametrize("name", load.names("objectives"))
+def test_step(benchmark: BenchmarkFixture, name: str) -> None:
+    benchmark(Bench.build(SETTING, [name], device("cpu")).steps[name].call)
+
+
+def test_score(benchmark: BenchmarkFixture) -> None:
+    network = load.network(SETTING.network, (2,), Rng(0, "init"))
+    benchmark(score, network, Rng(0).normal((SETTING.batch, 2)))
+
+
+@pytest.mark.parametrize("sampler", [langevin, mala])
+def test_ten_transitions(benchmark: BenchmarkFixture, sampler: object) -> None:
+    network, rng = load.network(SETTING.network, (2,), Rng(0, "init")), Rng(0)
+    benchmark(sampler, network, rng.normal((SETTING.batch, 2)), rng, steps=10, step_size=0.01)
+
+
+@pytest.mark.parametrize("name", load.names("metrics"))
+def test_metric(benchmark: BenchmarkFixture, name: str) -> None:
+    data = load.dataset("eight_gaussians[n_train=512,n_valid=512,n_test=512]", Rng(0, "data"))
+    network = load.network(SETTING.network, (2,), Rng(0, "init"))
+    benchmark.pedantic(load.metric(name), (network, data.valid, data, Rng(0, "eval")), rounds=3)

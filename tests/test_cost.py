@@ -1,0 +1,73 @@
+"""The cost harness: what it times, what it divides by, what it calls a floor. No test here depends on a clock."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import cli, cost, load
+from bench.errors import UsageError
+
+CPU = torch.device("cpu")
+SMALL = cost.Setting("mlp[width=8,depth=1]", batch=16)
+
+
+def test_rounds_interleave_every_subject_in_changing_order() -> None:
+    order: list[str] = []
+    subjects = [cost.Subject(lambda name=name: order.append(name), CPU) for name in "abc"]  # type: ignore[misc]
+    for subject in subjects:
+        subject.prepare = lambda: None  # type: ignore[method-assign]
+    cost.interleave(subjects, rounds=20)
+    rounds = [order[i : i + 3] for i in range(0, 60, 3)]
+    assert all(sorted(r) == ["a", "b", "c"] for r in rounds)
+    assert any(a != b for a, b in pairwise(rounds))
+    assert all(len(s.seconds) == 20 for s in subjects)
+
+
+@pytest.mark.parametrize(
+    ("objective", "passes"),
+    [
+        ("denoising_score_matching", [("double", 16)]),
+        ("contrastive_divergence[steps=3]", [("score", 16)] * 3 + [("fb", 16)] * 2),
+    ],
+)
+def test_the_floor_is_made_of_the_passes_that_the_step_needs(objective: str, passes: list[tuple[str, int]]) -> None:
+    bench = cost.Bench.build(SMALL, [objective], CPU)
+    (floor,) = bench.floors.values()
+    assert floor == passes
+    assert set(floor) | {("fb", 16)} == set(bench.passes)
+
+
+def test_the_unit_is_one_forward_and_backward_of_the_same_rounds() -> None:
+    bench = cost.Bench.build(SMALL, ["denoising_score_matching"], CPU)
+    for subject, seconds in zip(bench.subjects, (1.0, 2.0, 3.0), strict=True):
+        subject.seconds = [seconds, 10 * seconds, 100 * seconds] * 3
+    (line,) = bench.lines()
+    assert line["times_fb"] == 3.0
+    assert line["floor_times_fb"] == 2.0
+    assert line["step_ms"] == 30_000.0
+    assert (line["times_fb_low"], line["times_fb_high"]) == (3.0, 3.0)
+
+
+def test_every_objective_can_be_costed() -> None:
+    bench = cost.Bench.build(SMALL, load.names("objectives"), CPU)
+    for subject in bench.subjects:
+        subject.call()
+    assert set(bench.work) == set(load.names("objectives"))
+    assert all(work.flops > 0 for work in bench.work.values())
+
+
+def test_settings_without_their_objective_are_refused() -> None:
+    with pytest.raises(UsageError, match="at most 2 dimensions"):
+        cost.Bench.build(cost.Setting(dim=8), ["maximum_likelihood"], CPU)
+
+
+def test_the_command_prints_and_keeps_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--objective", "denoising_score_matching", "--batch", "8", "--rounds", "6", "--out", str(tmp_path)]
+    assert cli.main(["cost", *options]) == 0
+    assert "times_fb" in capsys.readouterr().out
+    assert (tmp_path / "cost.csv").read_text().count("\n") == 2
+    assert cli.main(["cost", "--rounds", "2"]) == 2
