@@ -297,7 +297,7 @@ def _tiled(images: np.ndarray) -> np.ndarray:
     from skimage.util import montage
 
     pixels = np.moveaxis(images, 1, -1)
-    fill = np.full(images.shape[1], images.min(), dtype=images.dtype)
+    fill = [float(images.min())] * images.shape[1]
     sheet: np.ndarray = montage(pixels, padding_width=1, fill=fill, channel_axis=-1)
     return sheet[..., 0] if images.shape[1] == 1 else sheet
 
