@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -117,6 +117,10 @@ def _stacked_data(plugin: load.Plugin, ref: str) -> str:
     return "seed by seed to the bit"
 
 
+def _power(x: Tensor, axis: int, exponent: int) -> Tensor:
+    return x[..., axis] ** exponent
+
+
 def _density(plugin: load.Plugin, ref: str) -> str:
     data = _solo(ref, DATA_SEEDS[0])
     if data.grid is None or data.log_density is None:
@@ -128,8 +132,8 @@ def _density(plugin: load.Plugin, ref: str) -> str:
     with torch.no_grad():
         views: dict[str, Callable[[Tensor], Tensor]] = {"log p": data.log_density}
         for i in range(len(data.grid.low)):
-            views[f"x{i}"] = lambda x, i=i: x[..., i]
-            views[f"x{i}²"] = lambda x, i=i: x[..., i].square()
+            views[f"x{i}"] = partial(_power, axis=i, exponent=1)
+            views[f"x{i}²"] = partial(_power, axis=i, exponent=2)
         worst, where = 0.0, ""
         for name, view in views.items():
             values = view(seen)

@@ -49,7 +49,8 @@ class Bench:
         self.learner = Learner(self.network, self.objective, dict(ADAM))
 
     def loss(self, energy: Energy | None = None) -> Tensor:
-        return self.objective(energy or self.network, self.x, self.rng)
+        loss: Tensor = self.objective(energy or self.network, self.x, self.rng)
+        return loss
 
     def train(self, steps: int) -> list[Tensor]:
         """The mean losses of some Adam steps."""
@@ -158,7 +159,8 @@ def _stack(plugin: load.Plugin, ref: str) -> str:
         alone.train(STEPS)
         for ours, own in zip(stack.network.parameters(), alone.network.parameters(), strict=True):
             require(
-                agree(ours[i], own, ROUNDING), f"seed {seed} has other weights after {STEPS} steps in a stack than alone"
+                agree(ours[i], own, ROUNDING),
+                f"seed {seed} has other weights after {STEPS} steps in a stack than alone",
             )
     return f"{len(SEEDS)} seeds: loss, and weights after {STEPS} steps"
 

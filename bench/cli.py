@@ -60,9 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("ref", metavar="NAME|PATH.py")
     command = verb("table", _table, "write the tables, plots and leaderboard of a store again")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
-    command.add_argument(
-        "--page", type=Path, metavar="FILE.md", help="refresh only the marked tables of a page"
-    )
+    command.add_argument("--page", type=Path, metavar="FILE.md", help="refresh only the marked tables of a page")
     command = verb("check", _check, "hold a plug-in to the contract")
     command.add_argument("ref", metavar="NAME|PATH.py")
     command = verb("cost", _cost, "time a training step of every objective, interleaved, and count its work")

@@ -52,16 +52,18 @@ def noised(x: Tensor, noise: Tensor, sigma: float | Tensor, kernel: str) -> Nois
     return Noised(y, y / per_example(alpha, x), (scale / alpha).square(), alpha)
 
 
-def posterior_steps(v: Tensor, step_size: float, steps: int) -> list[Tensor]:
-    """εₖ = v^{1 - k/K} ε^{k/K} for k = 1, ..., K, with 1/ε = 1/`step_size` + 1/v: the schedule of a posterior chain.
+def posterior_steps(v: Tensor, step_size: float, *, steps: int, dim: int) -> list[Tensor]:
+    """εₖ = d^{-1/3} v^{1 - k/K} ε^{k/K} for k = 1, ..., K, 1/ε = 1/`step_size` + 1/v: the steps of a posterior chain.
 
     A posterior is as wide as v where the energy is flat, as at the start of training, and as narrow as the harmonic
-    combination of v and the data's own scale where the energy has become sharp. No one step suits both.
+    combination of v and the data's own scale where the energy has become sharp: no one step suits both. The factor
+    keeps MALA's acceptance from falling with the dimension d (Roberts & Rosenthal 1998).
 
     Args:
         v: variance of the noised point z given x, in squared units of x: one number () or one an example (*batch,).
         step_size: the step that suits exp(-E) itself, in squared units of x.
         steps: K.
+        dim: d, the size of an event.
     """
     last = 1 / (1 / step_size + 1 / v)
-    return [v * (last / v) ** (k / steps) for k in range(1, steps + 1)]
+    return [dim ** (-1 / 3) * v * (last / v) ** (k / steps) for k in range(1, steps + 1)]

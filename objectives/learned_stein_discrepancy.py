@@ -13,6 +13,7 @@ from bench.api import Energy, Integer, Log, Rng, objective, score, sum_event
     family="score matching",
     source="Grathwohl et al. 2020, Learning the Stein discrepancy for training and evaluating energy-based models",
     note="A game: at its best critic the loss is Fisher divergence / 4λ, blind to the weights of separate modes.",
+    proof={"width": 16, "critic_lr": 0.02},
 )
 class LearnedSteinDiscrepancy(nn.Module):
     r"""s(x)ᵀf(x) + vᵀ∇f(x)v - λ‖f(x)‖², v ∈ {-1, 1}ᵈ; the energy minimises it, the critic f maximises it.

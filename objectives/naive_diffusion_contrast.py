@@ -1,4 +1,4 @@
-"""The control of the diffusion family: the noised point itself as the negative sample."""
+"""A control: contrasting the data with their noised selves, as if the posterior were not needed."""
 
 from typing import Annotated
 
@@ -9,9 +9,10 @@ from bench.api import Choice, Energy, Log, Rng, noised, objective
 
 @objective(
     family="diffusion contrastive divergence",
-    source="a mistake, shown on purpose",
+    source="no paper: the mistake that leaves the posterior out",
     minimiser="none",
     control=True,
+    note="Wrong at every sigma: linear in the energy, so unbounded below.",
 )
 def naive_diffusion_contrast(
     energy: Energy,
@@ -21,5 +22,18 @@ def naive_diffusion_contrast(
     sigma: Annotated[float, Log(1e-2, 10.0)] = 0.1,
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
 ) -> Tensor:
-    r"""E(x) - E(y), y = αx + σε."""
+    r"""E(x) - E(y), y = αx + σε, ε ~ N(0, I).
+
+    The negative is the noised point itself instead of a draw from the posterior of x given it. The mean loss is
+    linear in E, hence unbounded below: twice a useful energy is twice as good, and no law is stationary. To leading
+    order its gradient lacks the squared score of score matching, so its relative error does not shrink with σ.
+
+    Args:
+        x: data (*batch, *event).
+        sigma: σ in units of x.
+        kernel: "ve", α = 1, or "vp", α² = 1 - σ².
+
+    Returns:
+        The loss of each example, (*batch,), in nats.
+    """
     return energy(x) - energy(noised(x, rng.normal_like(x), sigma, kernel).y)

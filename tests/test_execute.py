@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 import workers
 from workers import ToySpec
 
+from bench import child
 from bench import execute as module
 from bench.errors import UsageError
 from bench.execute import execute
@@ -210,6 +212,18 @@ def test_peak_memory_is_the_runs_own(store: Store) -> None:
     assert used[1] < 20 << 20
 
 
+def test_what_a_process_held_before_is_not_in_its_peak() -> None:
+    block = bytearray(200 << 20)
+    del block
+    before = child._status_bytes("VmHWM")
+    if "refused" in child._reset_peak():
+        pytest.skip("this system does not let a process reset its peak")
+    after = child._status_bytes("VmHWM")
+    assert before is not None
+    assert after is not None
+    assert after < before - (150 << 20)
+
+
 def test_a_skipped_run_has_a_row_and_no_child_and_is_not_written_again(store: Store) -> None:
     spec = ToySpec(skip="descent needs a slope")
     for _ in range(2):
@@ -299,14 +313,17 @@ def test_a_supervisor_can_be_sent_to_another_process_as_a_cluster_does(store: St
     assert (row["status"], row["seed"], row["provenance"]["argv"]) == ("ok", 5, ["here"])
 
 
-@pytest.mark.parametrize(("number", "everybody"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
-def test_an_interruption_ends_the_children_and_loses_nothing(
-    store: Store, number: signal.Signals, everybody: bool
-) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_the_children_and_loses_nothing(store: Store, number: signal.Signals) -> None:
     process = script(store, "hang_if_odd", 4)
     wait_for(lambda: len(child_pids(store)) == 2)  # seeds 1 and 3 hang, so 0 and 2 are done
     wait_for(lambda: len(rows_of(store)) == 2)
-    (os.killpg if everybody else os.kill)(process.pid, number)
+    if number == signal.SIGINT:
+        for pid in child_pids(store):
+            os.kill(pid, number)
+        time.sleep(0.3)
+        assert all(map(alive, child_pids(store))), "the supervisor decides, not the child"
+    os.killpg(process.pid, number)  # as a terminal and a cluster's scheduler do
     assert process.wait(timeout=20) == 130
     assert not any(map(alive, child_pids(store)))
     assert sorted((row["seed"], row["status"]) for row in rows_of(store)) == [
@@ -317,6 +334,26 @@ def test_an_interruption_ends_the_children_and_loses_nothing(
     ]
     rows = run(store, "succeed", *(ToySpec(seed) for seed in range(4)))
     assert [(row["status"], row["attempt"]) for row in rows] == [("ok", 1), ("ok", 2)] * 2
+
+
+def test_a_signal_that_reaches_the_child_first_is_an_interruption_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GRACE", 20)
+    crew = module._Crew()
+
+    def signal_the_group_slowly() -> None:
+        wait_for(lambda: len(child_pids(store)) == 1)
+        os.kill(child_pids(store)[0], signal.SIGTERM)
+        time.sleep(0.5)
+        crew.stop()
+
+    thread = threading.Thread(target=signal_the_group_slowly)
+    thread.start()
+    _, row = module._supervise(Planned.of(ToySpec()), store, "workers:hang", crew, {})
+    thread.join()
+    assert row is not None
+    assert row["status"] == "interrupted"
 
 
 def test_a_child_does_not_outlive_its_supervisor(store: Store) -> None:
@@ -347,4 +384,5 @@ def test_a_kill_of_the_whole_group_at_any_moment_loses_and_repeats_nothing(store
     assert {json.loads(row)["status"] for row in finished.values()} <= {"ok", "killed"}
     assert finished.items() <= {path: path.read_bytes() for path in store.root.rglob("row.json")}.items()
     assert sorted(row["seed"] for row in rows_of(store) if row["status"] == "ok") == list(range(12)), "each once"
+    assert None not in [attempt.row() for attempt in store.attempts()], "what was cut off is written down as killed"
     assert store.verify() == []

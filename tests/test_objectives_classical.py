@@ -14,6 +14,7 @@ from bench import load
 from bench.api import Rng
 
 F64 = torch.float64
+Family = Callable[[Tensor, float], Tensor]
 PERSISTENT = (
     "persistent_contrastive_divergence",
     "tempered_persistent_contrastive_divergence",
@@ -35,21 +36,16 @@ def build(name: str, x_train: Tensor | None = None, **hyper: Any) -> load.Object
     return load.objective(name, given, Rng(0), local_scale=1.0, **hyper)
 
 
-def slope(objective: load.Objective, family: Callable[[Tensor, Tensor], Tensor], at: float, x: Tensor, rng: Rng) -> Any:
-    """Mean and standard error of d loss / dθ over examples, for an energy of one parameter."""
-    theta = torch.full((len(x), 1), at, dtype=x.dtype, requires_grad=True)
-
-    def energy(points: Tensor) -> Tensor:
-        # as many points for each example as the objective made of it, example by example
-        return family(points, theta.repeat_interleave(len(points) // len(x), 0))
-
-    (gradient,) = torch.autograd.grad(objective(energy, x, rng).sum(), theta)
-    values = gradient.squeeze(-1)
-    return float(values.mean()), float(values.std() / math.sqrt(len(values)))
+def slope(objective: load.Objective, family: Family, at: float, x: Tensor, seed: int) -> tuple[float, float]:
+    """Mean and standard error over examples of d loss / dθ, for an energy of one parameter, the same noise at θ ± h."""
+    h = 1e-4
+    above, below = (objective(lambda y, t=t: family(y, t), x, Rng(seed)).detach() for t in (at + h, at - h))
+    values = (above - below) / (2 * h)
+    return float(values.mean()), float(values.std()) / math.sqrt(len(values))
 
 
-def quadratic(x: Tensor, theta: Tensor) -> Tensor:
-    return 0.5 * theta.squeeze(-1) * x.square().sum(-1)
+def quadratic(x: Tensor, theta: float) -> Tensor:
+    return 0.5 * theta * x.square().sum(-1)
 
 
 @pytest.mark.parametrize("name", PERSISTENT)
@@ -162,9 +158,9 @@ def test_noise_contrastive_estimation_finds_log_z_with_the_energy_held_fixed() -
         path.append(module.log_z.item())
     # a constant added to the energy is the same as one added to log Z
     module.log_z.data.fill_(truth)
-    family = lambda y, theta: y.square().sum(-1) / 1.28 + theta.squeeze(-1)  # noqa: E731
-    mean, error = slope(objective, family, 0.0, x, rng)
-    curvature = (slope(objective, family, 0.1, x, Rng(6))[0] - slope(objective, family, -0.1, x, Rng(6))[0]) / 0.2
+    family = lambda y, theta: y.square().sum(-1) / 1.28 + theta  # noqa: E731
+    mean, error = slope(objective, family, 0.0, x, 6)
+    curvature = (slope(objective, family, 0.1, x, 6)[0] - slope(objective, family, -0.1, x, 6)[0]) / 0.2
     assert abs(mean) < 4 * error
     assert abs(sum(path[40:]) / 40 - truth) < 4 * error / curvature
 
@@ -173,7 +169,7 @@ def test_noise_contrastive_estimation_finds_log_z_with_the_energy_held_fixed() -
 @pytest.mark.parametrize("w", [0.0, 0.25, 1.0, 4.0])
 def test_energy_discrepancy_is_stationary_at_the_truth_for_w_of_one_only(samples: int, w: float) -> None:
     objective = build("energy_discrepancy", samples=samples, w=w, sigma=0.7)
-    mean, error = slope(objective, quadratic, 1.0, normal(samples, 400_000 // samples, 1), Rng(2))
+    mean, error = slope(objective, quadratic, 1.0, normal(samples, 400_000 // samples, 1), 2)
     assert (abs(mean) < 4 * error) == (w == 1.0)
 
 
@@ -208,10 +204,10 @@ def test_finite_differences_miss_sliced_score_matching_by_the_square_of_their_st
 def test_sliced_losses_are_smallest_at_the_precision_of_a_gaussian_in_every_dimension(name: str, dim: int) -> None:
     # E = θ‖x‖²/2 makes the expected loss ½θ²d - θd, smallest at 1; a trace divided by d would put it at 1/d
     x, objective = normal(dim, 40_000, dim), build(name)
-    at_zero, error_zero = slope(objective, quadratic, 0.0, x, Rng(1))
-    at_two, error_two = slope(objective, quadratic, 2.0, x, Rng(2))
-    assert abs(at_zero + dim) < 4 * error_zero + 1e-6 * dim
-    assert abs(at_two - dim) < 4 * error_two + 1e-6 * dim
+    at_zero, error_zero = slope(objective, quadratic, 0.0, x, 1)
+    at_two, error_two = slope(objective, quadratic, 2.0, x, 2)
+    assert abs(at_zero + dim) < 4 * error_zero + 1e-3 * dim
+    assert abs(at_two - dim) < 4 * error_two + 1e-3 * dim
 
 
 def test_sliced_score_matching_varies_less_than_with_a_sliced_score() -> None:

@@ -157,6 +157,16 @@ def test_a_write_that_fails_leaves_no_row(tmp_path: Path, monkeypatch: pytest.Mo
     assert attempt.finish({"status": "ok"})["status"] == "ok"
 
 
+def test_a_file_is_replaced_as_a_whole_under_whoever_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    plain.write(path, {"n": 1})
+    with path.open() as reader:
+        plain.write(path, {"n": 2})
+        assert json.load(reader) == {"n": 1}
+    assert strictly(path) == {"n": 2}
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_kill_at_any_moment_leaves_every_row_whole_or_absent(tmp_path: Path) -> None:
     """Written in place, one row in seven would be torn."""
     code = """
@@ -188,7 +198,7 @@ def test_a_curve_can_be_read_while_it_is_written(tmp_path: Path) -> None:
 attempt = store.begin(Planned.of(ToySpec()))
 attempt.append({"step": 0})
 print("begun", flush=True)
-for step in range(1, 10**7):
+for step in range(1, 2000):
     attempt.append({"step": step, "text": "x" * 5000})
 """
     with another_process(code, tmp_path):
@@ -223,34 +233,6 @@ def test_a_curve_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
     for length in range(len(whole)):
         (attempt.folder / "curve.jsonl").write_bytes(whole[:length])
         assert attempt.curve() == points[: whole[:length].count(b"\n")]
-
-
-def test_a_line_torn_in_the_middle_is_not_passed_over(tmp_path: Path) -> None:
-    attempt = Store(tmp_path).begin(planned())
-    (attempt.folder / "curve.jsonl").write_text('{"step": 0}\n{"st\n{"step": 2}\n')
-    with pytest.raises(ValueError, match="Unterminated"):
-        attempt.curve()
-
-
-def test_a_curve_can_be_read_while_it_is_written_and_after_a_kill(tmp_path: Path) -> None:
-    code = """
-attempt = store.begin(Planned.of(ToySpec()))
-for step in range(1000):
-    attempt.append({"step": step, "filling": "x" * 20000})
-    if step == 0:
-        print("begun", flush=True)
-    time.sleep(0.001)
-time.sleep(60)
-"""
-    with another_process(code, tmp_path) as process:
-        (attempt,) = Store(tmp_path).attempts()
-        for _ in range(20):
-            curve = attempt.curve()
-            assert [point["step"] for point in curve] == list(range(len(curve)))
-        process.kill()
-        process.wait()
-        curve = attempt.curve()
-        assert [point["step"] for point in curve] == list(range(len(curve)))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float32("nan"), torch.tensor(math.inf)])
@@ -334,13 +316,6 @@ def test_a_zombie_supervises_nothing(tmp_path: Path) -> None:
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked how
         assert len(Store(tmp_path).settle()) == 1
-
-
-def test_a_folder_without_an_intent_is_no_attempt(tmp_path: Path) -> None:
-    attempt = finished(tmp_path)
-    attempt.folder.with_name("s0-a2").mkdir()
-    assert Store(tmp_path).attempts_of(planned()) == [attempt]
-    assert Store(tmp_path).begin(planned()).number == 3
 
 
 def test_a_process_id_that_is_used_again_is_not_the_supervisor(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ class Convolutional(nn.Module):
 
     Conditional: every layer's output is shifted and scaled, one number a channel, by an affine map of ln σ (FiLM, Perez
     et al. 2018). The quadratic term keeps exp(-E) integrable. Weights are (*stack, out, in, 3, 3); a stack runs as
-    one grouped convolution. Input (*batch, C, H, W), output (*batch,).
+    one grouped convolution; filters start uniform in ±√(6/in) (He et al. 2015). Input is (*batch, C, H, W), output
+    (*batch,).
 
     Args:
         event_shape: (C, H, W); H and W must be multiples of 2^depth.
@@ -50,9 +51,9 @@ class Convolutional(nn.Module):
         widths = [channels, *(width * 2**k for k in range(depth + 1))]
         self.filters, self.biases, self.films = (nn.ParameterList() for _ in range(3))
         for inside, outside in pairwise(widths):
-            bound = 1 / math.sqrt(9 * inside)
-            self.filters.append(self._uniform(rng, bound, outside, inside, 3, 3))
-            self.biases.append(self._uniform(rng, bound, outside))
+            fan_in = 9 * inside
+            self.filters.append(self._uniform(rng, math.sqrt(6 / fan_in), outside, inside, 3, 3))
+            self.biases.append(self._uniform(rng, math.sqrt(1 / fan_in), outside))
             if conditional:
                 self.films.append(self._uniform(rng, 1.0, 4, outside))
         features = widths[-1] * math.prod(n // 2**depth for n in size)
