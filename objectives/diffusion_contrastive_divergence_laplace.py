@@ -55,7 +55,7 @@ def diffusion_contrastive_divergence_laplace(
             precision = torch.eye(len(rows), dtype=x.dtype, device=x.device) / v + hessian.detach()
             eigenvalues, axes = torch.linalg.eigh(precision)
             covariance = axes / eigenvalues.unsqueeze(-2) @ axes.mT
-            (bend,) = torch.autograd.grad((covariance * hessian).sum(), z)
+            (bend,) = torch.autograd.grad((covariance * hessian).sum(), z, materialize_grads=True)
         pull = (gradient.detach() + 0.5 * bend).flatten(rng.batch_ndim).unsqueeze(-1)
         normal = sign * spread.flatten(rng.batch_ndim).unsqueeze(-1)
         # √Σ is the symmetric root: the choice of the eigenvectors' signs leaves no trace in the draw

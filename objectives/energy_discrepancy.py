@@ -21,7 +21,7 @@ def energy_discrepancy(
     rng: Rng,
     *,
     samples: Annotated[int, Integer(1, 256)] = 16,
-    sigma: Annotated[float, Log(1e-2, 10.0)] = 1.0,
+    sigma: Annotated[float, Log(1e-2, 10.0)] = 0.3,
     w: Annotated[float, Linear(0.0, 4.0)] = 1.0,
 ) -> Tensor:
     r"""log(w + Σⱼ exp(E(x) - E(xⱼ))), xⱼ = y + σξⱼ, y = x + σε; ε, ξ₁, ..., ξ_M ~ N(0, I), one centre y for all j.

@@ -46,8 +46,8 @@ class PersistentContrastiveDivergence(nn.Module):
         *,
         chains: Annotated[int, Integer(100, 100_000)] = 10_000,
         restart: Annotated[float, Linear(0.0, 1.0)] = 0.05,
-        steps: Annotated[int, Integer(1, 200)] = 10,
-        step_size: Annotated[float, StepSize(1e-3, 1.0)] = 0.3,
+        steps: Annotated[int, Integer(1, 200)] = 20,
+        step_size: Annotated[float, StepSize(1e-3, 1.0)] = 0.4,
     ) -> None:
         super().__init__()
         self.restart, self.steps, self.step_size = restart, steps, step_size
