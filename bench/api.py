@@ -9,6 +9,7 @@ from bench.calculus import (
     score,
     sum_event,
 )
+from bench.chains import BoxNoise, ChainBuffer
 from bench.declare import Data, Estimate, Grid, dataset, metric, network, objective
 from bench.diffusion import Noised, noised, posterior_steps
 from bench.errors import UsageError
@@ -35,7 +36,9 @@ from bench.spaces import Choice, Integer, Linear, Log, StepSize
 
 __all__ = [
     "GRIDS",
+    "BoxNoise",
     "Chain",
+    "ChainBuffer",
     "Choice",
     "Count",
     "Data",

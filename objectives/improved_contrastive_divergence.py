@@ -3,9 +3,9 @@
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.api import Energy, Integer, Linear, Rng, StepSize, UsageError, langevin, objective, per_example, score
+from bench.api import ChainBuffer, Energy, Integer, Linear, Rng, StepSize, langevin, objective, score
 
 
 @objective(
@@ -14,7 +14,7 @@ from bench.api import Energy, Integer, Linear, Rng, StepSize, UsageError, langev
     source="Du et al. 2021, Improved contrastive divergence training of energy based models",
     note="The third term is added, as released, where the gradient of contrastive divergence subtracts it.",
 )
-class ImprovedContrastiveDivergence(nn.Module):
+class ImprovedContrastiveDivergence(ChainBuffer):
     r"""E(x) - E(sg x⁻) + μ E_sg(x⁻(θ)) - η log ‖x⁻(θ) - nearest‖, x⁻(θ) differentiated through its last transition.
 
     The two last terms estimate KL(law of x⁻ ‖ q) up to log Z: energy less entropy, the entropy by the distance to the
@@ -38,10 +38,6 @@ class ImprovedContrastiveDivergence(nn.Module):
         x (*batch, *event) -> loss (*batch,), in nats. `chains` is (chains, *event), or (S, chains, *event).
     """
 
-    low: Tensor
-    width: Tensor
-    chains: Tensor
-
     def __init__(
         self,
         x_train: Tensor,
@@ -55,35 +51,17 @@ class ImprovedContrastiveDivergence(nn.Module):
         energy_weight: Annotated[float, Linear(0.0, 1.0)] = 1.0,
         entropy_weight: Annotated[float, Linear(0.0, 1.0)] = 0.3,
     ) -> None:
-        super().__init__()
-        self.restart, self.steps, self.step_size, self.neighbours = restart, steps, step_size, neighbours
+        super().__init__(x_train, rng, chains=chains, restart=restart)
+        self.steps, self.step_size, self.neighbours = steps, step_size, neighbours
         self.energy_weight, self.entropy_weight = energy_weight, entropy_weight
-        self.axis = rng.batch_ndim - 1
-        low = x_train.amin(self.axis, keepdim=True)
-        self.register_buffer("low", low)
-        self.register_buffer("width", x_train.amax(self.axis, keepdim=True) - low)
-        shape = (*rng.batch_shape(chains), *x_train.shape[rng.batch_ndim :])
-        self.register_buffer("chains", low + self.width * rng.uniform(shape, low.dtype))
 
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
-        """Moves as many chains as there are examples, and the loss.
-
-        Raises:
-            UsageError: if the buffer cannot hold the batch and the neighbours.
-        """
-        count, need = x.shape[self.axis], x.shape[self.axis] + self.neighbours
-        if need > self.chains.shape[self.axis]:
-            raise UsageError(f"chains must be at least batch + neighbours = {need}; raise `chains`")
-        slots = rng.distinct(self.chains.shape[self.axis], rng.batch_shape(need))
-        index = per_example(slots, x).expand(*slots.shape, *x.shape[rng.batch_ndim :])
-        own, others = self.chains.gather(self.axis, index).split((count, self.neighbours), self.axis)
-        begin_anew = per_example(rng.uniform(slots.shape)[..., :count] < self.restart, x)
-        start = torch.where(begin_anew, self.low + self.width * rng.uniform_like(x), own)
+        slots, start, others = self.take(x, rng, bystanders=self.neighbours)
         before = langevin(energy, start, rng, steps=self.steps - 1, step_size=self.step_size)
         drift = 0.5 * self.step_size * score(energy, before, create_graph=True)
         moved = before + drift + self.step_size**0.5 * rng.normal_like(x)
         negatives = moved.detach()
-        self.chains.scatter_(self.axis, index.narrow(self.axis, 0, count), negatives)
+        self.put(slots, negatives)
         down = energy(negatives)
         # the value and slope of E at x⁻ are constants here, so θ is reached through the place alone
         rise = -(score(energy, negatives) * (moved - negatives)).flatten(rng.batch_ndim).sum(-1)

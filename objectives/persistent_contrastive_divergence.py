@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.api import Energy, Integer, Linear, Rng, StepSize, UsageError, langevin, objective, per_example
+from bench.api import ChainBuffer, Energy, Integer, Linear, Rng, StepSize, langevin, objective
 
 
 @objective(
@@ -15,7 +14,7 @@ from bench.api import Energy, Integer, Linear, Rng, StepSize, UsageError, langev
     note="Restarted chains have not converged: the fixed point is the data's law as restart and step_size vanish.",
     proof={"chains": 128, "restart": 0.0, "step_size": 0.05},
 )
-class PersistentContrastiveDivergence(nn.Module):
+class PersistentContrastiveDivergence(ChainBuffer):
     r"""E(x) - E(x⁻), with x⁻ = sg(`steps` unadjusted Langevin transitions on exp(-E), started where they last ended).
 
     A buffer holds the chains. Each update takes as many distinct chains as there are data, restarts a small part of
@@ -35,10 +34,6 @@ class PersistentContrastiveDivergence(nn.Module):
         x (*batch, *event) -> loss (*batch,), in nats. `chains` is (chains, *event), or (S, chains, *event).
     """
 
-    low: Tensor
-    width: Tensor
-    chains: Tensor
-
     def __init__(
         self,
         x_train: Tensor,
@@ -49,32 +44,11 @@ class PersistentContrastiveDivergence(nn.Module):
         steps: Annotated[int, Integer(1, 200)] = 20,
         step_size: Annotated[float, StepSize(1e-3, 1.0)] = 0.4,
     ) -> None:
-        super().__init__()
-        self.restart, self.steps, self.step_size = restart, steps, step_size
-        self.axis = rng.batch_ndim - 1
-        low = x_train.amin(self.axis, keepdim=True)
-        self.register_buffer("low", low)
-        self.register_buffer("width", x_train.amax(self.axis, keepdim=True) - low)
-        self.register_buffer("chains", self.noise((*rng.batch_shape(chains), *x_train.shape[rng.batch_ndim :]), rng))
-
-    def noise(self, shape: tuple[int, ...], rng: Rng) -> Tensor:
-        """Where chains start: uniform on the box of the training data."""
-        return self.low + self.width * rng.uniform(shape, self.low.dtype)
+        super().__init__(x_train, rng, chains=chains, restart=restart)
+        self.steps, self.step_size = steps, step_size
 
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
-        """Moves as many chains as there are examples, and the loss.
-
-        Raises:
-            UsageError: if the batch is larger than the buffer.
-        """
-        count, chains = x.shape[self.axis], self.chains.shape[self.axis]
-        if count > chains:
-            raise UsageError(f"chains must be at least the batch size {count}; got {chains}; raise `chains`")
-        # distinct slots: of two updates of one chain, one would be lost
-        slots = rng.distinct(chains, rng.batch_shape(count))
-        index = per_example(slots, x).expand_as(x)
-        begin_anew = rng.uniform(slots.shape) < self.restart
-        start = torch.where(per_example(begin_anew, x), self.noise(x.shape, rng), self.chains.gather(self.axis, index))
+        slots, start, _ = self.take(x, rng)
         negatives = langevin(energy, start, rng, steps=self.steps, step_size=self.step_size)
-        self.chains.scatter_(self.axis, index, negatives)
+        self.put(slots, negatives)
         return energy(x) - energy(negatives)

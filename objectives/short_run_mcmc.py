@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.api import Energy, Integer, Linear, Log, Rng, StepSize, langevin, objective
+from bench.api import BoxNoise, Energy, Integer, Linear, Log, Rng, StepSize, langevin, objective
 
 
 @objective(
@@ -13,7 +13,7 @@ from bench.api import Energy, Integer, Linear, Log, Rng, StepSize, langevin, obj
     source="Nijkamp et al. 2019, Learning non-convergent non-persistent short-run MCMC toward energy-based model",
     note="The model is the short chain from noise, not exp(-E): judge its samples, not its likelihood.",
 )
-class ShortRunMcmc(nn.Module):
+class ShortRunMcmc(BoxNoise):
     r"""E(x + cz) - E(x⁻), with x⁻ = sg(`steps` Langevin transitions from noise), z ~ N(0, I).
 
     Every chain starts from a uniform draw in the smallest box that holds the training data and ends long before it
@@ -34,9 +34,6 @@ class ShortRunMcmc(nn.Module):
         x (*batch, *event) -> loss (*batch,), in nats.
     """
 
-    low: Tensor
-    width: Tensor
-
     def __init__(
         self,
         x_train: Tensor,
@@ -47,15 +44,11 @@ class ShortRunMcmc(nn.Module):
         temperature: Annotated[float, Log(1e-6, 1.0)] = 1.0,
         data_noise: Annotated[float, Linear(0.0, 1.0)] = 0.03,
     ) -> None:
-        super().__init__()
+        super().__init__(x_train, rng)
         self.steps, self.step_size, self.temperature, self.data_noise = steps, step_size, temperature, data_noise
-        axis = rng.batch_ndim - 1
-        low = x_train.amin(axis, keepdim=True)
-        self.register_buffer("low", low)
-        self.register_buffer("width", x_train.amax(axis, keepdim=True) - low)
 
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
-        start = self.low + self.width * rng.uniform_like(x)
+        start = self.noise(tuple(x.shape), rng)
         negatives = langevin(
             energy, start, rng, steps=self.steps, step_size=self.step_size, temperature=self.temperature
         )

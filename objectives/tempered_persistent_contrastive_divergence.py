@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.api import Energy, Integer, Linear, Log, Rng, StepSize, UsageError, langevin, objective, per_example
+from bench.api import ChainBuffer, Energy, Integer, Linear, Log, Rng, StepSize, langevin, objective
 
 
 @objective(
@@ -15,7 +14,7 @@ from bench.api import Energy, Integer, Linear, Log, Rng, StepSize, UsageError, l
     "generation and modeling with energy-based models",
     note="Chains run at temperature 5e-5: almost gradient descent, no samples of exp(-E); the step is not checked.",
 )
-class TemperedPersistentContrastiveDivergence(nn.Module):
+class TemperedPersistentContrastiveDivergence(ChainBuffer):
     r"""E(x̃) - E(x⁻) + λ[E(x̃)² + E(x⁻)²], x̃ = x + cε, x⁻ = sg(`steps` cold transitions, from a buffer).
 
     A step of a∇E with noise of standard deviation b samples exp(-E/τ), τ = b²/2a. The released JEM takes 20 steps of
@@ -38,10 +37,6 @@ class TemperedPersistentContrastiveDivergence(nn.Module):
         x (*batch, *event) -> loss (*batch,), in nats. `chains` is (chains, *event), or (S, chains, *event).
     """
 
-    low: Tensor
-    width: Tensor
-    chains: Tensor
-
     def __init__(
         self,
         x_train: Tensor,
@@ -55,33 +50,15 @@ class TemperedPersistentContrastiveDivergence(nn.Module):
         data_noise: Annotated[float, Linear(0.0, 1.0)] = 0.03,
         decay: Annotated[float, Linear(0.0, 10.0)] = 0.1,
     ) -> None:
-        super().__init__()
-        self.restart, self.steps, self.step_size, self.temperature = restart, steps, step_size, temperature
+        super().__init__(x_train, rng, chains=chains, restart=restart)
+        self.steps, self.step_size, self.temperature = steps, step_size, temperature
         self.data_noise, self.decay = data_noise, decay
-        self.axis = rng.batch_ndim - 1
-        low = x_train.amin(self.axis, keepdim=True)
-        self.register_buffer("low", low)
-        self.register_buffer("width", x_train.amax(self.axis, keepdim=True) - low)
-        shape = (*rng.batch_shape(chains), *x_train.shape[rng.batch_ndim :])
-        self.register_buffer("chains", low + self.width * rng.uniform(shape, low.dtype))
 
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
-        """Moves as many chains as there are examples, and the loss.
-
-        Raises:
-            UsageError: if the batch is larger than the buffer.
-        """
-        count, chains = x.shape[self.axis], self.chains.shape[self.axis]
-        if count > chains:
-            raise UsageError(f"chains must be at least the batch size {count}; got {chains}; raise `chains`")
-        slots = rng.distinct(chains, rng.batch_shape(count))
-        index = per_example(slots, x).expand_as(x)
-        begin_anew = per_example(rng.uniform(slots.shape) < self.restart, x)
-        noise = self.low + self.width * rng.uniform_like(x)
-        start = torch.where(begin_anew, noise, self.chains.gather(self.axis, index))
+        slots, start, _ = self.take(x, rng)
         negatives = langevin(
             energy, start, rng, steps=self.steps, step_size=self.step_size, temperature=self.temperature
         )
-        self.chains.scatter_(self.axis, index, negatives)
+        self.put(slots, negatives)
         up, down = energy(x + self.data_noise * rng.normal_like(x)), energy(negatives)
         return up - down + self.decay * (up.square() + down.square())
