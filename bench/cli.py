@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     command = verb("table", _table, "write the tables, plots and leaderboard of a store again")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command.add_argument("--page", type=Path, metavar="FILE.md", help="refresh only the marked tables of a page")
+    command = verb("verify", _verify, "look for rows, curves and logs that were changed after they were written")
+    command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command = verb("check", _check, "hold a plug-in to the contract")
     command.add_argument("ref", metavar="NAME|PATH.py")
     command = verb("cost", _cost, "time a training step of every objective, interleaved, and count its work")
@@ -129,6 +131,12 @@ def _table(options: argparse.Namespace) -> int:
     return GOOD
 
 
+def _verify(options: argparse.Namespace) -> int:
+    from bench import session
+
+    return session.verify(options.store)
+
+
 def _check(options: argparse.Namespace) -> int:
     from bench import check
 
@@ -143,6 +151,9 @@ def _cost(options: argparse.Namespace) -> int:
 
     if options.rounds < 6:
         raise UsageError(f"--rounds must be at least 6, or no interval can be given; got {options.rounds}")
+    for batch in options.batch or ():
+        if batch < 1:
+            raise UsageError(f"--batch must be at least 1; got {batch}")
     objectives, networks = _joined(options.objective), _joined(options.network)
     if options.overhead:
         session.overhead(objectives, rounds=options.rounds, device=options.device)

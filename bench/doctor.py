@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "torch-fidelity", "numpy", "pandas", "scipy", "scikit-image", "seaborn", "joblib")
+PACKAGES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "seaborn", "joblib")
 
 
 def report() -> str:

@@ -59,12 +59,13 @@ def _finite(estimate: Estimate) -> Estimate:
     return replace(estimate, value=None, certified=False, reason=estimate.reason or f"the value is {estimate.value}")
 
 
-def glance(energy: Energy, data: Data, rng: Rng) -> dict[str, float | None]:
-    """What a checkpoint records: `valid_nll`, which "best" is chosen by, and `kl`; nothing where there is no grid."""
+def glance(energy: Energy, data: Data, rng: Rng) -> dict[str, float | bool | None]:
+    """What a checkpoint records, where there is a grid: `valid_nll`, whether it is `certified`, and `kl`."""
     if data.grid is None:
         return {}
     frozen, none = Frozen(energy), data.valid[:0]
-    values = {"valid_nll": load.metric("nll")(frozen, none, replace(data, test=data.valid), rng).value}
+    nll = load.metric("nll")(frozen, none, replace(data, test=data.valid), rng)
+    values: dict[str, float | bool | None] = {"valid_nll": nll.value, "certified": nll.certified}
     if data.log_density is not None:
         values["kl"] = load.metric("kl")(frozen, none, data, rng).value
     return values

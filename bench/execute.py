@@ -202,8 +202,9 @@ def _outcome(run: Planned, attempt: Attempt, worker: str, crew: _Crew) -> dict[s
             return _sudden_end(process.exitcode, kernel=_kernel_kills() > kills_before)
     finally:
         with suppress(ProcessLookupError):
-            if process.exitcode in (None, 255):  # 255: the server is gone, which says nothing of the child
-                os.kill(process.pid or 0, signal.SIGKILL)
+            # 255: the server is gone, which says nothing of the child
+            if process.pid is not None and process.exitcode in (None, 255):
+                os.kill(process.pid, signal.SIGKILL)
         process.join()
         process.close()
 

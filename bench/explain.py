@@ -55,15 +55,17 @@ def explain(ref: str) -> str:
         UsageError: if nothing goes by that name.
     """
     name = load.split_reference(ref)[0]
-    if name in spec.suite_names() or name.endswith(".toml"):
-        path = spec.SUITES / f"{name}.toml"
-        return (path if path.is_file() else Path(name)).read_text().rstrip()
+    if name.endswith(".toml"):
+        return Path(name).read_text().rstrip()
     kinds = [cast(load.Kind, k) for k in KINDS if name in load.names(cast(load.Kind, k))]
     if name.endswith(".py"):
         kinds = [_kind_of(ref)]
-    if not kinds:
+    parts = [_explain(load.find(kind, ref)) for kind in kinds]
+    if name in spec.suite_names():
+        parts.append(f"{name} (suite)\n\n{(spec.SUITES / f'{name}.toml').read_text().rstrip()}")
+    if not parts:
         raise suggest("name", name, [n for k in KINDS for n in load.names(cast(load.Kind, k))] + spec.suite_names())
-    return "\n\n".join(_explain(load.find(kind, ref)) for kind in kinds)
+    return "\n\n".join(parts)
 
 
 def _kind_of(ref: str) -> load.Kind:
@@ -81,6 +83,7 @@ def _explain(plugin: load.Plugin) -> str:
     for key, value in asdict(plugin.info).items():
         if key != "name" and value not in ("", None, {}):
             lines.append(f"  {key:12} {', '.join(sorted(value)) if isinstance(value, frozenset) else value}")
+    values = plugin.resolve()
     for parameter in plugin.parameters.values():
-        lines.append(f"  {parameter.name:12} = {parameter.default!r}   in {parameter.space}")
+        lines.append(f"  {parameter.name:12} = {values[parameter.name]!r}   in {parameter.space}")
     return "\n".join([*lines, "", inspect.getdoc(plugin.target) or "undocumented"])

@@ -12,10 +12,10 @@ from bench.store import Store
 from bench.table import FAILURES, Record
 
 READING = (
-    "Cells are mean ± half the width of Student's 95 % interval over the seeds, then the rank; entries share a rank "
-    "unless a paired test separates them (Holm-corrected), which one seed never does. `?` marks a value that is not "
-    "certified: it is shown and not ranked, and the column `reason` of results.csv says why. Entries with failed seeds "
-    "are not ranked either. Cost is the median over all runs of the entry."
+    "Cells are mean ± half the width of Student's 95 % interval over the seeds, then the rank: the place in the order "
+    "of the means, shared with the best entry above that a paired test (Holm-corrected) does not separate it from; one "
+    "seed never separates. `?` marks a value that is not certified: it is shown and not ranked, and the column `reason` "
+    "of results.csv says why. Entries with failed seeds are not ranked either. Cost is the median over all runs."
 )
 
 
@@ -69,7 +69,8 @@ def _ranking(group: pd.DataFrame) -> str:
             "train s": _number(rows["train_seconds"].median()),
             "GFLOPs": _number(rows["gflops"].median()),
         }
-        order = (bool(rows["control"].any()), unranked, ranks.mean() if len(ranks) else 0.0)
+        level = rows["mean"].fillna(float("inf")).mean()
+        order = (bool(rows["control"].any()), unranked, ranks.mean() if len(ranks) else 0.0, level)
         lines.append((order, line))
     return table.markdown(pd.DataFrame([line for _, line in sorted(lines, key=lambda pair: pair[0])]).fillna("not run"))
 

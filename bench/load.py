@@ -140,6 +140,11 @@ def find(kind: Kind, ref: str) -> Plugin:
         found = "none" if not declared else ", ".join(d.__name__ for d in declared)
         raise UsageError(f"{path.name} must declare exactly one {decorator}(...); found {found}")
     target = declared[0]
+    if getattr(target.__bench__, "energy", "static") == "noise" and "sigma_min" not in parameters(target):
+        raise UsageError(
+            f"{path.name}: an objective of a noise-conditional energy needs a parameter 'sigma_min', the noise level "
+            "that its energy is evaluated at"
+        )
     return Plugin(kind, target.__bench__, target, path, parameters(target), given)
 
 

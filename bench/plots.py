@@ -36,8 +36,7 @@ def draw(store: Store, records: Sequence[Record], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     sns.set_theme(style="whitegrid", context="notebook")
     drawn: list[Path] = []
-    for suite in dict.fromkeys(record.run.suite for record in records):
-        chosen = [r for r in records if r.run.suite == suite]
+    for name, chosen in boards(records).items():
         figures = {
             "learning-curves-steps": _learning_curves(store, chosen, "step"),
             "learning-curves-seconds": _learning_curves(store, chosen, "train_seconds"),
@@ -48,13 +47,23 @@ def draw(store: Store, records: Sequence[Record], folder: Path) -> list[Path]:
         }
         for kind, figure in figures.items():
             if figure is not None:
-                path = folder / f"{suite}-{kind}.png"
+                path = folder / f"{name}-{kind}.png"
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", UserWarning)  # tight layout of tall figures
                     figure.savefig(path, dpi=DPI, bbox_inches="tight")
                 plt.close(figure)
                 drawn.append(path)
     return drawn
+
+
+def boards(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records that may share a picture: of one suite, track and device, by a name that tells them apart."""
+    grouped: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        spec = record.run.spec
+        grouped.setdefault((record.run.suite, str(spec["track"]), str(spec["device"])), []).append(record)
+    suites = [key[0] for key in grouped]
+    return {key[0] if suites.count(key[0]) == 1 else "-".join(key): found for key, found in grouped.items()}
 
 
 def words(label: str) -> str:
@@ -76,7 +85,8 @@ def _curves(store: Store, records: Iterable[Record]) -> pd.DataFrame:
     lines: list[dict[str, Any]] = []
     for record in records:
         attempt = _newest(store, record.run)
-        if attempt is None or record.status == "skipped":
+        # a curve that breaks off would make the median one over those that went on
+        if attempt is None or record.status != "ok":
             continue
         about = {
             "objective": words(record.run.objective),

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bench import load
+from bench import load, meter
 from bench.evaluate import evaluate, model_samples
 from bench.quadrature import Frozen
 from bench.rng import Rng
@@ -45,12 +45,12 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
             continue
         trainer = Trainer(replace(spec, seed=0), 0, load.device(spec.device))
         shape = list(trainer.data.train.shape[1:])
-        step_key = _key(spec.objective["name"], spec.objective["params"], spec.network, shape, spec.budget["batch"])
+        step_key = _key(spec.objective["sha"], spec.objective["params"], spec.network, shape, spec.budget["batch"])
         if step_key not in steps:
             steps[step_key] = _time_step(trainer)
         flops, seconds, setup = steps[step_key]
         count = trainer.steps if spec.track == "equal_steps" else max(1, int(spec.budget["flops"] / flops))
-        evaluation_key = _key(spec.dataset["label"], spec.network, spec.evaluation)
+        evaluation_key = _key(spec.dataset["sha"], spec.dataset["params"], spec.network, spec.evaluation)
         if evaluation_key not in evaluations:
             evaluations[evaluation_key] = _time_evaluation(trainer)
         total = setup + count * seconds + evaluations[evaluation_key]
@@ -68,10 +68,12 @@ def _time_step(trainer: Trainer) -> tuple[float, float, float]:
     setup = time.perf_counter() - began
     for t in range(WARM_UP):
         trainer.step(t)
-    began = time.process_time()
+    clock = meter.Stopwatch(trainer.device)
+    clock.start()
     for t in range(TIMED):
         trainer.step(t)
-    return work.flops, (time.process_time() - began) / TIMED, setup
+    clock.stop()
+    return work.flops, (clock.cpu if clock.cuda is None else clock.cuda) / TIMED, setup
 
 
 def _time_evaluation(trainer: Trainer) -> float:

@@ -43,6 +43,8 @@ def refresh(page: Path, store: Store) -> list[str]:
         if not chosen:
             absent.append(suite)
             return match.group()
+        if len({(r.run.spec["track"], r.run.spec["device"]) for r in chosen}) > 1:
+            raise UsageError(f"{store.root} holds suite {suite} on several tracks or devices; a page's table is of one")
         return f"{head}\n{KINDS[kind](chosen)}\n\n{_provenance(chosen, suite)}\n{end}"
 
     page.write_text(_BLOCK.sub(block, text))
@@ -75,11 +77,17 @@ def _median_and_range(values: Sequence[float]) -> str:
 
 def _provenance(records: Sequence[Record], suite: str) -> str:
     """Which runs these are, and the command that makes them again."""
-    commits = sorted({str(sha)[:10] for r in records if (sha := r.get("provenance.git_sha"))})
-    ok = sum(record.status == "ok" for record in records)
+    commits = sorted(
+        {
+            str(sha)[:10] + " with changes" * bool(r.get("provenance.git_dirty"))
+            for r in records
+            if (sha := r.get("provenance.git_sha"))
+        }
+    )
+    ok, seeds = sum(record.status == "ok" for record in records), sorted({record.run.seed for record in records})
     return (
-        f"*`python -m bench run --suite {suite}`; {ok} of {len(records)} runs succeeded; "
-        f"commit {', '.join(commits) or 'unknown'}.*"
+        f"*`python -m bench run --suite {suite}`, seeds {', '.join(map(str, seeds))}: {ok} of {len(records)} runs "
+        f"succeeded; commit {', '.join(commits) or 'unknown'}.*"
     )
 
 

@@ -32,10 +32,9 @@ def duration(seconds: float) -> str:
 class Progress:
     """One line for each finished run, with how long the rest will take at the pace so far."""
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self) -> None:
         self.began = time.monotonic()
         self.fresh = 0
-        self.jobs = jobs
 
     def __call__(self, kind: str, spec: Spec, row: dict[str, Any] | None, done: int, total: int) -> None:
         if kind == "start" or row is None:
@@ -50,6 +49,11 @@ class Progress:
         plain = spec.to_dict()
         name = f"{plain['objective']['label']} · {plain['dataset']['label']} · seed {plain['seed']}"
         print(f"[{done}/{total}] {name}: {_outcome(row)}   (left: {left})", file=sys.stderr, flush=True)
+
+
+def _workers(specs: Sequence[RunSpec]) -> int:
+    """One run a core that this process may use; one at a time where runs would share a GPU."""
+    return 1 if any(spec.device.startswith("cuda") for spec in specs) else len(os.sched_getaffinity(0))
 
 
 def _outcome(row: dict[str, Any]) -> str:
@@ -69,14 +73,15 @@ def run(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool) -
     """
     from bench.execute import execute
 
-    workers = jobs or os.cpu_count() or 1
+    workers = jobs or _workers(specs)
     store = Store(out)
     print(f"{len(specs)} runs, {workers} at a time, into {out}", file=sys.stderr)
     try:
-        rows = execute(specs, store, jobs=workers, worker=WORKER, on_event=Progress(workers), retry=retry)
-    finally:
-        if (out / "plans").exists():
-            write_results(out)
+        rows = execute(specs, store, jobs=workers, worker=WORKER, on_event=Progress(), retry=retry)
+    except KeyboardInterrupt:
+        write_results(out)
+        raise
+    write_results(out)
     counts = Counter(row["status"] for row in rows)
     print(", ".join(f"{n} {status}" for status, n in counts.most_common()), file=sys.stderr)
     failed = [(s, r) for s, r in zip(specs, rows, strict=True) if r["status"] in FAILURES]
@@ -129,7 +134,7 @@ def plan(specs: Sequence[RunSpec], *, jobs: int | None) -> None:
     from bench.price import price
     from bench.table import markdown, worded
 
-    workers = jobs or os.cpu_count() or 1
+    workers = jobs or _workers(specs)
     prices = price(specs)
     lines = [
         {
@@ -199,6 +204,15 @@ def overhead(objectives: Sequence[str] | None, *, rounds: int, device: str) -> N
         share = cost.overhead(planned, rounds=rounds, device=place)
         low, high = share.low or 0.0, share.high or 0.0
         print(f"{planned.objective['label']}: {share.mean or 0.0:.1%} of a step ({low:.1%} to {high:.1%})")
+
+
+def verify(out: Path) -> int:
+    """Says which rows, curves and logs of a store are not as they were written; returns the exit code."""
+    problems = Store(out).verify()
+    for problem in problems:
+        print(problem)
+    print(f"{len(problems)} attempts changed since they were written", file=sys.stderr)
+    return FAILED if problems else GOOD
 
 
 def _keep(measured: pd.DataFrame, out: Path, name: str) -> None:

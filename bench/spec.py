@@ -19,7 +19,6 @@ SUITES = Path(__file__).resolve().parent / "suites"
 SCHEMA = 1
 TRACKS = {"equal_steps": "steps", "equal_flops": "flops"}
 OPTIMISER: dict[str, Any] = {
-    "name": "adam",
     "lr": 1e-3,
     "betas": [0.9, 0.999],
     "warm_up": 100,
@@ -125,7 +124,7 @@ def split_list(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in items if item.strip())
 
 
-def read_suite(ref: str) -> list[dict[str, Any]]:
+def read_suite(ref: str, including: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """The suites that a name or a TOML file stands for, with every default filled in; several for an include list.
 
     Raises:
@@ -143,7 +142,9 @@ def read_suite(ref: str) -> list[dict[str, Any]]:
     if "include" in raw:
         if not isinstance(raw["include"], list):
             raise UsageError(f"suite {path.name}: include must be a list of suite names; got {raw['include']!r}")
-        return [suite for name in raw["include"] for suite in read_suite(name)]
+        if ref in including:
+            raise UsageError(f"suite {path.name} includes itself, by way of {', '.join(including)}")
+        return [suite for name in raw["include"] for suite in read_suite(name, (*including, ref))]
     return [_complete(path.name, raw)]
 
 
@@ -166,11 +167,20 @@ def _complete(where: str, raw: dict[str, Any]) -> dict[str, Any]:
                 f"suite {where}: unknown {part} key '{sorted(unknown)[0]}'; it may have {', '.join(sorted(allowed))}"
             )
         suite[part] = {**_DEFAULTS[part], **given}
+        for key, value in given.items():
+            if part != "network" and isinstance(_DEFAULTS[part].get(key, 0.0), int | float):
+                _require_positive(f"suite {where}: {part}.{key}", value)
+    _require_positive(f"suite {where}: timeout_seconds", suite["timeout_seconds"])
     if suite["track"] not in TRACKS:
         raise UsageError(f"suite {where}: track must be one of {', '.join(TRACKS)}; got '{suite['track']}'")
     if TRACKS[suite["track"]] not in suite["budget"]:
         raise UsageError(f"suite {where}: track {suite['track']} needs budget.{TRACKS[suite['track']]}")
     return suite
+
+
+def _require_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise UsageError(f"{name} must be a positive number; got {value!r}")
 
 
 def expand(suites: Iterable[dict[str, Any]], selection: Selection, device: str) -> list[RunSpec]:

@@ -6,7 +6,6 @@ rank compares entries, so it may move.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -126,22 +125,31 @@ def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
 def shared_ranks(
     values: Mapping[str, Sequence[float | None]], better: Better = "lower", alpha: float = 0.05
 ) -> dict[str, int | None]:
-    """1 + the number of entries that are significantly better, for each entry; who cannot be told apart shares.
+    """Places in the order of the means; entries share the place of the best one that they cannot be told from.
 
-    Entries are aligned by seed. A is significantly better than B if their mean difference says so and the paired t
-    test, Holm-corrected over all pairs of ranked entries, gives p ≤ alpha. An entry that lacks a value at any seed is
-    not ranked (None): a mean over the seeds that it survived would reward failing.
+    Going down the order, an entry joins the group above it unless the paired t test separates it from that group's
+    first, Holm-corrected over all entries below that first; else it opens a group at its own place. So a rank never
+    runs against the means, and a noisy entry does not rise by being noisy. Since the first is chosen for its mean,
+    five equal entries are split a little more often than `alpha` says, by about a twelfth in place of a twentieth;
+    correcting over all pairs instead would leave 25 entries and 5 seeds with hardly a split.
+
+    Entries are aligned by seed. An entry that lacks a value at any seed is not ranked (None): a mean over the seeds
+    that it survived would reward failing.
     """
-    ranked = [name for name, seeds in values.items() if seeds and all(v is not None for v in seeds)]
-    pairs = {(a, b): paired(values[a], values[b]) for a, b in itertools.combinations(ranked, 2)}
-    adjusted = holm({pair: c.p_value for pair, c in pairs.items() if c.p_value is not None})
-    beaten = dict.fromkeys(ranked, 0)
-    for (a, b), p_value in adjusted.items():
-        difference = pairs[a, b].difference.mean
-        if p_value <= alpha and difference:
-            a_is_better = (difference < 0) == (better == "lower")
-            beaten[b if a_is_better else a] += 1
-    return {name: 1 + beaten[name] if name in beaten else None for name in values}
+    sign = 1 if better == "lower" else -1
+    complete = [name for name, seeds in values.items() if seeds and None not in seeds]
+    means = {name: float(np.mean(np.asarray(values[name], dtype=float))) for name in complete}
+    order = sorted(complete, key=lambda name: (sign * means[name], name))
+    ranks: dict[str, int | None] = dict.fromkeys(values)
+    apart: set[str] = set()
+    for place, name in enumerate(order, start=1):
+        if place == 1 or name in apart:
+            first, rank = name, place
+            tests = {other: paired(values[first], values[other]).p_value for other in order[place:]}
+            adjusted = holm({other: p for other, p in tests.items() if p is not None})
+            apart = {other for other, p in adjusted.items() if p <= alpha and means[other] != means[first]}
+        ranks[name] = rank
+    return ranks
 
 
 def median_bounds(values: Sequence[float], planned: int, better: Better = "lower") -> tuple[float | None, float | None]:

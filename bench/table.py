@@ -15,6 +15,7 @@ from bench.statistics import Better, Interval, median_bounds, shared_ranks, succ
 from bench.store import Planned, Spec, Store
 
 VARIANTS = {"last": "", "ema": "_ema", "best": "_best"}
+PRIMARY = ("kl", "nll", "sliced_wasserstein")  # what there is no likelihood for is judged by its samples
 FAILURES = ("diverged", "error", "timeout", "oom", "killed")
 # where a column of results.csv stands in a row
 _MEASURED = {
@@ -192,10 +193,10 @@ def summary(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def primary(records: Iterable[Record]) -> str | None:
-    """The column that a data set is ranked by: kl, else nll, else the first metric; best, else EMA, else last."""
+    """The column that a data set is ranked by: the first of `PRIMARY` there is; best weights, else EMA, else last."""
     found = {c for r in records if r.status == "ok" for c, e in r.estimates().items() if e.get("value") is not None}
     names = sorted({_stem(column) for column in found})
-    for name in dict.fromkeys(n for n in ("kl", "nll", *names) if n in names):
+    for name in dict.fromkeys(n for n in (*PRIMARY, *names) if n in names):
         return next(name + suffix for suffix in ("_best", "_ema", "") if name + suffix in found)
     return None
 

@@ -303,3 +303,10 @@ def test_the_command_exits_with_3_when_a_rule_is_broken(tmp_path: Path, capsys: 
 def test_what_cannot_be_found_is_bad_input(ref: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         check.check(ref)
+
+
+def test_the_skeleton_in_the_guide_keeps_the_contract(tmp_path: Path) -> None:
+    guide = (Path(__file__).resolve().parent.parent / "CONTRIBUTING.md").read_text()
+    plugin = tmp_path / "my_objective.py"
+    plugin.write_text(guide.partition("```python\n")[2].partition("```")[0])
+    assert [finding for finding in check.check(str(plugin)) if not finding.passed] == []

@@ -55,7 +55,7 @@ def test_a_marked_table_is_made_from_rows_and_the_rest_stays(store: Store, tmp_p
     text = page.read_text()
     assert "0.2 (0.1 to 0.3)" in text
     assert "0.4 (0.2 to 0.6)" in text
-    assert "3 of 3 runs succeeded; commit abcdef0123" in text
+    assert "seeds 0, 1, 2: 3 of 3 runs succeeded; commit abcdef0123" in text
     assert "old" not in text
     assert text.startswith("# A page\n")
     assert text.endswith(PAGE.partition("old\n<!-- bench:end -->")[2])

@@ -29,7 +29,7 @@ def mine(energy: Energy, x: Tensor, rng: Rng) -> Tensor:
 
 def planned(text: str, folder: Path, **selection: tuple[str, ...] | tuple[int, ...]) -> list[spec.RunSpec]:
     path = folder / "mine.toml"
-    path.write_text(text)
+    path.write_text(text.replace("{path}", str(path)))
     return spec.expand(spec.read_suite(str(path)), spec.Selection(**selection), "cpu")  # type: ignore[arg-type]
 
 
@@ -99,6 +99,9 @@ def test_filters_select_by_name_and_add_what_is_given_by_path(tmp_path: Path) ->
         (SUITE.replace("name =", "nom ="), "lacks name"),
         (SUITE + "speed = 1", "unknown key 'speed'"),
         (SUITE + "[budget]\nstep = 1", "unknown budget key 'step'"),
+        (SUITE + "[optimiser]\nname = 'sgd'", "unknown optimiser key 'name'"),
+        (SUITE + "[evaluation]\ncheckpoints = 'x'", "evaluation.checkpoints must be a positive number; got 'x'"),
+        ("include = ['{path}']", "includes itself"),
         (SUITE + "track = 'fast'", "track must be one of"),
         (SUITE + "track = 'equal_flops'", "needs budget.flops"),
         (SUITE + "[network]\nname = 'mlp'\nwidth = 0", "mlp: width must lie in"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from bench.api import Integer, Linear, Rng, network, per_example
+from bench.api import Integer, Linear, Rng, UsageError, network, per_example
 
 
 @network(event="image")
@@ -29,7 +29,7 @@ class Convolutional(nn.Module):
         confinement: κ, in inverse squared units of x.
 
     Raises:
-        ValueError: if the images cannot be halved `depth` times.
+        UsageError: if the images cannot be halved `depth` times.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Convolutional(nn.Module):
         super().__init__()
         channels, *size = event_shape
         if any(n % 2**depth for n in size):
-            raise ValueError(f"image sides must be multiples of 2^depth = {2**depth}; got {size}; use a smaller depth")
+            raise UsageError(f"image sides must be multiples of 2^depth = {2**depth}; got {size}; use a smaller depth")
         self.rng_shape = rng.batch_shape(0)[:-1]
         self.confinement = confinement
         widths = [channels, *(width * 2**k for k in range(depth + 1))]
@@ -54,10 +54,10 @@ class Convolutional(nn.Module):
             fan_in = 9 * inside
             self.filters.append(self._uniform(rng, math.sqrt(6 / fan_in), outside, inside, 3, 3))
             self.biases.append(self._uniform(rng, math.sqrt(1 / fan_in), outside))
-            if conditional:
-                self.films.append(self._uniform(rng, 1.0, 4, outside))
         features = widths[-1] * math.prod(n // 2**depth for n in size)
         self.readout = self._uniform(rng, 1 / math.sqrt(features), features)
+        # drawn last, so that the trunk's draws do not depend on them
+        self.films.extend(self._uniform(rng, 1.0, 4, outside) for outside in widths[1:] * conditional)
 
     def _uniform(self, rng: Rng, bound: float, *shape: int) -> nn.Parameter:
         return nn.Parameter(bound * (2 * rng.uniform((*self.rng_shape, *shape)) - 1))

@@ -6,7 +6,6 @@ import math
 from itertools import pairwise
 from typing import Annotated
 
-import torch
 from torch import Tensor, nn
 
 from bench.api import Integer, Rng, network, per_example
@@ -14,7 +13,9 @@ from bench.api import Integer, Rng, network, per_example
 
 @network()
 class Mlp(nn.Module):
-    """E(x) = w · h_L + b with h_{l+1} = SiLU(h_l W_l + b_l), h_0 = x; conditional: h_0 = (x, ln σ).
+    """E(x) = w · h_L + b with h_{l+1} = SiLU(h_l W_l + b_l), h_0 = x.
+
+    Conditional: the first layer also adds c ln σ. The trunk starts with the same weights either way.
 
     Weights are (in, out) for one seed and (S, in, out) for a stack, so both run the same code. They start uniform in
     ±√(6/in), which keeps the size of the signal from layer to layer (He et al. 2015); under torch's own ±1/√in the
@@ -40,7 +41,7 @@ class Mlp(nn.Module):
     ) -> None:
         super().__init__()
         self.batch_ndim = rng.batch_ndim
-        sizes = [math.prod(event_shape) + conditional, *[width] * depth, 1]
+        sizes = [math.prod(event_shape), *[width] * depth, 1]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for fan_in, fan_out in pairwise(sizes):
@@ -49,12 +50,16 @@ class Mlp(nn.Module):
                 values = rng.uniform((*rng.batch_shape(rows), fan_out))
                 target.append(nn.Parameter(math.sqrt(bound / fan_in) * (2 * values - 1)))
 
+        # drawn last, so that the trunk's draws do not depend on it
+        self.level = nn.Parameter(2 * rng.uniform((*rng.batch_shape(1), width)) - 1) if conditional else None
+
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         h = x.flatten(self.batch_ndim)
-        if condition:
-            h = torch.cat([h, per_example(condition[0].log(), h).to(h.dtype)], -1)
         *hidden, (weight, bias) = zip(self.weights, self.biases, strict=True)
-        for w, b in hidden:
-            h = nn.functional.silu(h @ w + b)
+        for k, (w, b) in enumerate(hidden):
+            h = h @ w + b
+            if k == 0 and self.level is not None:
+                h = h + per_example(condition[0].log(), h).to(h.dtype) * self.level
+            h = nn.functional.silu(h)
         energy: Tensor = (h @ weight + bias).squeeze(-1)
         return energy
