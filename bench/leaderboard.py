@@ -14,8 +14,8 @@ from bench.table import FAILURES, Record
 READING = (
     "Cells are mean ± half the width of Student's 95 % interval over the seeds, then the rank: the place in the order "
     "of the means, shared with the best entry above that a paired test (Holm-corrected) does not separate it from; one "
-    "seed never separates. `?` marks a value that is not certified: it is shown and not ranked, and the column `reason` "
-    "of results.csv says why. Entries with failed seeds are not ranked either. Cost is the median over all runs."
+    "seed never separates. `?` marks a value that is not certified: it is shown and not ranked (results.csv has the "
+    "reason). Entries with failed seeds are not ranked either. Cost is the median over all runs."
 )
 
 

@@ -39,8 +39,8 @@ class ShortRunMcmc(BoxNoise):
         x_train: Tensor,
         rng: Rng,
         *,
-        steps: Annotated[int, Integer(1, 1000)] = 40,
-        step_size: Annotated[float, StepSize(1e-3, 1000.0, checked=False)] = 1.0,
+        steps: Annotated[int, Integer(1, 1000)] = 60,
+        step_size: Annotated[float, StepSize(1e-3, 1000.0, checked=False)] = 0.4,
         temperature: Annotated[float, Log(1e-6, 1.0)] = 1.0,
         data_noise: Annotated[float, Linear(0.0, 1.0)] = 0.03,
     ) -> None:
