@@ -25,26 +25,29 @@ from bench.table import Record
 
 ARTEFACTS = "artefacts.npz"
 DPI = 110
+TOP = 10.0  # nats; what is worse is off the learning curves, or it would flatten all others
 
 
 def draw(store: Store, records: Sequence[Record], folder: Path) -> list[Path]:
     """Draws every picture that the rows allow, one file a suite and kind; returns the files.
 
     learning-curves-{steps,seconds}: KL along training, the band is the range over seeds. cost: KL against seconds and
-    against FLOPs. densities, score-errors: model and truth on one colour scale. samples: images beside data.
+    against FLOPs. densities, score-errors: a file a data set, on one colour scale. samples: images beside data.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sns.set_theme(style="whitegrid", context="notebook")
     drawn: list[Path] = []
     for name, chosen in boards(records).items():
-        figures = {
+        figures: dict[str, Figure | None] = {
             "learning-curves-steps": _learning_curves(store, chosen, "step"),
             "learning-curves-seconds": _learning_curves(store, chosen, "train_seconds"),
             "cost": _cost(chosen),
-            "densities": _gallery(store, chosen, "log_density"),
-            "score-errors": _gallery(store, chosen, "score_error"),
             "samples": _samples(store, chosen),
         }
+        for dataset in dict.fromkeys(record.run.dataset for record in chosen):
+            on_it = [record for record in chosen if record.run.dataset == dataset]
+            figures[f"densities-{dataset}"] = _gallery(store, on_it, "log_density")
+            figures[f"score-errors-{dataset}"] = _gallery(store, on_it, "score_error")
         for kind, figure in figures.items():
             if figure is not None:
                 path = folder / f"{name}-{kind}.png"
@@ -127,6 +130,7 @@ def _learning_curves(store: Store, records: Sequence[Record], x: str) -> Figure 
                 axis.fill_between(at, low, high, color=palette[name], alpha=0.15, lw=0)
             axis.set_yscale("log")
             _few_ticks(axis)
+            axis.set_ylim(top=TOP)
             if x == "train_seconds":
                 axis.set_xscale("log")
             if i == 0:
@@ -225,43 +229,33 @@ def _first_arrays(store: Store, records: Iterable[Record]) -> dict[tuple[str, st
 
 
 def _gallery(store: Store, records: Sequence[Record], what: str) -> Figure | None:
-    """Data sets are rows, the truth comes first, then every objective; one colour scale a row."""
-    arrays = {key: a for key, a in _first_arrays(store, records).items() if what in a}
+    """One data set: the truth first, then every objective, on one colour scale."""
+    arrays = {key[0]: a for key, a in _first_arrays(store, records).items() if what in a}
     if not arrays:
         return None
-    objectives = list(dict.fromkeys(r.run.objective for r in records))
-    datasets = [d for d in dict.fromkeys(r.run.dataset for r in records) if any(d == k[1] for k in arrays)]
-    status = {(r.run.objective, r.run.dataset): r for r in records}
-    panels: list[str | None] = [*([None] if what == "log_density" else []), *objectives]
+    dataset = words(records[0].run.dataset)
+    status = {r.run.objective: r.status for r in records}
+    panels: list[str | None] = [*([None] if what == "log_density" else []), *status]
     columns = min(len(panels), 7)
-    lines = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
-        lines * len(datasets), columns, figsize=(1.75 * columns, 2.25 * lines * len(datasets)), squeeze=False
-    )
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.75 * columns, 2.2 * rows), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for d, dataset in enumerate(datasets):
-        row = {key[0]: a for key, a in arrays.items() if key[1] == dataset}
-        any_arrays = next(iter(row.values()))
-        for k, objective in enumerate(panels):
-            axis = axes[d * lines + k // columns][k % columns]
-            title = f"truth: {words(dataset)}" if objective is None else words(objective)
-            axis.set_title("\n".join(_wrapped(title, 22)), fontsize=6.5, weight="bold" if objective is None else None)
-            if objective is not None and objective not in row:
-                record = status.get((objective, dataset))
-                axis.text(0.5, 0.5, record.status if record else "not run", ha="center", va="center", fontsize=8)
-                continue
-            if what == "log_density":
-                truth = any_arrays["log_truth"]
-                values = truth if objective is None else row[objective]["log_density"]
-                shown = np.exp(values - truth.max()).T
-                axis.imshow(shown, origin="lower", cmap="magma", vmin=0, vmax=1)
-            else:
-                shown = row[objective or ""]["score_error"].T
-                axis.imshow(shown, origin="lower", cmap="viridis", norm=mpl.colors.LogNorm(0.1, 100))
+    for axis, objective in zip(axes.flat, panels, strict=False):
+        title = f"truth: {dataset}" if objective is None else words(objective)
+        axis.set_title("\n".join(_wrapped(title, 22)), fontsize=6.5, weight="bold" if objective is None else None)
+        if objective is not None and objective not in arrays:
+            axis.text(0.5, 0.5, status[objective], ha="center", va="center", fontsize=8)
+        elif what == "log_density":
+            truth = next(iter(arrays.values()))["log_truth"]
+            values = truth if objective is None else arrays[objective]["log_density"]
+            axis.imshow(np.exp(values - truth.max()).T, origin="lower", cmap="magma", vmin=0, vmax=1)
+        else:
+            error = arrays[objective or ""]["score_error"].T
+            axis.imshow(error, origin="lower", cmap="viridis", norm=mpl.colors.LogNorm(0.1, 100))
     title = {
-        "log_density": "Densities of the best weights, first seed; one colour scale a data set, up to the truth's peak",
-        "score_error": "‖model score - true score‖, first seed; logarithmic colours from .1 (dark) to 100 (bright)",
+        "log_density": f"{dataset}: densities of the best weights, first seed, coloured up to the truth's peak",
+        "score_error": f"{dataset}: ‖model score - true score‖, first seed; .1 (dark) to 100 (bright), logarithmic",
     }[what]
     figure.suptitle(title, fontsize=10, y=1.0)
     figure.tight_layout(h_pad=0.6, w_pad=0.3)

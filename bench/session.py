@@ -79,7 +79,8 @@ def run(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool) -
     try:
         rows = execute(specs, store, jobs=workers, worker=WORKER, on_event=Progress(), retry=retry)
     except KeyboardInterrupt:
-        write_results(out)
+        if (out / "plans").exists():
+            write_results(out)
         raise
     write_results(out)
     counts = Counter(row["status"] for row in rows)

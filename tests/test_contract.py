@@ -169,8 +169,8 @@ class Fake(torch.nn.Module):
         "energy's arguments",
         """
 @objective(**family, energy="noise", minimiser="smoothed")
-def fake(energy, x, rng):
-    sigma = torch.tensor(0.3)
+def fake(energy, x, rng, *, sigma_min: Annotated[float, Log(0.1, 1.0)] = 0.3):
+    sigma = torch.tensor(sigma_min)
     z = rng.normal_like(x)
     s = score(lambda y: energy(y, sigma.expand(1)), x + sigma * z, create_graph=True)
     return 0.5 * sum_event((sigma * s + z).square(), rng)

@@ -260,6 +260,7 @@ def test_a_failing_control_does_not_count(
 ) -> None:
     shelf.ran("broken", 0, None, status="diverged", reason="nan", control=control)
     specs = [Planned.of(spec) for spec in shelf.specs]
+    shelf.store.write_plan(specs)
     rows = [row for spec in specs for row in shelf.store.rows_of(spec)]
     monkeypatch.setattr("bench.execute.execute", lambda *_, **__: rows)
 

@@ -101,7 +101,7 @@ def test_a_run_improves_on_its_start_and_reports_all_that_it_spent(tmp_path: Pat
     row = run(smoke("energy_discrepancy", steps=300), tmp_path, curve.append)
     assert row["status"] == "ok"
     kl = {variant: estimate["value"] for variant, estimate in row["metrics"]["kl"].items()}
-    assert kl["best"] < 1.5 < 2.0 < curve[0]["kl_last"]
+    assert kl["best"] < 0.8 * curve[0]["kl_last"]
     assert row["work"]["flops_train"] == row["work"]["flops_per_step"] * 300
     assert row["time"]["train_wall"] > 0
     assert [line["step"] for line in curve] == [75, 150, 225, 300]
