@@ -12,8 +12,8 @@ from torch import Tensor
 from bench.calculus import Energy, score
 from bench.declare import Data
 from bench.quadrature import nodes, tabulate
+from bench.store import ARTEFACTS
 
-FILE = "artefacts.npz"
 CELLS = 96
 IMAGES = 64
 
@@ -47,4 +47,4 @@ def _on_grid(energy: Energy, data: Data) -> dict[str, Tensor]:
 
 def _write(folder: Path, arrays: dict[str, Tensor]) -> None:
     plain: dict[str, Any] = {name: values.detach().cpu().numpy().astype(np.float32) for name, values in arrays.items()}
-    np.savez_compressed(folder / FILE, **plain)
+    np.savez_compressed(folder / ARTEFACTS, **plain)

@@ -7,6 +7,8 @@ import os
 import platform
 from pathlib import Path
 
+from bench.child import processor
+
 PACKAGES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "seaborn", "joblib")
 
 
@@ -28,7 +30,7 @@ def report() -> str:
     else:
         lines.append("cuda          none: --device cuda is refused, auto means cpu")
     lines.append(f"peak memory   {_peak_memory()}")
-    lines.append(f"processor     {_processor()}")
+    lines.append(f"processor     {processor()}")
     return "\n".join(lines)
 
 
@@ -45,11 +47,3 @@ def _peak_memory() -> str:
     except OSError as error:
         return f"cannot be reset here ({error.strerror}): a run's peak includes its start-up"
     return "can be reset: a run's peak is its own"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

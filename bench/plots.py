@@ -20,10 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench.store import Attempt, Planned, Store
+from bench.store import ARTEFACTS, Attempt, Planned, Store
 from bench.table import Record
 
-ARTEFACTS = "artefacts.npz"
 DPI = 110
 TOP = 10.0  # nats; what is worse is off the learning curves, or it would flatten all others
 

@@ -30,6 +30,7 @@ from bench.errors import UsageError
 from bench.plain import digest, plain, read, write
 
 SCHEMA = 1
+ARTEFACTS = "artefacts.npz"  # what a run may leave in its folder for the pictures
 _RESERVED = {"env", "plans", "derived"}
 _UNWRITTEN: dict[str, Any] = dict.fromkeys(("status", "reason", "phase", "last_step", "error", "signal"))
 
