@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     command = verb("table", _table, "write the tables, plots and leaderboard of a store again")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command.add_argument("--page", type=Path, metavar="FILE.md", help="refresh only the marked tables of a page")
+    command = verb("report", _report, "write the leaderboard as one HTML file that needs nothing else")
+    command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
+    command.add_argument("--out", type=Path, default=Path("page.html"), metavar="FILE.html")
     command = verb("verify", _verify, "look for rows, curves and logs that were changed after they were written")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command = verb("check", _check, "hold a plug-in to the contract")
@@ -128,6 +131,14 @@ def _table(options: argparse.Namespace) -> int:
         session.write_results(options.store)
     else:
         session.refresh(options.page, options.store)
+    return GOOD
+
+
+def _report(options: argparse.Namespace) -> int:
+    from bench import report
+
+    report.write(options.store, options.out)
+    print(options.out)
     return GOOD
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +21,7 @@ READING = (
 
 
 def markdown(store: Store, records: Sequence[Record], pictures: Iterable[Path] = ()) -> str:
-    """The whole page: a section for each suite, track and device."""
+    """The leaderboard of a store: a section for each suite, track and device."""
     board = table.leaderboard(records)
     parts = ["# Leaderboard", READING]
     drawn = list(pictures)
@@ -28,14 +29,14 @@ def markdown(store: Store, records: Sequence[Record], pictures: Iterable[Path] =
         chosen = [
             r for r in records if (r.run.suite, r.run.spec["track"], r.run.spec["device"]) == (suite, track, device)
         ]
-        parts += [f"## {suite} ({str(track).replace('_', ' ')}, {device})", _caption(group), _ranking(group)]
+        parts += [f"## {suite} ({str(track).replace('_', ' ')}, {device})", caption(group), _ranking(group)]
         parts += [f"![{path.stem}](plots/{path.name})" for path in drawn if path.stem.startswith(f"{suite}-")]
         parts += _troubles(chosen)
-        parts += _environments(store, chosen)
+        parts += environments(store, chosen)
     return "\n\n".join(parts) + "\n"
 
 
-def _caption(group: pd.DataFrame) -> str:
+def caption(group: pd.DataFrame) -> str:
     """What each data set is ranked by, with the ruler where the truth is known."""
     words = []
     for dataset, rows in group.groupby("dataset", sort=False):
@@ -48,56 +49,104 @@ def _caption(group: pd.DataFrame) -> str:
     return ". ".join(words) + "." if words else "No run of this suite has a result yet."
 
 
+@dataclass(frozen=True)
+class Standing:
+    """One objective on one board: its lines of `table.leaderboard`, one a data set, and what they amount to."""
+
+    objective: str
+    rows: pd.DataFrame
+    mean_rank: float | None  # None unless it is ranked on every data set of the board
+
+    @property
+    def control(self) -> bool:
+        return bool(self.rows["control"].any())
+
+    @property
+    def succeeded(self) -> str:
+        """ "14 of 15": runs with a result, of those that could run."""
+        planned, ok = int(self.rows["planned"].sum() - self.rows["skipped"].sum()), int(self.rows["ok"].sum())
+        return f"{ok} of {planned}" if planned else "skipped"
+
+    def median(self, column: str) -> float | None:
+        """The median over data sets of a cost, which is itself a median over seeds."""
+        value = self.rows[column].astype(float).median()
+        return None if pd.isna(value) else float(value)
+
+
+def standings(group: pd.DataFrame) -> list[Standing]:
+    """The objectives of one board in the order in which they are shown: the best mean rank first, controls last."""
+    found = []
+    datasets = group["dataset"].nunique()
+    for objective, rows in group.groupby("objective", sort=False):
+        ranks = rows["rank"].dropna()
+        unranked = datasets - len(ranks)  # a mean over the data sets that suit an entry would flatter it
+        standing = Standing(str(objective), rows, None if unranked else float(ranks.mean()))
+        level = rows["mean"].fillna(float("inf")).mean()
+        found.append(((standing.control, unranked, ranks.mean() if len(ranks) else 0.0, level), standing))
+    return [standing for _, standing in sorted(found, key=lambda pair: pair[0])]
+
+
 def ranking(records: Sequence[Record]) -> str:
     """The table of one suite: objectives as rows, data sets as columns."""
     return _ranking(table.leaderboard(records))
 
 
-def _ranking(group: pd.DataFrame) -> str:
-    """Objectives as rows, data sets as columns; the best mean rank first, controls last."""
-    lines = []
-    datasets = group["dataset"].nunique()
-    for objective, rows in group.groupby("objective", sort=False):
-        ranks = rows["rank"].dropna()
-        unranked = datasets - len(ranks)  # a mean over the data sets that suit an entry would flatter it
-        planned, ok = int(rows["planned"].sum() - rows["skipped"].sum()), int(rows["ok"].sum())
-        line = {
-            "objective": f"{objective} (control)" if rows["control"].any() else str(objective),
-            "mean rank": f"{ranks.mean():.1f}" if not unranked else "not ranked",
-            **dict(zip(rows["dataset"], rows["shown"], strict=True)),
-            "succeeded": f"{ok} of {planned}" if planned else "skipped",
-            "train s": _number(rows["train_seconds"].median()),
-            "GFLOPs": _number(rows["gflops"].median()),
+def ranking_table(group: pd.DataFrame) -> pd.DataFrame:
+    """Objectives as rows, data sets as columns, in text."""
+    lines = [
+        {
+            "objective": f"{standing.objective} (control)" if standing.control else standing.objective,
+            "mean rank": "not ranked" if standing.mean_rank is None else f"{standing.mean_rank:.1f}",
+            **dict(zip(standing.rows["dataset"], standing.rows["shown"], strict=True)),
+            "succeeded": standing.succeeded,
+            "train s": _number(standing.median("train_seconds")),
+            "GFLOPs": _number(standing.median("gflops")),
         }
-        level = rows["mean"].fillna(float("inf")).mean()
-        order = (bool(rows["control"].any()), unranked, ranks.mean() if len(ranks) else 0.0, level)
-        lines.append((order, line))
-    return table.markdown(pd.DataFrame([line for _, line in sorted(lines, key=lambda pair: pair[0])]).fillna("not run"))
+        for standing in standings(group)
+    ]
+    return pd.DataFrame(lines).fillna("not run")
+
+
+def _ranking(group: pd.DataFrame) -> str:
+    return table.markdown(ranking_table(group))
 
 
 def _number(value: float | None) -> str:
     return "n/a" if value is None or pd.isna(value) else f"{value:.3g}"
 
 
-def _troubles(records: Sequence[Record]) -> list[str]:
-    """Failed, skipped and missing runs with their reasons, alike ones together."""
+@dataclass(frozen=True)
+class Trouble:
+    """Runs of one cell that have no result for the same reason."""
+
+    status: str
+    objective: str
+    dataset: str
+    reason: str
+    seeds: tuple[int, ...]
+
+
+def troubles(records: Sequence[Record]) -> list[Trouble]:
+    """Runs without a result, alike ones together: failures first, then what was skipped or not run."""
     grouped: dict[tuple[str, str, str, str], list[int]] = {}
     for record in records:
         if record.status != "ok":
             key = (record.status, record.run.objective, record.run.dataset, record.reason)
             grouped.setdefault(key, []).append(record.run.seed)
-    if not grouped:
-        return []
+    found = [Trouble(*key, tuple(seeds)) for key, seeds in grouped.items()]
+    return sorted(found, key=lambda t: (t.status not in FAILURES, t.status, t.objective, t.dataset, t.reason))
+
+
+def _troubles(records: Sequence[Record]) -> list[str]:
     lines = [
-        f"- **{status}** {objective} on {dataset}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: {reason}"
-        for (status, objective, dataset, reason), seeds in sorted(
-            grouped.items(), key=lambda item: (item[0][0] not in FAILURES, item[0])
-        )
+        f"- **{t.status}** {t.objective} on {t.dataset}, seed{'s' * (len(t.seeds) > 1)} "
+        f"{', '.join(map(str, t.seeds))}: {t.reason}"
+        for t in troubles(records)
     ]
-    return ["Without a result:", "\n".join(lines)]
+    return ["Without a result:", "\n".join(lines)] if lines else []
 
 
-def _environments(store: Store, records: Sequence[Record]) -> list[str]:
+def environments(store: Store, records: Sequence[Record]) -> list[str]:
     """What the runs were made on; a warning where that differs within a table."""
     ids = list(dict.fromkeys(env for r in records if (env := r.get("env.env_id"))))
     described = []
@@ -108,3 +157,19 @@ def _environments(store: Store, records: Sequence[Record]) -> list[str]:
         return []
     warning = "**These runs come from different environments: compare their costs with care.** " * (len(ids) > 1)
     return [f"{warning}Made on: " + "; ".join(described) + "."]
+
+
+def provenance(records: Sequence[Record], suite: str) -> str:
+    """Which runs these are, and the command that makes them again."""
+    commits = sorted(
+        {
+            str(sha)[:10] + " with changes" * bool(r.get("provenance.git_dirty"))
+            for r in records
+            if (sha := r.get("provenance.git_sha"))
+        }
+    )
+    ok, seeds = sum(record.status == "ok" for record in records), sorted({record.run.seed for record in records})
+    return (
+        f"*`python -m bench run --suite {suite}`, seeds {', '.join(map(str, seeds))}: {ok} of {len(records)} runs "
+        f"succeeded; commit {', '.join(commits) or 'unknown'}.*"
+    )

@@ -74,7 +74,8 @@ def words(label: str) -> str:
     return name.replace("_", " ") + bracket + inside
 
 
-def _newest(store: Store, run: Planned) -> Attempt | None:
+def newest(store: Store, run: Planned) -> Attempt | None:
+    """The attempt whose row counts, if there is one."""
     attempts = [a for a in store.attempts_of(run) if a.row() is not None]
     return attempts[-1] if attempts else None
 
@@ -86,7 +87,7 @@ def _family(run: Planned) -> str:
 def _curves(store: Store, records: Iterable[Record]) -> pd.DataFrame:
     lines: list[dict[str, Any]] = []
     for record in records:
-        attempt = _newest(store, record.run)
+        attempt = newest(store, record.run)
         # a curve that breaks off would make the median one over those that went on
         if attempt is None or record.status != "ok":
             continue
@@ -215,12 +216,12 @@ def _few_ticks(axis: Axes) -> None:
         each.set_minor_formatter(NullFormatter())
 
 
-def _first_arrays(store: Store, records: Iterable[Record]) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+def first_arrays(store: Store, records: Iterable[Record]) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     """(objective, data set) -> arrays of the first successful seed."""
     found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for record in records:
         key = (record.run.objective, record.run.dataset)
-        attempt = _newest(store, record.run) if key not in found and record.status == "ok" else None
+        attempt = newest(store, record.run) if key not in found and record.status == "ok" else None
         if attempt is not None and (attempt.folder / ARTEFACTS).exists():
             with np.load(attempt.folder / ARTEFACTS) as arrays:
                 found[key] = dict(arrays)
@@ -229,7 +230,7 @@ def _first_arrays(store: Store, records: Iterable[Record]) -> dict[tuple[str, st
 
 def _gallery(store: Store, records: Sequence[Record], what: str) -> Figure | None:
     """One data set: the truth first, then every objective, on one colour scale."""
-    arrays = {key[0]: a for key, a in _first_arrays(store, records).items() if what in a}
+    arrays = {key[0]: a for key, a in first_arrays(store, records).items() if what in a}
     if not arrays:
         return None
     dataset = words(records[0].run.dataset)
@@ -272,7 +273,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _samples(store: Store, records: Sequence[Record]) -> Figure | None:
     """Images: data first, then each objective's samples, in grids of eight by eight."""
-    arrays = {key: a for key, a in _first_arrays(store, records).items() if "samples" in a}
+    arrays = {key: a for key, a in first_arrays(store, records).items() if "samples" in a}
     if not arrays:
         return None
     datasets = list(dict.fromkeys(key[1] for key in arrays))
@@ -286,7 +287,7 @@ def _samples(store: Store, records: Sequence[Record]) -> Figure | None:
         low, high = float(first["data"].min()), float(first["data"].max())
         grids = {f"data: {words(dataset)}": first["data"]} | {words(k): a["samples"] for k, a in entries.items()}
         for axis, (title, images) in zip(row, grids.items(), strict=False):
-            axis.imshow(_tiled(images), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+            axis.imshow(tiled(images), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
             axis.set_title("\n".join(_wrapped(title, 26)), fontsize=8)
     figure.suptitle(
         "Samples: ends of long Metropolis-adjusted Langevin chains from noise, first seed", fontsize=10, y=1.0
@@ -295,7 +296,7 @@ def _samples(store: Store, records: Sequence[Record]) -> Figure | None:
     return figure
 
 
-def _tiled(images: np.ndarray) -> np.ndarray:
+def tiled(images: np.ndarray) -> np.ndarray:
     """(n, C, H, W) as one image, in a square of rows with a gap of one pixel."""
     from skimage.util import montage
 

@@ -45,7 +45,7 @@ def refresh(page: Path, store: Store) -> list[str]:
             return match.group()
         if len({(r.run.spec["track"], r.run.spec["device"]) for r in chosen}) > 1:
             raise UsageError(f"{store.root} holds suite {suite} on several tracks or devices; a page's table is of one")
-        return f"{head}\n{KINDS[kind](chosen)}\n\n{_provenance(chosen, suite)}\n{end}"
+        return f"{head}\n{KINDS[kind](chosen)}\n\n{leaderboard.provenance(chosen, suite)}\n{end}"
 
     page.write_text(_BLOCK.sub(block, text))
     return absent
@@ -73,22 +73,6 @@ def _median_and_range(values: Sequence[float]) -> str:
     if not values:
         return ""
     return f"{np.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
-
-
-def _provenance(records: Sequence[Record], suite: str) -> str:
-    """Which runs these are, and the command that makes them again."""
-    commits = sorted(
-        {
-            str(sha)[:10] + " with changes" * bool(r.get("provenance.git_dirty"))
-            for r in records
-            if (sha := r.get("provenance.git_sha"))
-        }
-    )
-    ok, seeds = sum(record.status == "ok" for record in records), sorted({record.run.seed for record in records})
-    return (
-        f"*`python -m bench run --suite {suite}`, seeds {', '.join(map(str, seeds))}: {ok} of {len(records)} runs "
-        f"succeeded; commit {', '.join(commits) or 'unknown'}.*"
-    )
 
 
 KINDS: dict[str, Callable[[Sequence[Record]], str]] = {"ranking": leaderboard.ranking, "spread": spread}

@@ -125,9 +125,13 @@ def read(store: Store, plan: Iterable[Spec] | None = None) -> list[Record]:
 
 
 def frame(store: Store, plan: Iterable[Spec] | None = None) -> pd.DataFrame:
+    """`lines_of` a store's planned runs."""
+    return lines_of(read(store, plan))
+
+
+def lines_of(records: Sequence[Record]) -> pd.DataFrame:
     """results.csv: one line per planned run, and a column per metric and variant of the weights."""
     lines = []
-    records = read(store, plan)
     for record in records:
         spec = record.run.spec
         line = {
@@ -245,6 +249,7 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
                     "uncertified": cell.uncertified(column),
                     "rank": ranks.get(objective),
                     "train_seconds": cell.median("train_seconds"),
+                    "peak_memory_mb": cell.median("peak_memory_mb"),
                     "gflops": None if (flops := cell.median("flops_train")) is None else flops / 1e9,
                     "entropy": next((e for r in cell.succeeded if (e := r.get("model.entropy")) is not None), None),
                     "shown": _shown(cell, column, interval, ranks.get(objective)),
@@ -260,14 +265,10 @@ def write(table: pd.DataFrame, path: Path) -> None:
         UsageError: if the suffix is none of these, or the place cannot be written to, or Parquet lacks its library.
     """
     try:
-        if path.suffix == ".csv":
-            table.to_csv(path, index=False)
-        elif path.suffix == ".md":
-            path.write_text(markdown(worded(table)) + "\n")
-        elif path.suffix == ".tex":
-            worded(table).to_latex(path, index=False, escape=True)
-        elif path.suffix == ".parquet":
+        if path.suffix == ".parquet":
             table.to_parquet(path, index=False)
+        elif path.suffix in (".csv", ".md", ".tex"):
+            path.write_text(text(table, path.suffix))
         else:
             raise UsageError(f"a table is written as .csv, .md, .tex or .parquet; got '{path.name}'")
     except OSError as error:
@@ -276,6 +277,13 @@ def write(table: pd.DataFrame, path: Path) -> None:
         ) from None
     except ImportError:
         raise UsageError(f"Parquet needs pyarrow, which is not installed; write '{path.stem}.csv' instead") from None
+
+
+def text(table: pd.DataFrame, suffix: str) -> str:
+    """A table as .csv, .md or .tex, as a file of that kind would hold it."""
+    if suffix == ".csv":
+        return str(table.to_csv(index=False))
+    return markdown(worded(table)) + "\n" if suffix == ".md" else str(worded(table).to_latex(index=False, escape=True))
 
 
 def worded(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,310 @@
+"""The leaderboard as one HTML file that needs nothing else: tables, charts, galleries and every run's particulars.
+
+All of it comes from rows, curves, saved arrays and what other commands left beside them. The same store gives the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from bench import leaderboard, plots, report_charts, report_extras, report_pictures, table
+from bench.errors import UsageError
+from bench.leaderboard import Standing
+from bench.plain import plain
+from bench.store import Store
+from bench.table import FAILURES, Record
+
+TEMPLATES = Path(__file__).with_name("templates")
+LOG_LINES = 12
+COLOURS = 10  # as many as the style sheet names
+_MIME = {".csv": "text/csv", ".md": "text/markdown", ".tex": "application/x-tex"}
+
+
+def write(root: Path, out: Path) -> None:
+    """Writes the page of the store at `root` to `out`.
+
+    Raises:
+        UsageError: if there is no plan in the store, or the file cannot be written.
+    """
+    store = Store(root)
+    records = table.read(store)
+    if not records:
+        raise UsageError(f"'{root}' holds no plan of any suite; run one into it first")
+    page = render(store, records)
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"a page needs a place to write to; '{out}': {error.strerror}: give another --out") from None
+
+
+def render(store: Store, records: Sequence[Record]) -> str:
+    """The page as text."""
+    sections = report_extras.extras(store.root)
+    costs = report_extras.times_fb(sections)
+    families = sorted({_family(record) for record in records})
+    colours = {family: f"f{i % COLOURS}" for i, family in enumerate(families)}
+    boards = [_board(store, name, chosen, costs, colours) for name, chosen in plots.boards(records).items()]
+    boards.sort(key=lambda board: not board["has_results"])  # what has only been planned comes last
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain_json"] = _json
+    environment.filters["words"] = plots.words
+    return environment.get_template("page.html").render(
+        boards=boards,
+        runs=[_run(record) for record in records],
+        downloads_of_runs=_downloads(table.lines_of(records), "results"),
+        extras=[
+            {
+                "id": s.id,
+                "title": s.title,
+                "note": s.note,
+                "columns": list(s.table.columns),
+                "lines": report_extras.shown(s.table),
+                "pictures": s.pictures,
+                "downloads": _downloads(s.table, s.id),
+            }
+            for s in sections
+        ],
+        about=_about(records),
+        style=Markup((TEMPLATES / "style.css").read_text()),
+        script=Markup("".join((TEMPLATES / name).read_text() for name in ("charts.js", "page.js"))),
+    )
+
+
+def _json(value: Any) -> Markup:
+    """Plain values inside a script element, where `</script>` or `<!--` must not appear."""
+    text = json.dumps(plain(value), allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _about(records: Sequence[Record]) -> dict[str, Any]:
+    ended = [str(end) for r in records if (end := r.get("provenance.ended"))]
+    counts = pd.Series([record.status for record in records]).value_counts()
+    return {
+        "counts": [(str(status), int(n)) for status, n in counts.items()],
+        "objectives": len({r.run.objective for r in records}),
+        "datasets": len({r.run.dataset for r in records}),
+        "newest": max(ended, default="")[:16].replace("T", " "),
+        "commits": sorted({str(sha)[:10] for r in records if (sha := r.get("provenance.git_sha"))}),
+    }
+
+
+def _board(
+    store: Store, name: str, records: Sequence[Record], costs: dict[str, float], colours: dict[str, str]
+) -> dict[str, Any]:
+    """A suite on one track and device, as the templates read it."""
+    frame = table.leaderboard(records)
+    order = leaderboard.standings(frame)
+    first, spec = records[0], records[0].run.spec
+    arrays = plots.first_arrays(store, records)
+    datasets = list(dict.fromkeys(record.run.dataset for record in records))
+    board = _slug(name)
+    entries = [_entry(store, board, n, s, records, costs) for n, s in enumerate(order, start=1)]
+    for entry in entries:
+        entry["colour"] = colours[entry["family"]]
+    provenance = leaderboard.provenance(records, first.run.suite)
+    legend = [{k: e[k] for k in ("number", "id", "name", "family", "colour", "control")} for e in entries]
+    return {
+        "id": board,
+        "suite": first.run.suite,
+        "track": str(spec["track"]).replace("_", " "),
+        "device": str(spec["device"]),
+        "caption": _code(leaderboard.caption(frame)),
+        "environments": [_code(text) for text in leaderboard.environments(store, records)],
+        "has_results": any(record.status == "ok" for record in records),
+        "mixed": len({env for r in records if (env := r.get("env.env_id"))}) > 1,
+        "provenance": _code(provenance),
+        "caption_of_figures": re.sub("[`*]", "", provenance),
+        "datasets": [{"id": d, "name": plots.words(d), **_ruler(frame, records, d)} for d in datasets],
+        "families": sorted({e["family"] for e in entries}),
+        "entries": entries,
+        "has_fb": any(e["times_fb"] is not None for e in entries),
+        "gallery": [_gallery(arrays, dataset, order, entries) for dataset in datasets],
+        "charts": {**report_charts.charts(store, records, order), "objectives": legend, "top": plots.TOP},
+        "troubles": (troubles := leaderboard.troubles(records)),
+        "failed": any(trouble.status in FAILURES for trouble in troubles),
+        "downloads": _downloads(leaderboard.ranking_table(frame), board, frame.drop(columns="shown")),
+    }
+
+
+def _ruler(frame: pd.DataFrame, records: Sequence[Record], dataset: str) -> dict[str, Any]:
+    """What a data set's column shows: metric, unit, direction, how many samples and which features it stands on."""
+    first = frame[frame["dataset"] == dataset].iloc[0]
+    estimates = [r.estimate(first["metric"]) for r in records if r.run.dataset == dataset and r.status == "ok"]
+    samples = sorted({int(n) for e in estimates if (n := e.get("n"))})
+    features = sorted({str(f) for e in estimates if (f := (e.get("detail") or {}).get("extractor"))})
+    basis = [*(["n = " + "/".join(map(str, samples))] if samples else []), *features]
+    return {"metric": first["metric"], "unit": first["unit"], "better": first["better"], "basis": ", ".join(basis)}
+
+
+def _entry(
+    store: Store, board: str, number: int, standing: Standing, records: Sequence[Record], costs: dict[str, float]
+) -> dict[str, Any]:
+    own = [r for r in records if r.run.objective == standing.objective]
+    spec = own[0].run.spec["objective"]
+    noisy = sum(bool(r.get("time.noisy")) for r in own)
+    commits = {str(sha) for r in own if (sha := r.get("provenance.git_sha"))}
+    return {
+        "number": number,
+        "id": f"{board}--{_slug(standing.objective)}",
+        "label": standing.objective,
+        "name": plots.words(standing.objective),
+        "family": _family(own[0]),
+        "control": standing.control,
+        "mean_rank": standing.mean_rank,
+        "succeeded": standing.succeeded,
+        "state": _state(standing),
+        "cells": {line["dataset"]: _cell(line, own) for line in standing.rows.to_dict("records")},
+        **{column: standing.median(column) for column in ("train_seconds", "gflops", "peak_memory_mb")},
+        "times_fb": costs.get(standing.objective),
+        "noisy": f"{noisy} of {len(own)} runs were timed on a busy machine" if noisy else "",
+        "about": {k: str(spec[k]) for k in ("source", "note", "minimiser", "energy") if spec.get(k)},
+        "params": ", ".join(f"{k} = {v}" for k, v in spec["params"].items()) or "none",
+        "command": _command(own, standing.objective),
+        "commits": sorted(commits),
+        "spec": json.dumps(plain(own[0].run.spec), indent=1),
+        "runs": [_run(record) for record in own],
+        "logs": [log for record in own if (log := _log(store, record))],
+    }
+
+
+def _family(record: Record) -> str:
+    return str(record.run.spec["objective"].get("family", "other"))
+
+
+def _state(standing: Standing) -> str:
+    if standing.control:
+        return "control"
+    if int(standing.rows["ok"].sum()) == 0:
+        return "no result"
+    runnable = int(standing.rows["planned"].sum() - standing.rows["skipped"].sum())
+    return "all succeeded" if int(standing.rows["ok"].sum()) == runnable else "some failed or missing"
+
+
+def _cell(line: dict[Any, Any], own: Sequence[Record]) -> dict[str, Any]:
+    rank = None if pd.isna(line["rank"]) else int(line["rank"])
+    words = str(line["shown"]) if rank is None else str(line["shown"]).removesuffix(f" (#{rank})")
+    absent = bool(pd.isna(line["mean"]))
+    value, _, rest = (words, "", "") if absent else words.partition(" ")
+    reasons = {r.reason for r in own if r.run.dataset == line["dataset"] and r.status != "ok" and r.reason}
+    reasons |= {
+        str(e["reason"])
+        for r in own
+        if r.run.dataset == line["dataset"] and (e := r.estimate(line["metric"])) and not e.get("certified", True)
+    }
+    return {
+        "rank": rank,
+        "value": value,
+        "rest": rest,
+        "sort": None if pd.isna(line["mean"]) else float(line["mean"]),
+        "uncertified": bool(line["uncertified"]),
+        "word": absent,
+        "failed": absent and words.split(" ")[0] in FAILURES,
+        "title": "; ".join(sorted(reasons - {""})),
+    }
+
+
+def _gallery(
+    arrays: dict[tuple[str, str], dict[str, Any]], dataset: str, order: Sequence[Standing], entries: Sequence[Any]
+) -> dict[str, Any]:
+    """One data set: the truth or the data, then every objective that left a picture, in the board's order."""
+    on_it = {objective: a for (objective, d), a in arrays.items() if d == dataset}
+    first = next(iter(on_it.values()), {})
+    tiles = []
+    for standing, entry in zip(order, entries, strict=True):
+        shown = report_pictures.pictures(on_it.get(standing.objective, {}))
+        if "data" in shown:
+            shown = {name: uri for name, uri in shown.items() if name != "data"}
+        tiles.append({"entry": entry, "pictures": shown, "cell": entry["cells"].get(dataset)})
+    reference = report_pictures.truth(first) or report_pictures.pictures(first).get("data")
+    kinds = list(dict.fromkeys(kind for tile in tiles for kind in tile["pictures"]))
+    return {"id": dataset, "name": plots.words(dataset), "reference": reference, "kinds": kinds, "tiles": tiles}
+
+
+def _run(record: Record) -> dict[str, Any]:
+    """A line of the table of all runs."""
+    measured = record.measured()
+    column = table.primary([record]) or ""
+    estimate = record.estimate(column)
+    return {
+        "suite": record.run.suite,
+        "objective": plots.words(record.run.objective),
+        "family": _family(record),
+        "dataset": plots.words(record.run.dataset),
+        "track": str(record.run.spec["track"]).replace("_", " "),
+        "device": str(record.run.spec["device"]),
+        "seed": record.run.seed,
+        "status": record.status,
+        "reason": record.reason,
+        "metric": column,
+        "value": estimate.get("value"),
+        "uncertified": "" if estimate.get("certified", True) else str(estimate.get("reason") or "not certified"),
+        "steps": measured["steps"],
+        "train_seconds": measured["train_seconds"],
+        "noisy": bool(record.get("time.noisy")),
+        "gflops": None if (flops := measured["flops_train"]) is None else flops / 1e9,
+        "peak_memory_mb": measured["peak_memory_mb"],
+        "commit": str(record.get("provenance.git_sha") or "")[:10] + "+" * bool(record.get("provenance.git_dirty")),
+        "began": str(record.get("provenance.began") or "")[:16].replace("T", " "),
+        "environment": str(record.get("env.env_id") or ""),
+    }
+
+
+def _log(store: Store, record: Record) -> dict[str, Any] | None:
+    """The end of what a run said."""
+    attempt = plots.newest(store, record.run)
+    path = attempt.folder / "log.txt" if attempt else None
+    lines = path.read_text(errors="replace").splitlines() if path and path.exists() else []
+    if not any(line.strip() for line in lines):
+        return None
+    return {"dataset": plots.words(record.run.dataset), "seed": record.run.seed, "text": "\n".join(lines[-LOG_LINES:])}
+
+
+def _command(own: Sequence[Record], objective: str) -> str:
+    run = own[0].run
+    reference = str(run.spec["objective"].get("ref", objective))
+    reference += f"[{given}]" if (given := run.spec["objective"].get("given")) else ""
+    datasets = ",".join(dict.fromkeys(str(r.run.spec["dataset"]["label"]) for r in own))
+    choice = f"--objective {shlex.quote(reference)} --dataset {shlex.quote(datasets)}"
+    return f"python -m bench run --suite {run.suite} {choice}"
+
+
+def _downloads(printed: pd.DataFrame, name: str, exact: pd.DataFrame | None = None) -> list[dict[str, str]]:
+    """A table as files inside the page: CSV holds every digit, Markdown and LaTeX what is printed."""
+    links = []
+    for suffix, mime in _MIME.items():
+        text = table.text(exact if suffix == ".csv" and exact is not None else printed, suffix)
+        uri = f"data:{mime};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
+        links.append(
+            {"name": f"{name}{suffix}", "kind": {".csv": "CSV", ".md": "Markdown", ".tex": "LaTeX"}[suffix], "uri": uri}
+        )
+    return links
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "-", label).strip("-")
+
+
+def _code(text: str) -> Markup:
+    """The little Markdown that captions are written in: `code`, **strong** and *emphasis*."""
+    safe = html.escape(text)
+    safe = re.sub(r"`([^`]*)`", r"<code>\1</code>", safe)
+    safe = re.sub(r"\*\*([^*]*)\*\*", r"<strong>\1</strong>", safe)
+    return Markup(re.sub(r"\*([^*]*)\*", r"<em>\1</em>", safe))

@@ -1,0 +1,81 @@
+"""Sections of the page that other commands leave behind: CSV tables and pictures beside a store, published claims."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from bench import table
+from bench.errors import UsageError
+from bench.plots import words
+
+PUBLISHED = Path("results/published.csv")
+# file, title, what the reader should know
+_FILES = {
+    "audit": ("Audit", "What each objective was tested for on its own, apart from how well it trains."),
+    "cost": ("What a step costs", "One training step, timed in interleaved rounds; ×fb is the time in units of one "
+             "forward and backward pass of the same network over the same batch."),
+    "scaling": ("How a step's cost grows", "Along batch, width and dimension."),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A section: a table as it stands in its file, and pictures as data URIs with their captions."""
+
+    id: str
+    title: str
+    note: str
+    table: pd.DataFrame
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def extras(root: Path, published: Path = PUBLISHED) -> list[Extra]:
+    """The sections whose files exist."""
+    found = []
+    for name, (title, note) in _FILES.items():
+        path = root / f"{name}.csv"
+        if path.exists():
+            found.append(Extra(name, title, note, _read(path), _pictures(root, name)))
+    if published.exists():
+        note = "As their authors report them, on their own data, networks and budgets: not measured here."
+        found.append(Extra("published", "Published claims", note, _read(published)))
+    return found
+
+
+def times_fb(sections: list[Extra]) -> dict[str, float]:
+    """The cost of a step in forward-and-backward passes, by objective, where it was measured."""
+    for section in sections:
+        if section.id == "cost" and {"objective", "times_fb"} <= set(section.table.columns):
+            return {str(k): float(v) for k, v in section.table.groupby("objective")["times_fb"].median().items()}
+    return {}
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:
+        raise UsageError(f"{path} must be a CSV table with a header; {error}: write it again, or delete it") from None
+
+
+def _pictures(root: Path, name: str) -> list[tuple[str, str]]:
+    files = sorted([*root.glob(f"{name}*.png"), *(root / "plots").glob(f"{name}*.png")])
+    return [
+        (words(file.stem.replace("-", " ")), "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode())
+        for file in files
+    ]
+
+
+def shown(frame: pd.DataFrame) -> list[list[tuple[str, str]]]:
+    """The cells of a table as (text, what it sorts by)."""
+    text = table.worded(frame)
+    return [
+        [
+            (str(t), "" if pd.isna(v) else str(v) if isinstance(v, int | float) else str(t))
+            for t, v in zip(ts, vs, strict=True)
+        ]
+        for ts, vs in zip(text.itertuples(index=False), frame.itertuples(index=False), strict=True)
+    ]
