@@ -11,17 +11,19 @@ from bench.api import ChainBuffer, Energy, Integer, Linear, Rng, StepSize, lange
     family="contrastive divergence",
     source="Tieleman 2008, Training restricted Boltzmann machines using approximations to the likelihood gradient; "
     "replay buffer of Du & Mordatch 2019, Implicit generation and modeling with energy-based models",
-    note="Restarted chains have not converged: the fixed point is the data's law as restart and step_size vanish.",
-    proof={"chains": 128, "restart": 0.0, "step_size": 0.05},
+    note="The fixed point is the data's law as restart, step_size and decay vanish: restarted chains have not "
+    "converged, and the squared energies pull E towards 0.",
+    proof={"chains": 128, "restart": 0.0, "step_size": 0.05, "decay": 0.0},
 )
 class PersistentContrastiveDivergence(ChainBuffer):
-    r"""E(x) - E(x⁻), with x⁻ = sg(`steps` unadjusted Langevin transitions on exp(-E), started where they last ended).
+    r"""E(x) - E(x⁻) + λ[E(x)² + E(x⁻)²], x⁻ = sg(`steps` unadjusted Langevin transitions, begun where they last ended).
 
     A buffer holds the chains. Each update takes as many distinct chains as there are data, restarts a small part of
     them from noise, moves them, and writes them back to the slots that they came from. Noise is uniform on the
     smallest box that holds the training data; restarts reach modes that the chains have not found and find the
-    holes of the energy outside the data. It estimates the maximum likelihood gradient, without bias for chains that
-    have reached q.
+    holes of the energy outside the data. With λ = 0 it estimates the maximum likelihood gradient, without bias for
+    chains that have reached q. The contrast leaves the level of E free and the height of barriers to chains that cannot
+    cross them; λ holds the energy's range down, so that chains go on moving between modes (λ = 1 in Du & Mordatch).
 
     Args:
         x_train: training data (n, *event), or (S, n, *event), for the box.
@@ -29,6 +31,7 @@ class PersistentContrastiveDivergence(ChainBuffer):
         restart: the probability with which a chain that is taken begins anew from noise.
         steps: transitions an update.
         step_size: ε of x <- x + (ε/2) s(x) + √ε z; given in units of local_scale².
+        decay: λ, the weight of the squared energies, in inverse nats.
 
     Shape:
         x (*batch, *event) -> loss (*batch,), in nats. `chains` is (chains, *event), or (S, chains, *event).
@@ -43,12 +46,14 @@ class PersistentContrastiveDivergence(ChainBuffer):
         restart: Annotated[float, Linear(0.0, 1.0)] = 0.05,
         steps: Annotated[int, Integer(1, 200)] = 20,
         step_size: Annotated[float, StepSize(1e-3, 1.0)] = 0.4,
+        decay: Annotated[float, Linear(0.0, 10.0)] = 0.03,
     ) -> None:
         super().__init__(x_train, rng, chains=chains, restart=restart)
-        self.steps, self.step_size = steps, step_size
+        self.steps, self.step_size, self.decay = steps, step_size, decay
 
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
         slots, start, _ = self.take(x, rng)
         negatives = langevin(energy, start, rng, steps=self.steps, step_size=self.step_size)
         self.put(slots, negatives)
-        return energy(x) - energy(negatives)
+        up, down = energy(x), energy(negatives)
+        return up - down + self.decay * (up.square() + down.square())
