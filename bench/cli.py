@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     command = verb("report", _report, "write the leaderboard as one HTML file that needs nothing else")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command.add_argument("--out", type=Path, default=Path("page.html"), metavar="FILE.html")
+    command = verb("verdict", _verdict, "compare a suite's objectives with its reference, paired by seed")
+    command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command = verb("verify", _verify, "look for rows, curves and logs that were changed after they were written")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command = verb("check", _check, "hold a plug-in to the contract")
@@ -139,6 +141,13 @@ def _report(options: argparse.Namespace) -> int:
 
     report.write(options.store, options.out)
     print(options.out)
+    return GOOD
+
+
+def _verdict(options: argparse.Namespace) -> int:
+    from bench import session
+
+    session.verdict(options.store)
     return GOOD
 
 

@@ -2,6 +2,7 @@
 
 <!-- bench:ranking SUITE -->    the leaderboard's table of that suite
 <!-- bench:spread SUITE -->     KL of the last, the averaged and the best weights: median and range over seeds
+<!-- bench:verdict SUITE -->    every objective against the suite's reference
 <!-- bench:end -->
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench import leaderboard, table
+from bench import leaderboard, table, verdict
 from bench.errors import UsageError
 from bench.store import Store
 from bench.table import Record
@@ -75,4 +76,8 @@ def _median_and_range(values: Sequence[float]) -> str:
     return f"{np.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
-KINDS: dict[str, Callable[[Sequence[Record]], str]] = {"ranking": leaderboard.ranking, "spread": spread}
+KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
+    "ranking": leaderboard.ranking,
+    "spread": spread,
+    "verdict": verdict.markdown,
+}

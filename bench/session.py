@@ -128,6 +128,22 @@ def refresh(page: Path, out: Path) -> None:
         print(f"{out} holds no run of suite {suite}: its table in {page.name} stays as it was", file=sys.stderr)
 
 
+def verdict(out: Path) -> None:
+    """Prints the verdict of a store's suites that name a reference, and writes verdict.md into it.
+
+    Raises:
+        UsageError: if the store holds no such suite.
+    """
+    from bench import table, verdict
+    from bench.errors import UsageError
+
+    text = verdict.markdown(table.read(Store(out)))
+    if not text:
+        raise UsageError(f"'{out}' holds no suite with a reference; run one into it first: run --suite verdict")
+    (out / "verdict.md").write_text(text + "\n")
+    print(text)
+
+
 def plan(specs: Sequence[RunSpec], *, jobs: int | None) -> None:
     """Prints what would run and its price: seconds on this machine, counted FLOPs."""
     import pandas as pd

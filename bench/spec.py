@@ -32,6 +32,7 @@ _DEFAULTS: dict[str, Any] = {
     "metrics": ["*"],
     "exclude": [],
     "timeout_seconds": 900.0,
+    "reference": "",
     "network": {"name": "mlp"},
     "optimiser": OPTIMISER,
     "budget": {"steps": 2000, "batch": 128},
@@ -44,7 +45,10 @@ _REQUIRED = {"name", "objectives", "datasets"}
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One planned run in plain values. `cell_id` is the hash of what changes its numbers, seed aside."""
+    """One planned run in plain values. `cell_id` is the hash of what changes its numbers, seed aside.
+
+    `reference` is the objective that the suite's verdict compares the others with, "" for none.
+    """
 
     suite: str
     suite_version: int
@@ -60,11 +64,12 @@ class RunSpec:
     seed: int
     timeout_seconds: float
     skip: str = ""
+    reference: str = ""
 
     @property
     def cell_id(self) -> str:
         """sha256 of the canonical spec, without what only says how to find or supervise it; 16 digits."""
-        aside = ("suite", "suite_version", "seed", "timeout_seconds", "skip")
+        aside = ("suite", "suite_version", "seed", "timeout_seconds", "skip", "reference")
         plain = {k: v for k, v in asdict(self).items() if k not in aside}
         for part in ("objective", "dataset", "network"):
             plain[part] = {k: v for k, v in plain[part].items() if k in _IDENTITY}
@@ -206,6 +211,11 @@ def expand(suites: Iterable[dict[str, Any]], selection: Selection, device: str) 
 def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, single: bool) -> list[RunSpec]:
     everything = [name for name in load.names("objectives") if name not in suite["exclude"]]
     listed = [ref for item in suite["objectives"] for ref in (everything if item == "*" else [item])]
+    if suite["reference"] and suite["reference"] not in listed:
+        raise UsageError(
+            f"suite {suite['name']}: reference must be one of its objectives; got '{suite['reference']}', not one of "
+            f"{', '.join(listed)}"
+        )
     objectives = [_describe_objective(ref) for ref in _select(selection.objectives, listed, keep_unlisted=True)]
     datasets = _select(selection.datasets, suite["datasets"], keep_unlisted=single)
     seeds = selection.seeds if selection.seeds is not None else parse_seeds(str(suite["seeds"]))
@@ -237,6 +247,7 @@ def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, s
                         seed=seed,
                         timeout_seconds=float(suite["timeout_seconds"]),
                         skip=skip or _misfit(objective, sample),
+                        reference=str(suite["reference"]),
                     )
                 )
     return sorted(specs, key=lambda spec: spec.seed)

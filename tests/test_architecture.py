@@ -14,7 +14,18 @@ from bench import load
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELD_LIBRARIES = {"torch", "numpy", "scipy", "sklearn", "skimage"}
-WITHOUT_TORCH = ("store", "statistics", "table", "leaderboard", "plots", "report", "plain", "errors", "fingerprint")
+WITHOUT_TORCH = (
+    "store",
+    "statistics",
+    "table",
+    "leaderboard",
+    "plots",
+    "report",
+    "verdict",
+    "plain",
+    "errors",
+    "fingerprint",
+)
 PLUGINS = [(kind, name) for kind in load.FOLDERS for name in load.names(kind)]
 LINES = {"objectives": 100, "datasets": 80}
 

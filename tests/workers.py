@@ -29,6 +29,7 @@ class ToySpec:
     device: str = "cpu"
     timeout_seconds: float = 60.0
     skip: str = ""
+    reference: str = ""
     seconds: float = 0.0
 
     @property

@@ -1,0 +1,177 @@
+"""The verdict: every objective of a suite against the one that the suite names as its reference, paired by seed.
+
+It is made from rows alone. On a track of equal FLOPs it says which of them is the better use of the same compute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench import table
+from bench.statistics import Comparison, Interval, holm, paired
+from bench.table import Cell, Record
+
+ALPHA = 0.05
+WORDS = ("better", "not separable", "worse", "failed", "not run")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One objective against the reference on one data set.
+
+    Attributes:
+        effect: the ratio of the geometric means, objective over reference, where lower is better; the difference of
+            the means where higher is better (decibels are logarithms already). Its interval is Student's paired 95 %.
+        p_value: two-sided, Holm-corrected over all findings that were given together.
+        word: one of `WORDS`; "better" and "worse" only where `p_value` is at most `ALPHA`.
+    """
+
+    suite: str
+    dataset: str
+    objective: str
+    metric: str
+    better: str
+    effect: Interval
+    p_value: float | None
+    word: str
+    gflops: float | None
+
+
+def findings(records: Sequence[Record]) -> list[Finding]:
+    """Every non-control objective against its suite's reference, on each data set; empty where no suite names one.
+
+    A seed at which either failed makes the pair "failed": leaving it out would reward failing.
+    """
+    groups: dict[tuple[str, str, str, str], dict[str, Cell]] = {}
+    for (suite, track, device, objective, dataset), cell in table.cells(records).items():
+        if cell.records[0].run.spec.get("reference"):
+            groups.setdefault((suite, track, device, dataset), {})[objective] = cell
+    drafts: list[tuple[Finding, Comparison]] = []
+    for (suite, _, _, dataset), entries in groups.items():
+        column = table.primary(record for cell in entries.values() for record in cell.records) or ""
+        reference = next(iter(entries.values())).records[0].run.spec["reference"]
+        for objective, cell in entries.items():
+            if objective == reference or cell.records[0].run.control:
+                continue
+            rival = entries.get(reference, Cell())
+            better = next((e["better"] for r in cell.succeeded if "better" in (e := r.estimate(column))), "lower")
+            comparison = _compare(cell, rival, column, better)
+            word = _failure(cell, rival, column)
+            gflops = cell.median("flops_train")
+            drafts.append(
+                (
+                    Finding(
+                        suite,
+                        dataset,
+                        objective,
+                        column,
+                        better,
+                        Interval(None, None, None, 0, word) if word else _effect(comparison.difference, better),
+                        None,
+                        word,
+                        None if gflops is None else gflops / 1e9,
+                    ),
+                    comparison,
+                )
+            )
+    tested = {k: c.p_value for k, (f, c) in enumerate(drafts) if not f.word and c.p_value is not None}
+    adjusted = holm(tested)
+    return [_judged(draft, comparison, adjusted.get(k)) for k, (draft, comparison) in enumerate(drafts)]
+
+
+def _compare(cell: Cell, rival: Cell, column: str, better: str) -> Comparison:
+    """The paired comparison over the seeds of both, on logarithms where lower is better."""
+    ours, theirs = ({r.run.seed: v for r, v in zip(c.records, c.seeds(column), strict=True)} for c in (cell, rival))
+    seeds = sorted(ours.keys() & theirs.keys())
+    return paired([_scale(ours[s], better) for s in seeds], [_scale(theirs[s], better) for s in seeds])
+
+
+def _scale(value: float | None, better: str) -> float | None:
+    if value is None or better == "higher":
+        return value
+    # a divergence within rounding of zero has no logarithm; the run then counts as without a value
+    return math.log(value) if value > 0 else None
+
+
+def _failure(cell: Cell, rival: Cell, column: str) -> str:
+    """Why the pair cannot be compared, or ""."""
+    for side in (cell, rival):
+        if not side.records or any(record.status in ("missing", "skipped") for record in side.records):
+            return "not run"
+        if None in side.seeds(column) or side.uncertified(column):
+            return "failed"
+    return ""
+
+
+def _effect(difference: Interval, better: str) -> Interval:
+    if better == "higher":
+        return difference
+    mean, low, high = (None if v is None else math.exp(v) for v in (difference.mean, difference.low, difference.high))
+    return Interval(mean, low, high, difference.n, difference.word)
+
+
+def _judged(draft: Finding, comparison: Comparison, p_value: float | None) -> Finding:
+    word = draft.word
+    if not word:
+        word = "not separable"
+        if p_value is not None and p_value <= ALPHA and comparison.difference.mean is not None:
+            lower = comparison.difference.mean < 0
+            word = "better" if lower == (draft.better == "lower") else "worse"
+    fields = {**draft.__dict__, "p_value": p_value, "word": word}
+    return Finding(**fields)
+
+
+def shown(finding: Finding) -> str:
+    """A cell: "×0.35 (0.21 to 0.6): better", a difference with its sign, or why there is none."""
+    effect = finding.effect
+    if finding.word in ("failed", "not run") or effect.mean is None:
+        return finding.word
+    sign = "×" if finding.better == "lower" else ""
+    form = ".2g" if finding.better == "lower" else "+.2f"
+    bounds = "" if effect.low is None or effect.high is None else f" ({effect.low:{form}} to {effect.high:{form}})"
+    return f"{sign}{effect.mean:{form}}{bounds}: {finding.word}"
+
+
+def headline(found: Sequence[Finding], reference: str) -> str:
+    """One sentence for each objective that was compared: on how many data sets it is better, worse, undecided."""
+    sentences = []
+    for objective in dict.fromkeys(f.objective for f in found):
+        own = [f for f in found if f.objective == objective]
+        counts = {word: [f.dataset for f in own if f.word == word] for word in WORDS}
+        parts = [f"{word} on {', '.join(names)}" for word, names in counts.items() if names]
+        sentences.append(f"- `{objective}` against `{reference}`: {'; '.join(parts)}.")
+    return "\n".join(sentences)
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """The verdict of every suite among the records that names a reference: a table and a sentence an objective."""
+    everything = findings(records)
+    parts = []
+    for suite in dict.fromkeys(f.suite for f in everything):
+        found = [f for f in everything if f.suite == suite]
+        chosen = [r for r in records if r.run.suite == suite]
+        reference = str(chosen[0].run.spec["reference"])
+        lines: dict[str, dict[str, str]] = {}
+        for f in found:
+            lines.setdefault(f.objective, {"objective": f.objective})[f.dataset] = shown(f)
+        parts.append(table.markdown(pd.DataFrame(list(lines.values())).fillna("not run")))
+        parts.append(_reading(found, chosen, reference))
+        parts.append(headline(found, reference))
+    return "\n\n".join(parts)
+
+
+def _reading(found: Sequence[Finding], chosen: Sequence[Record], reference: str) -> str:
+    metrics = ", ".join(f"`{m}`" for m in dict.fromkeys(f.metric for f in found if f.metric)) or "nothing yet"
+    track = " and ".join(sorted({str(r.run.spec["track"]).replace("_", " ") for r in chosen}))
+    spent = [f.gflops for f in found if f.gflops is not None]
+    budget = f" (about {max(spent):.3g} GFLOPs a run)" if spent else ""
+    return (
+        f"Each cell: {metrics} of the objective over that of `{reference}` on the track of {track}{budget}, geometric "
+        "mean over seeds that share data, batches and initial weights, with Student's paired 95 % interval; below 1 is "
+        "better (differences, where higher is better, carry a sign). A word other than 'not separable' needs p ≤ .05 "
+        "after Holm's correction over all cells."
+    )

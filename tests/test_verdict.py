@@ -1,0 +1,103 @@
+"""The verdict on objectives against a suite's reference, from rows that are filled by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from shelf import Shelf, estimate
+
+from bench import readme, spec, verdict
+from bench.errors import UsageError
+from bench.store import Planned
+from bench.verdict import Finding
+
+RULED: dict[str, Any] = {"track": "equal_flops", "reference": "anchor"}
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+def found(shelf: Shelf) -> dict[str, Finding]:
+    return {f.objective: f for f in verdict.findings(shelf.records())}
+
+
+def test_a_halved_divergence_at_every_seed_is_better_by_a_factor_of_two(shelf: Shelf) -> None:
+    for seed in range(5):
+        noise = math.exp(0.3 * math.sin(seed))  # shared by a pair, so that only pairing can see through it
+        shelf.ran("anchor", seed, 0.2 * noise, **RULED)
+        shelf.ran("half", seed, 0.1 * noise * (1 + 0.01 * seed), **RULED)
+        shelf.ran("double", seed, 0.4 * noise * (1 + 0.01 * seed), **RULED)
+    half, double = found(shelf)["half"], found(shelf)["double"]
+    assert (half.word, double.word) == ("better", "worse")
+    assert half.effect.mean == pytest.approx(0.51, abs=0.01)
+    assert half.effect.low is not None
+    assert half.effect.high is not None
+    assert half.effect.low < 0.51 < half.effect.high < 1
+
+
+def test_equal_objectives_are_seldom_separated(tmp_path: Path) -> None:
+    rng, separated = np.random.default_rng(0), 0
+    for trial in range(40):
+        shelf = Shelf(tmp_path / str(trial))
+        for seed in range(5):
+            for objective in ("anchor", "twin", "other", "third"):
+                shelf.ran(objective, seed, float(0.1 * np.exp(0.3 * rng.normal())), **RULED)
+        separated += any(f.word != "not separable" for f in found(shelf).values())
+    # a family-wise error of .05: more than 6 of 40 has probability .003
+    assert separated <= 6
+
+
+@pytest.mark.parametrize("failing", ["anchor", "entry"])
+def test_a_failed_seed_makes_the_pair_failed_and_not_an_average_of_the_rest(shelf: Shelf, failing: str) -> None:
+    for objective in ("anchor", "entry"):
+        shelf.entry(objective, 0.1 if objective == "entry" else 0.5, seeds=4, **RULED)
+        status = "diverged" if objective == failing else "ok"
+        shelf.ran(objective, 4, 0.3, status=status, **RULED)
+    assert found(shelf)["entry"].word == "failed"
+    assert "failed" in verdict.markdown(shelf.records())
+
+
+def test_without_the_reference_nothing_is_compared(shelf: Shelf) -> None:
+    shelf.entry("entry", 0.1, **RULED)
+    assert found(shelf)["entry"].word == "not run"
+
+
+def test_controls_and_suites_without_a_reference_get_no_verdict(shelf: Shelf) -> None:
+    shelf.entry("anchor", 0.3, **RULED)
+    shelf.entry("wrong", 0.9, control=True, **RULED)
+    shelf.entry("free", 0.1, suite="other")
+    assert not verdict.findings(shelf.records())
+
+
+def test_decibels_are_compared_by_their_difference_and_more_is_better(shelf: Shelf) -> None:
+    for objective, level in (("anchor", 28.0), ("entry", 29.0)):
+        for seed in range(5):
+            value = level + 0.1 * seed + (0.01 * (-1) ** seed if objective == "entry" else 0.0)
+            shelf.ran(objective, seed, None, metrics={"psnr": {"last": estimate(value, better="higher")}}, **RULED)
+    entry = found(shelf)["entry"]
+    assert entry.word == "better"
+    assert entry.effect.mean == pytest.approx(1.0, abs=0.01)
+    assert verdict.shown(entry).startswith("+1.0")
+
+
+def test_a_page_takes_the_verdict_between_its_markers(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.entry("anchor", 0.3, **RULED)
+    shelf.entry("entry", 0.1, scale=0.1, **RULED)
+    shelf.store.write_plan(map(Planned.of, shelf.specs))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- bench:verdict toy -->\n<!-- bench:end -->\n")
+    assert readme.refresh(page, shelf.store) == []
+    assert "`entry` against `anchor`: better on line" in page.read_text()
+
+
+def test_a_reference_must_be_among_the_objectives(tmp_path: Path) -> None:
+    suite = tmp_path / "mine.toml"
+    suite.write_text('name = "mine"\nreference = "absent"\nobjectives = ["*"]\ndatasets = ["two_moons"]\n')
+    with pytest.raises(UsageError, match="absent"):
+        spec.expand(spec.read_suite(str(suite)), spec.Selection(), "cpu")
