@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, default=Path("page.html"), metavar="FILE.html")
     command = verb("verdict", _verdict, "compare a suite's objectives with its reference, paired by seed")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
+    command = verb("compare", _compare, "set two stores side by side, paired by seed; Markdown for a pull request")
+    command.add_argument("a", type=Path, metavar="A")
+    command.add_argument("b", type=Path, metavar="B")
     command = verb("verify", _verify, "look for rows, curves and logs that were changed after they were written")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command = verb("check", _check, "hold a plug-in to the contract")
@@ -148,6 +151,13 @@ def _verdict(options: argparse.Namespace) -> int:
     from bench import session
 
     session.verdict(options.store)
+    return GOOD
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from bench import compare
+
+    print(compare.markdown(options.a, options.b))
     return GOOD
 
 

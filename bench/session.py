@@ -71,6 +71,7 @@ def run(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool) -
         UsageError: if the store cannot be written to or is in use.
         KeyboardInterrupt: after the interrupted runs have been written down.
     """
+    from bench import table, terminal
     from bench.execute import execute
 
     workers = jobs or _workers(specs)
@@ -83,6 +84,7 @@ def run(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool) -
             write_results(out)
         raise
     write_results(out)
+    terminal.show(table.read(store, specs))
     counts = Counter(row["status"] for row in rows)
     print(", ".join(f"{n} {status}" for status, n in counts.most_common()), file=sys.stderr)
     failed = [(s, r) for s, r in zip(specs, rows, strict=True) if r["status"] in FAILURES]

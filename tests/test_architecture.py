@@ -22,6 +22,8 @@ WITHOUT_TORCH = (
     "plots",
     "report",
     "verdict",
+    "compare",
+    "terminal",
     "plain",
     "errors",
     "fingerprint",
