@@ -19,7 +19,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench import leaderboard, plots, report_charts, report_extras, report_pictures, table
+from bench import leaderboard, plots, report_charts, report_extras, report_pictures, report_verdict, table
 from bench.errors import UsageError
 from bench.leaderboard import Standing
 from bench.plain import plain
@@ -66,8 +66,11 @@ def render(store: Store, records: Sequence[Record]) -> str:
     )
     environment.filters["plain_json"] = _json
     environment.filters["words"] = plots.words
+    environment.filters["little_markdown"] = _code
+    ids = {(board["suite"], entry["label"]): entry["id"] for board in boards for entry in board["entries"]}
     return environment.get_template("page.html").render(
         boards=boards,
+        verdicts=report_verdict.verdicts(records, ids),
         runs=[_run(record) for record in records],
         downloads_of_runs=_downloads(table.lines_of(records), "results"),
         extras=[

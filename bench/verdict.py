@@ -159,12 +159,13 @@ def markdown(records: Sequence[Record]) -> str:
         for f in found:
             lines.setdefault(f.objective, {"objective": f.objective})[f.dataset] = shown(f)
         parts.append(table.markdown(pd.DataFrame(list(lines.values())).fillna("not run")))
-        parts.append(_reading(found, chosen, reference))
+        parts.append(reading(found, chosen, reference))
         parts.append(headline(found, reference))
     return "\n\n".join(parts)
 
 
-def _reading(found: Sequence[Finding], chosen: Sequence[Record], reference: str) -> str:
+def reading(found: Sequence[Finding], chosen: Sequence[Record], reference: str) -> str:
+    """How a suite's verdict is read: the metric, the track, the budget and the test."""
     metrics = ", ".join(f"`{m}`" for m in dict.fromkeys(f.metric for f in found if f.metric)) or "nothing yet"
     track = " and ".join(sorted({str(r.run.spec["track"]).replace("_", " ") for r in chosen}))
     spent = [f.gflops for f in found if f.gflops is not None]

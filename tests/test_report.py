@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from shelf import NOISE, Shelf, estimate
 
-from bench import cli, report, report_extras, report_pictures
+from bench import cli, report, report_extras, report_pictures, report_verdict
 from bench.errors import UsageError
 from bench.statistics import t_interval
 from bench.store import ARTEFACTS, Planned
@@ -267,3 +267,34 @@ def test_a_store_without_a_plan_and_a_place_that_is_none_are_refused(shelf: Shel
     shelf.store.write_plan(map(Planned.of, shelf.specs))
     with pytest.raises(UsageError, match="give another --out"):
         report.write(shelf.store.root, tmp_path / "nowhere" / "page.html")
+
+
+def test_the_verdict_comes_first_with_what_is_better_on_the_left(shelf: Shelf) -> None:
+    for name, mean in (("usual", 2.0), ("better", 1.0), ("worse", 4.0)):
+        shelf.entry(name, mean, reference="usual")
+    page = page_of(shelf)
+    assert page.index('id="verdict-toy"') < page.index('id="toy"')
+    (figure,) = report_verdict.verdicts(shelf.records(), {})
+    cells = {line["name"]: line["cells"]["line"] for line in figure["lines"]}
+    assert list(cells) == ["better", "worse"]
+    assert [cell["word"] for cell in cells.values()] == ["better", "worse"]
+    for cell, half in ((cells["better"], range(50)), (cells["worse"], range(51, 100))):
+        assert int(cell["left"]) in half
+        assert cell["left"] < cell["at"] < cell["right"]
+    assert cells["better"]["at"] + cells["worse"]["at"] == pytest.approx(100, abs=0.5)  # a half and a double
+
+
+def test_a_gain_in_decibels_is_on_the_left_too(shelf: Shelf) -> None:
+    for name, mean in (("usual", 20.0), ("finer", 23.0)):
+        for seed, noise in enumerate(NOISE):
+            value = {"psnr": {"last": estimate(mean + noise, better="higher", unit="dB")}}
+            shelf.ran(name, seed, None, metrics=value, reference="usual")
+    (figure,) = report_verdict.verdicts(shelf.records(), {})
+    (line,) = figure["lines"]
+    assert line["cells"]["line"]["word"] == "better"
+    assert line["cells"]["line"]["right"] < 50
+
+
+def test_without_a_reference_there_is_no_verdict(shelf: Shelf) -> None:
+    shelf.entry("good", 1.0)
+    assert "verdict-toy" not in page_of(shelf)
