@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     command = verb("report", _report, "write the leaderboard as one HTML file that needs nothing else")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command.add_argument("--out", type=Path, default=Path("page.html"), metavar="FILE.html")
+    command.add_argument(
+        "--paper", type=Path, metavar="DIR", help="tables as CSV, Markdown, LaTeX; figures as SVG, PDF"
+    )
     command = verb("verdict", _verdict, "compare a suite's objectives with its reference, paired by seed")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command = verb("compare", _compare, "set two stores side by side, paired by seed; Markdown for a pull request")
@@ -140,10 +143,13 @@ def _table(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from bench import report
+    from bench import paper, report
 
     report.write(options.store, options.out)
     print(options.out)
+    if options.paper is not None:
+        paper.write(options.store, options.paper)
+        print(options.paper)
     return GOOD
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,15 +21,31 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from bench.leaderboard import provenance
 from bench.store import ARTEFACTS, Attempt, Planned, Store
 from bench.table import Record
 
 DPI = 110
+# where a file's format keeps words about it, and the date that would make each drawing another file
+_ABOUT = {
+    ".svg": ("Description", "Date"),
+    ".pdf": ("Subject", "CreationDate"),
+    ".png": ("Description", "Creation Time"),
+}
 TOP = 10.0  # nats; what is worse is off the learning curves, or it would flatten all others
 
 
-def draw(store: Store, records: Sequence[Record], folder: Path) -> list[Path]:
-    """Draws every picture that the rows allow, one file a suite and kind; returns the files.
+def draw(
+    store: Store,
+    records: Sequence[Record],
+    folder: Path,
+    suffixes: Sequence[str] = (".png",),
+    *,
+    captions: bool = False,
+) -> list[Path]:
+    """Draws every picture that the rows allow, one file a suite, kind and suffix; returns the files.
+
+    A caption says which command and commit made the numbers. The same rows give the same bytes.
 
     learning-curves-{steps,seconds}: KL along training, the band is the range over seeds. cost: KL against seconds and
     against FLOPs. densities, score-errors: a file a data set, on one colour scale. samples: images beside data.
@@ -48,13 +65,19 @@ def draw(store: Store, records: Sequence[Record], folder: Path) -> list[Path]:
             figures[f"densities-{dataset}"] = _gallery(store, on_it, "log_density")
             figures[f"score-errors-{dataset}"] = _gallery(store, on_it, "score_error")
         for kind, figure in figures.items():
-            if figure is not None:
-                path = folder / f"{name}-{kind}.png"
-                with warnings.catch_warnings():
+            if figure is None:
+                continue
+            text = re.sub("[`*]", "", provenance(chosen, chosen[0].run.suite))
+            if captions:
+                figure.text(0.0, -0.02, text, fontsize=7, color="0.35", va="top", wrap=False)
+            for suffix in suffixes:
+                path = folder / f"{name}-{kind}{suffix}"
+                about, date = _ABOUT[suffix]
+                with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": kind, "pdf.fonttype": 42}):
                     warnings.simplefilter("ignore", UserWarning)  # tight layout of tall figures
-                    figure.savefig(path, dpi=DPI, bbox_inches="tight")
-                plt.close(figure)
+                    figure.savefig(path, dpi=DPI, bbox_inches="tight", metadata={about: text, date: None})
                 drawn.append(path)
+            plt.close(figure)
     return drawn
 
 
@@ -80,8 +103,9 @@ def newest(store: Store, run: Planned) -> Attempt | None:
     return attempts[-1] if attempts else None
 
 
-def _family(run: Planned) -> str:
-    return str(run.spec["objective"]["family"])
+def family(run: Planned) -> str:
+    """What its objective belongs to."""
+    return str(run.spec["objective"].get("family", "other"))
 
 
 def _curves(store: Store, records: Iterable[Record]) -> pd.DataFrame:
@@ -93,7 +117,7 @@ def _curves(store: Store, records: Iterable[Record]) -> pd.DataFrame:
             continue
         about = {
             "objective": words(record.run.objective),
-            "family": _family(record.run),
+            "family": family(record.run),
             "dataset": record.run.dataset,
             "seed": record.run.seed,
         }
@@ -162,7 +186,7 @@ def _cost(records: Sequence[Record]) -> Figure | None:
             lines.append(
                 {
                     "objective": words(record.run.objective),
-                    "family": _family(record.run),
+                    "family": family(record.run),
                     "dataset": record.run.dataset,
                     "kl": value,
                     "seconds": measured["train_seconds"],

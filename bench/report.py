@@ -53,7 +53,7 @@ def render(store: Store, records: Sequence[Record]) -> str:
     """The page as text."""
     sections = report_extras.extras(store.root)
     costs = report_extras.times_fb(sections)
-    families = sorted({_family(record) for record in records})
+    families = sorted({plots.family(record.run) for record in records})
     colours = {family: f"f{i % COLOURS}" for i, family in enumerate(families)}
     boards = [_board(store, name, chosen, costs, colours) for name, chosen in plots.boards(records).items()]
     boards.sort(key=lambda board: not board["has_results"])  # what has only been planned comes last
@@ -70,7 +70,10 @@ def render(store: Store, records: Sequence[Record]) -> str:
     ids = {(board["suite"], entry["label"]): entry["id"] for board in boards for entry in board["entries"]}
     return environment.get_template("page.html").render(
         boards=boards,
-        verdicts=report_verdict.verdicts(records, ids),
+        verdicts=[
+            {**v, "downloads": _downloads(v["tables"][0], f"verdict-{v['suite']}", v["tables"][1])}
+            for v in report_verdict.verdicts(records, ids)
+        ],
         runs=[_run(record) for record in records],
         downloads_of_runs=_downloads(table.lines_of(records), "results"),
         extras=[
@@ -169,7 +172,7 @@ def _entry(
         "id": f"{board}--{_slug(standing.objective)}",
         "label": standing.objective,
         "name": plots.words(standing.objective),
-        "family": _family(own[0]),
+        "family": plots.family(own[0].run),
         "control": standing.control,
         "mean_rank": standing.mean_rank,
         "succeeded": standing.succeeded,
@@ -186,10 +189,6 @@ def _entry(
         "runs": [_run(record) for record in own],
         "logs": [log for record in own if (log := _log(store, record))],
     }
-
-
-def _family(record: Record) -> str:
-    return str(record.run.spec["objective"].get("family", "other"))
 
 
 def _state(standing: Standing) -> str:
@@ -249,7 +248,7 @@ def _run(record: Record) -> dict[str, Any]:
     return {
         "suite": record.run.suite,
         "objective": plots.words(record.run.objective),
-        "family": _family(record),
+        "family": plots.family(record.run),
         "dataset": plots.words(record.run.dataset),
         "track": str(record.run.spec["track"]).replace("_", " "),
         "device": str(record.run.spec["device"]),

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from bench import plots, verdict
 from bench.table import Record
 from bench.verdict import Finding
@@ -40,10 +42,22 @@ def verdicts(records: Sequence[Record], ids: Mapping[tuple[str, str], str]) -> l
                     for name, line in sorted(lines.items(), key=lambda item: _order(item[1]["effects"]))
                 ],
                 "reading": verdict.reading(found, chosen, reference),
+                "tables": _tables(found),
                 "has_results": any(finding.effect.mean is not None for finding in found),
             }
         )
     return figures
+
+
+def _tables(found: Sequence[Finding]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As it is printed, a column a data set; and with every digit, a line a finding."""
+    printed: dict[str, dict[str, str]] = {}
+    exact = []
+    for f in found:
+        printed.setdefault(f.objective, {"objective": f.objective})[f.dataset] = verdict.shown(f)
+        effect = {"effect": f.effect.mean, "low": f.effect.low, "high": f.effect.high, "n": f.effect.n}
+        exact.append({k: v for k, v in vars(f).items() if k != "effect"} | effect)
+    return pd.DataFrame(list(printed.values())).fillna("not run"), pd.DataFrame(exact)
 
 
 def _position(finding: Finding, value: float | None) -> float | None:

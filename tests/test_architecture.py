@@ -24,6 +24,7 @@ WITHOUT_TORCH = (
     "verdict",
     "compare",
     "terminal",
+    "paper",
     "plain",
     "errors",
     "fingerprint",

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from shelf import NOISE, Shelf, estimate
 
-from bench import cli, report, report_extras, report_pictures, report_verdict
+from bench import cli, paper, report, report_extras, report_pictures, report_verdict
 from bench.errors import UsageError
 from bench.statistics import t_interval
 from bench.store import ARTEFACTS, Planned
@@ -298,3 +298,21 @@ def test_a_gain_in_decibels_is_on_the_left_too(shelf: Shelf) -> None:
 def test_without_a_reference_there_is_no_verdict(shelf: Shelf) -> None:
     shelf.entry("good", 1.0)
     assert "verdict-toy" not in page_of(shelf)
+
+
+def test_a_paper_gets_every_table_and_figure_with_its_origin(shelf: Shelf, tmp_path: Path) -> None:
+    for seed, noise in enumerate(NOISE):
+        for name, mean in (("energy_discrepancy", 1.0), ("other", 2.0)):
+            metrics = {"kl": {"best": estimate(mean + noise)}}
+            shelf.ran(name, seed, None, metrics=metrics, reference="energy_discrepancy")
+    shelf.store.write_plan(map(Planned.of, shelf.specs))
+    written = paper.write(shelf.store.root, tmp_path / "paper")
+    names = {path.name for path in written}
+    for stem in ("results", "summary", "ranking-toy", "verdict-toy"):
+        assert {f"{stem}{suffix}" for suffix in (".csv", ".md", ".tex")} <= names
+    assert {"toy-cost.svg", "toy-cost.pdf"} <= names
+    assert (tmp_path / "paper" / "toy-cost.pdf").read_bytes().startswith(b"%PDF")
+    assert "python -m bench run --suite toy" in (tmp_path / "paper" / "toy-cost.svg").read_text()
+    assert r"\toprule" in (tmp_path / "paper" / "verdict-toy.tex").read_text()
+    before = {path: path.read_bytes() for path in written}
+    assert {path: path.read_bytes() for path in paper.write(shelf.store.root, tmp_path / "paper")} == before
