@@ -51,12 +51,14 @@ def write(root: Path, out: Path) -> None:
 
 def render(store: Store, records: Sequence[Record]) -> str:
     """The page as text."""
+    columns = _columns(records)
     sections = report_extras.extras(store.root)
     costs = report_extras.times_fb(sections)
     families = sorted({plots.family(record.run) for record in records})
     colours = {family: f"f{i % COLOURS}" for i, family in enumerate(families)}
     boards = [_board(store, name, chosen, costs, colours) for name, chosen in plots.boards(records).items()]
-    boards.sort(key=lambda board: not board["has_results"])  # what has only been planned comes last
+    # the widest suite first; what has only been planned last
+    boards.sort(key=lambda board: (not board["has_results"], -len(board["entries"]) * len(board["datasets"])))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -74,7 +76,7 @@ def render(store: Store, records: Sequence[Record]) -> str:
             {**v, "downloads": _downloads(v["tables"][0], f"verdict-{v['suite']}", v["tables"][1])}
             for v in report_verdict.verdicts(records, ids)
         ],
-        runs=[_run(record) for record in records],
+        runs=[_run(record, columns[_place(record)]) for record in records],
         downloads_of_runs=_downloads(table.lines_of(records), "results"),
         extras=[
             {
@@ -166,6 +168,7 @@ def _entry(
     own = [r for r in records if r.run.objective == standing.objective]
     spec = own[0].run.spec["objective"]
     noisy = sum(bool(r.get("time.noisy")) for r in own)
+    columns = dict(zip(standing.rows["dataset"], standing.rows["metric"], strict=True))
     commits = {str(sha) for r in own if (sha := r.get("provenance.git_sha"))}
     return {
         "number": number,
@@ -186,7 +189,7 @@ def _entry(
         "command": _command(own, standing.objective),
         "commits": sorted(commits),
         "spec": json.dumps(plain(own[0].run.spec), indent=1),
-        "runs": [_run(record) for record in own],
+        "runs": [_run(record, columns[record.run.dataset]) for record in own],
         "logs": [log for record in own if (log := _log(store, record))],
     }
 
@@ -235,15 +238,34 @@ def _gallery(
         if "data" in shown:
             shown = {name: uri for name, uri in shown.items() if name != "data"}
         tiles.append({"entry": entry, "pictures": shown, "cell": entry["cells"].get(dataset)})
-    reference = report_pictures.truth(first) or report_pictures.pictures(first).get("data")
+    truth = report_pictures.truth(first)
     kinds = list(dict.fromkeys(kind for tile in tiles for kind in tile["pictures"]))
-    return {"id": dataset, "name": plots.words(dataset), "reference": reference, "kinds": kinds, "tiles": tiles}
+    return {
+        "id": dataset,
+        "name": plots.words(dataset),
+        "reference": truth or report_pictures.pictures(first).get("data"),
+        "images": truth is None,
+        "kinds": kinds,
+        "tiles": tiles,
+    }
 
 
-def _run(record: Record) -> dict[str, Any]:
+def _columns(records: Sequence[Record]) -> dict[tuple[str, ...], str]:
+    """The metric by which each data set of a board is ranked: what a run of it shows, or lacks."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(_place(record), []).append(record)
+    return {place: table.primary(found) or "" for place, found in groups.items()}
+
+
+def _place(record: Record) -> tuple[str, ...]:
+    run = record.run
+    return run.suite, str(run.spec["track"]), str(run.spec["device"]), run.dataset
+
+
+def _run(record: Record, column: str) -> dict[str, Any]:
     """A line of the table of all runs."""
     measured = record.measured()
-    column = table.primary([record]) or ""
     estimate = record.estimate(column)
     return {
         "suite": record.run.suite,

@@ -316,3 +316,13 @@ def test_a_paper_gets_every_table_and_figure_with_its_origin(shelf: Shelf, tmp_p
     assert r"\toprule" in (tmp_path / "paper" / "verdict-toy.tex").read_text()
     before = {path: path.read_bytes() for path in written}
     assert {path: path.read_bytes() for path in paper.write(shelf.store.root, tmp_path / "paper")} == before
+
+
+def test_a_run_shows_the_metric_that_its_data_set_is_ranked_by_or_none(shelf: Shelf) -> None:
+    """A run without the chosen weights' value must not stand there with the averaged weights' better one."""
+    shelf.ran("good", 0, None, metrics={"kl": {"best": estimate(1.5), "ema": estimate(0.5)}})
+    shelf.ran("lacking", 0, None, metrics={"kl": {"ema": estimate(0.25)}})
+    page = Page(page_of(shelf))
+    lines = {row[0].strip(): [cell.strip() for cell in row] for row in page.rows if len(row) == 16}
+    assert lines["good"][5:7] == ["1.5", "kl_best"]
+    assert lines["lacking"][5:7] == ["n/a", "kl_best"]
