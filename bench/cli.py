@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 GOOD, USAGE, FAILED, INTERRUPTED = 0, 2, 3, 130
 DEFAULT_STORE = Path("results/runs")
+DEFAULT_BASELINE = Path("results/baselines/main.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code: 0 good, 2 bad input, 3 some cells failed, 130 interrupted."""
+    """Runs one command; returns its exit code.
+
+    0 good, 1 regression, 2 bad input, 3 some cells failed, 4 undecided or not measured, 130 interrupted.
+    """
     options = _parser().parse_args(arguments)
     try:
         code: int = options.verb(options)
@@ -74,6 +78,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("b", type=Path, metavar="B")
     command = verb("verify", _verify, "look for rows, curves and logs that were changed after they were written")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
+    command = verb("gate", _gate, "hold this version against the accepted baseline: work, quality, completeness")
+    command.add_argument("--baseline", type=Path, default=DEFAULT_BASELINE, metavar="FILE.json")
+    command.add_argument("--against", metavar="REF", help="a commit: compare time and quality with it, in one job")
+    command.add_argument("--report", type=Path, action="append", default=[], metavar="FILE.md|.xml|.json")
+    command.add_argument("--jobs", type=int, default=None, metavar="N")
+    command = verb("accept", _accept, "measure this version and make it the baseline that later ones are held against")
+    command.add_argument("--reason", required=True)
+    command.add_argument("--baseline", type=Path, default=DEFAULT_BASELINE, metavar="FILE.json")
+    command.add_argument("--jobs", type=int, default=None, metavar="N")
     command = verb("check", _check, "hold a plug-in to the contract")
     command.add_argument("ref", metavar="NAME|PATH.py")
     command = verb("cost", _cost, "time a training step of every objective, interleaved, and count its work")
@@ -92,8 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 def _specs(options: argparse.Namespace) -> list[RunSpec]:
     from bench import load, spec
 
-    if options.jobs is not None and options.jobs < 1:
-        raise UsageError(f"--jobs must be at least 1; got {options.jobs}")
+    _jobs(options)
     seeds = None if options.seed is None else spec.parse_seeds(",".join(options.seed))
     selection = spec.Selection(_joined(options.objective), _joined(options.dataset), seeds)
     return spec.expand(spec.read_suite(options.suite), selection, str(load.device(options.device)))
@@ -171,6 +183,28 @@ def _verify(options: argparse.Namespace) -> int:
     from bench import session
 
     return session.verify(options.store)
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from bench import gate_session
+
+    if options.against is not None:
+        return gate_session.against(options.against, jobs=_jobs(options), reports=options.report)
+    return gate_session.run(options.baseline, jobs=_jobs(options), reports=options.report)
+
+
+def _accept(options: argparse.Namespace) -> int:
+    from bench import gate_session
+
+    gate_session.accept(options.reason, options.baseline, jobs=_jobs(options))
+    return GOOD
+
+
+def _jobs(options: argparse.Namespace) -> int | None:
+    if options.jobs is not None and options.jobs < 1:
+        raise UsageError(f"--jobs must be at least 1; got {options.jobs}")
+    jobs: int | None = options.jobs
+    return jobs
 
 
 def _check(options: argparse.Namespace) -> int:

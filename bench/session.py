@@ -51,7 +51,7 @@ class Progress:
         print(f"[{done}/{total}] {name}: {_outcome(row)}   (left: {left})", file=sys.stderr, flush=True)
 
 
-def _workers(specs: Sequence[RunSpec]) -> int:
+def workers(specs: Sequence[RunSpec]) -> int:
     """One run a core that this process may use; one at a time where runs would share a GPU."""
     return 1 if any(spec.device.startswith("cuda") for spec in specs) else len(os.sched_getaffinity(0))
 
@@ -74,11 +74,11 @@ def run(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool) -
     from bench import table, terminal
     from bench.execute import execute
 
-    workers = jobs or _workers(specs)
+    at_once = jobs or workers(specs)
     store = Store(out)
-    print(f"{len(specs)} runs, {workers} at a time, into {out}", file=sys.stderr)
+    print(f"{len(specs)} runs, {at_once} at a time, into {out}", file=sys.stderr)
     try:
-        rows = execute(specs, store, jobs=workers, worker=WORKER, on_event=Progress(), retry=retry)
+        rows = execute(specs, store, jobs=at_once, worker=WORKER, on_event=Progress(), retry=retry)
     except KeyboardInterrupt:
         if (out / "plans").exists():
             write_results(out)
@@ -153,7 +153,7 @@ def plan(specs: Sequence[RunSpec], *, jobs: int | None) -> None:
     from bench.price import price
     from bench.table import markdown, worded
 
-    workers = jobs or _workers(specs)
+    at_once = jobs or workers(specs)
     prices = price(specs)
     lines = [
         {
@@ -175,7 +175,7 @@ def plan(specs: Sequence[RunSpec], *, jobs: int | None) -> None:
     total = float(runs["seconds"].sum())
     print(
         f"{len(runs)} runs, {int(runs['skipped'].sum())} of them skipped; {runs['gflops'].sum():.3g} GFLOPs; about "
-        f"{duration(total)} of one core, {duration(total / workers)} with {workers} at a time"
+        f"{duration(total)} of one core, {duration(total / at_once)} with {at_once} at a time"
     )
 
 

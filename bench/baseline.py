@@ -1,0 +1,134 @@
+"""What a change is held against: counted work and pinned quality of every cell of a suite, small enough to review."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import table
+from bench.errors import UsageError
+from bench.table import Record
+
+SCHEMA = 1
+KIND = "ebm-bench baseline"
+
+
+class BaselineError(UsageError):
+    """A baseline that nothing can be held against: missing, torn, foreign or newer."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One cell, an objective on a data set.
+
+    Attributes:
+        status: by seed.
+        work: counts of one training step, and parameters; they depend on neither the seed nor the machine.
+        quality: metric -> seed -> value, None where there is none.
+        better: metric -> "lower" or "higher".
+        command: what runs the cell again.
+    """
+
+    status: dict[str, str]
+    work: dict[str, float]
+    quality: dict[str, dict[str, float | None]]
+    better: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The cells of one suite by name, "objective on data set", and where they were measured.
+
+    Attributes:
+        env_id: of the environment; under another one, rounding differs.
+        accepted: who it was accepted for: reason, commit, date.
+    """
+
+    suite: str
+    env_id: str
+    cells: dict[str, Measured]
+    accepted: dict[str, str] = field(default_factory=dict)
+
+
+def measured(records: Iterable[Record], suite: str) -> Baseline:
+    """The cells of a suite among a store's records.
+
+    Raises:
+        UsageError: if its rows come from several environments.
+    """
+    chosen = [record for record in records if record.run.suite == suite]
+    environments = sorted({str(e) for r in chosen if (e := r.get("env.env_id"))})
+    if len(environments) > 1:
+        raise UsageError(f"a gate compares one environment; the rows of {suite} come from {len(environments)}")
+    cells = {
+        f"{objective} on {dataset}": _cell(cell.records, suite)
+        for (_, _, _, objective, dataset), cell in table.cells(chosen).items()
+    }
+    return Baseline(suite, environments[0] if environments else "", cells)
+
+
+def _cell(records: list[Record], suite: str) -> Measured:
+    ran = [r for r in records if r.get("work")]
+    work = {k: v for k, v in (ran[0].get("work") if ran else {}).items() if k.endswith("_per_step")}
+    work |= {k: v for k, v in ((ran[0].get("model") if ran else None) or {}).items() if k.startswith("n_params")}
+    quality: dict[str, dict[str, float | None]] = {}
+    better: dict[str, str] = {}
+    for record in records:
+        for column, found in record.estimates().items():
+            quality.setdefault(column, {})[str(record.run.seed)] = found.get("value")
+            better[column] = found.get("better", "lower")
+    first, seeds = records[0].run, sorted({r.run.seed for r in records})
+    command = (
+        f"python -m bench run --suite {suite} --objective '{first.spec['objective'].get('ref', first.objective)}' "
+        f"--dataset '{first.dataset}' --seed {','.join(map(str, seeds))}"
+    )
+    return Measured({str(r.run.seed): r.status for r in records}, work, quality, better, command)
+
+
+def save(baseline: Baseline, path: Path) -> None:
+    """Writes it sorted, one value a line, so that a difference can be reviewed.
+
+    Raises:
+        UsageError: if the place cannot be written to.
+    """
+    plain = {"kind": KIND, "schema": SCHEMA, **asdict(baseline)}
+    for cell in plain["cells"].values():
+        del cell["command"]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    except OSError as error:
+        raise UsageError(f"a baseline needs a place to write to; '{path}': {error.strerror}: give another") from None
+
+
+def load(path: Path) -> Baseline:
+    """The baseline in a file.
+
+    Raises:
+        BaselineError: if it is missing, torn, of another kind, or of another version than this program's.
+    """
+    way_out = 'make one with: python -m bench accept --reason "..."'
+    try:
+        plain: Any = json.loads(path.read_text())
+    except OSError as error:
+        raise BaselineError(f"there is no baseline to hold against; '{path}': {error.strerror}; {way_out}") from None
+    except ValueError as error:
+        raise BaselineError(f"the baseline '{path}' is torn ({error}); restore it from git, or {way_out}") from None
+    if not isinstance(plain, Mapping) or plain.get("kind") != KIND:
+        raise BaselineError(f"'{path}' is not a baseline of this program; {way_out}")
+    if plain.get("schema") != SCHEMA:
+        raise BaselineError(
+            f"the baseline '{path}' has schema {plain.get('schema')!r}, this program knows {SCHEMA}; use the program "
+            f"that wrote it, or {way_out}"
+        )
+    try:
+        cells = {name: Measured(**cell) for name, cell in plain["cells"].items()}
+        return Baseline(str(plain["suite"]), str(plain["env_id"]), cells, dict(plain["accepted"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BaselineError(
+            f"the baseline '{path}' lacks a part ({error}); restore it from git, or {way_out}"
+        ) from None

@@ -1,0 +1,148 @@
+"""The regression gate: what it passes, what it catches, and what it refuses to judge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from shelf import Shelf
+
+from bench import baseline, cli, gate, gate_report
+from bench.baseline import Baseline, Measured
+
+SEEDS = ("0", "1", "2")
+
+
+def cell(level: float = 0.2, flops: float = 1e6, status: str = "ok") -> Measured:
+    values = {seed: level * (1 + 0.05 * k) if status == "ok" else None for k, seed in enumerate(SEEDS)}
+    return Measured(dict.fromkeys(SEEDS, status), {"flops_per_step": flops}, {"kl": values}, {"kl": "lower"}, "again")
+
+
+ACCEPTED = Baseline("gate", "here", {"a on line": cell(), "b on line": cell(0.7)}, {"reason": "for a test"})
+
+
+def changed(**cells: Measured) -> Baseline:
+    return replace(ACCEPTED, cells={**ACCEPTED.cells, **{f"{name} on line": c for name, c in cells.items()}})
+
+
+def test_the_same_numbers_pass_in_every_part() -> None:
+    checks = gate.compare(ACCEPTED, ACCEPTED)
+    assert {check.part for check in checks} == {"completeness", "work", "quality"}
+    assert gate.exit_code(checks) == gate.GOOD
+
+
+@pytest.mark.parametrize(
+    ("head", "code"),
+    [
+        (changed(a=cell(flops=1.1e6)), gate.REGRESSION),
+        (changed(a=cell(flops=1.0005e6)), gate.GOOD),
+        (changed(a=cell(flops=0.9e6)), gate.UNDECIDED),
+        (changed(a=cell(level=0.2 * (1 + 1e-5))), gate.REGRESSION),
+        (changed(a=cell(level=0.2 * (1 - 1e-5))), gate.UNDECIDED),
+        (changed(a=cell(level=0.2 * (1 + 1e-8))), gate.GOOD),
+        (changed(a=cell(status="diverged")), gate.REGRESSION),
+        (changed(c=cell()), gate.UNDECIDED),
+        (replace(ACCEPTED, cells={"a on line": cell()}), gate.UNDECIDED),
+        (replace(ACCEPTED, cells={}), gate.UNDECIDED),
+    ],
+)
+def test_more_work_worse_numbers_and_failures_are_regressions_and_what_is_absent_or_better_is_undecided(
+    head: Baseline, code: int
+) -> None:
+    assert gate.exit_code(gate.compare(ACCEPTED, head)) == code
+
+
+def test_a_renamed_objective_does_not_pass() -> None:
+    cells = {name.replace("b on", "new_b on"): c for name, c in ACCEPTED.cells.items()}
+    checks = gate.compare(ACCEPTED, replace(ACCEPTED, cells=cells))
+    assert {c.cell for c in checks if c.outcome == "undecided"} == {"b on line", "new_b on line"}
+
+
+def test_a_seed_that_lost_its_value_is_a_regression() -> None:
+    lost = cell()
+    lost.quality["kl"]["1"] = None
+    assert gate.exit_code(gate.quality(ACCEPTED, changed(a=lost))) == gate.REGRESSION
+
+
+def test_another_environment_may_differ_by_less_than_the_seeds_do_and_no_more() -> None:
+    elsewhere = replace(changed(a=cell(level=0.2 * 1.02)), env_id="there")
+    assert gate.exit_code(gate.compare(ACCEPTED, elsewhere)) == gate.GOOD
+    far = replace(changed(a=cell(level=0.2 * 1.5)), env_id="there")
+    assert gate.exit_code(gate.compare(ACCEPTED, far)) == gate.REGRESSION
+
+
+def test_nothing_compared_is_not_good() -> None:
+    assert gate.exit_code([]) == gate.UNDECIDED
+
+
+def test_a_baseline_survives_the_disk(tmp_path: Path) -> None:
+    baseline.save(ACCEPTED, tmp_path / "b.json")
+    again = baseline.load(tmp_path / "b.json")
+    assert again.accepted == {"reason": "for a test"}
+    assert gate.exit_code(gate.compare(again, ACCEPTED)) == gate.GOOD
+    assert (tmp_path / "b.json").read_text() == json.dumps(
+        json.loads((tmp_path / "b.json").read_text()), indent=1, sort_keys=True
+    ) + "\n"
+
+
+def torn(text: str) -> str:
+    return text[: len(text) // 2]
+
+
+def foreign(text: str) -> str:
+    return '{"cells": {}}'
+
+
+def newer(text: str) -> str:
+    return text.replace('"schema": 1', '"schema": 2')
+
+
+def hollow(text: str) -> str:
+    return json.dumps({k: v for k, v in json.loads(text).items() if k != "cells"})
+
+
+@pytest.mark.parametrize("damage", [torn, foreign, newer, hollow])
+def test_a_baseline_that_cannot_be_trusted_is_exit_4_with_a_way_out(
+    damage: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "b.json"
+    baseline.save(ACCEPTED, path)
+    path.write_text(damage(path.read_text()))
+    assert cli.main(["gate", "--baseline", str(path)]) == gate.UNDECIDED
+    assert "b.json" in capsys.readouterr().err
+
+
+def test_a_missing_baseline_is_exit_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["gate", "--baseline", str(tmp_path / "none.json")]) == gate.UNDECIDED
+    assert "accept" in capsys.readouterr().err
+
+
+def test_rows_become_cells(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.entry("a", 0.3, seeds=2)
+    shelf.ran("b", 0, None, status="diverged")
+    found = baseline.measured(shelf.records(), "toy").cells
+    assert found["a on line"].quality["kl"] == {"0": pytest.approx(0.3), "1": pytest.approx(0.32)}
+    assert found["a on line"].work["n_params"] == 81
+    assert found["b on line"].status == {"0": "diverged"}
+
+
+def test_the_report_says_the_same_to_people_and_to_machines() -> None:
+    checks = gate.compare(ACCEPTED, changed(a=cell(flops=1.1e6)))
+    assert "regression" in gate_report.verdict(checks)
+    assert "1100000" in gate_report.markdown(checks)
+    assert "again" in gate_report.markdown(checks)
+    tree = ElementTree.fromstring(gate_report.junit(checks))
+    assert [e.get("classname") for e in tree.iter("testcase") if e.find("failure") is not None] == ["a on line"]
+    plain = json.loads(gate_report.plain(checks))
+    assert plain["exit_code"] == gate.REGRESSION
+    assert len(plain["checks"]) == len(checks)
+
+
+def test_a_self_test_that_failed_is_a_broken_gate() -> None:
+    missed = gate.Check("self-test", "a sign flip", "is a regression", "undecided", "planted", "not caught", "")
+    assert gate_report.verdict([*gate.compare(ACCEPTED, ACCEPTED), missed]).startswith("gate broken")
