@@ -10,7 +10,6 @@ import base64
 import html
 import json
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench import leaderboard, plots, report_charts, report_extras, report_pictures, report_verdict, table
+from bench import leaderboard, plots, report_charts, report_extras, report_pictures, report_rows, report_verdict, table
 from bench.errors import UsageError
 from bench.leaderboard import Standing
 from bench.plain import plain
@@ -27,7 +26,6 @@ from bench.store import Store
 from bench.table import FAILURES, Record
 
 TEMPLATES = Path(__file__).with_name("templates")
-LOG_LINES = 12
 COLOURS = 10  # as many as the style sheet names
 _MIME = {".csv": "text/csv", ".md": "text/markdown", ".tex": "application/x-tex"}
 
@@ -51,8 +49,8 @@ def write(root: Path, out: Path) -> None:
 
 def render(store: Store, records: Sequence[Record]) -> str:
     """The page as text."""
-    columns = _columns(records)
-    sections = report_extras.extras(store.root)
+    columns = report_rows.columns(records)
+    sections = report_extras.extras(store.root, table.leaderboard(records))
     costs = report_extras.times_fb(sections)
     families = sorted({plots.family(record.run) for record in records})
     colours = {family: f"f{i % COLOURS}" for i, family in enumerate(families)}
@@ -76,7 +74,7 @@ def render(store: Store, records: Sequence[Record]) -> str:
             {**v, "downloads": _downloads(v["tables"][0], f"verdict-{v['suite']}", v["tables"][1])}
             for v in report_verdict.verdicts(records, ids)
         ],
-        runs=[_run(record, columns[_place(record)]) for record in records],
+        runs=[report_rows.run(record, columns[report_rows.place(record)]) for record in records],
         downloads_of_runs=_downloads(table.lines_of(records), "results"),
         extras=[
             {
@@ -123,8 +121,8 @@ def _board(
     first, spec = records[0], records[0].run.spec
     arrays = plots.first_arrays(store, records)
     datasets = list(dict.fromkeys(record.run.dataset for record in records))
-    board = _slug(name)
-    entries = [_entry(store, board, n, s, records, costs) for n, s in enumerate(order, start=1)]
+    board = report_rows.slug(name)
+    entries = [report_rows.entry(store, board, n, s, records, costs) for n, s in enumerate(order, start=1)]
     for entry in entries:
         entry["colour"] = colours[entry["family"]]
     provenance = leaderboard.provenance(records, first.run.suite)
@@ -162,70 +160,6 @@ def _ruler(frame: pd.DataFrame, records: Sequence[Record], dataset: str) -> dict
     return {"metric": first["metric"], "unit": first["unit"], "better": first["better"], "basis": ", ".join(basis)}
 
 
-def _entry(
-    store: Store, board: str, number: int, standing: Standing, records: Sequence[Record], costs: dict[str, float]
-) -> dict[str, Any]:
-    own = [r for r in records if r.run.objective == standing.objective]
-    spec = own[0].run.spec["objective"]
-    noisy = sum(bool(r.get("time.noisy")) for r in own)
-    columns = dict(zip(standing.rows["dataset"], standing.rows["metric"], strict=True))
-    commits = {str(sha) for r in own if (sha := r.get("provenance.git_sha"))}
-    return {
-        "number": number,
-        "id": f"{board}--{_slug(standing.objective)}",
-        "label": standing.objective,
-        "name": plots.words(standing.objective),
-        "family": plots.family(own[0].run),
-        "control": standing.control,
-        "mean_rank": standing.mean_rank,
-        "succeeded": standing.succeeded,
-        "state": _state(standing),
-        "cells": {line["dataset"]: _cell(line, own) for line in standing.rows.to_dict("records")},
-        **{column: standing.median(column) for column in ("train_seconds", "gflops", "peak_memory_mb")},
-        "times_fb": costs.get(standing.objective),
-        "noisy": f"{noisy} of {len(own)} runs were timed on a busy machine" if noisy else "",
-        "about": {k: str(spec[k]) for k in ("source", "note", "minimiser", "energy") if spec.get(k)},
-        "params": ", ".join(f"{k} = {v}" for k, v in spec["params"].items()) or "none",
-        "command": _command(own, standing.objective),
-        "commits": sorted(commits),
-        "spec": json.dumps(plain(own[0].run.spec), indent=1),
-        "runs": [_run(record, columns[record.run.dataset]) for record in own],
-        "logs": [log for record in own if (log := _log(store, record))],
-    }
-
-
-def _state(standing: Standing) -> str:
-    if standing.control:
-        return "control"
-    if int(standing.rows["ok"].sum()) == 0:
-        return "no result"
-    runnable = int(standing.rows["planned"].sum() - standing.rows["skipped"].sum())
-    return "all succeeded" if int(standing.rows["ok"].sum()) == runnable else "some failed or missing"
-
-
-def _cell(line: dict[Any, Any], own: Sequence[Record]) -> dict[str, Any]:
-    rank = None if pd.isna(line["rank"]) else int(line["rank"])
-    words = str(line["shown"]) if rank is None else str(line["shown"]).removesuffix(f" (#{rank})")
-    absent = bool(pd.isna(line["mean"]))
-    value, _, rest = (words, "", "") if absent else words.partition(" ")
-    reasons = {r.reason for r in own if r.run.dataset == line["dataset"] and r.status != "ok" and r.reason}
-    reasons |= {
-        str(e["reason"])
-        for r in own
-        if r.run.dataset == line["dataset"] and (e := r.estimate(line["metric"])) and not e.get("certified", True)
-    }
-    return {
-        "rank": rank,
-        "value": value,
-        "rest": rest,
-        "sort": None if pd.isna(line["mean"]) else float(line["mean"]),
-        "uncertified": bool(line["uncertified"]),
-        "word": absent,
-        "failed": absent and words.split(" ")[0] in FAILURES,
-        "title": "; ".join(sorted(reasons - {""})),
-    }
-
-
 def _gallery(
     arrays: dict[tuple[str, str], dict[str, Any]], dataset: str, order: Sequence[Standing], entries: Sequence[Any]
 ) -> dict[str, Any]:
@@ -250,66 +184,6 @@ def _gallery(
     }
 
 
-def _columns(records: Sequence[Record]) -> dict[tuple[str, ...], str]:
-    """The metric by which each data set of a board is ranked: what a run of it shows, or lacks."""
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in records:
-        groups.setdefault(_place(record), []).append(record)
-    return {place: table.primary(found) or "" for place, found in groups.items()}
-
-
-def _place(record: Record) -> tuple[str, ...]:
-    run = record.run
-    return run.suite, str(run.spec["track"]), str(run.spec["device"]), run.dataset
-
-
-def _run(record: Record, column: str) -> dict[str, Any]:
-    """A line of the table of all runs."""
-    measured = record.measured()
-    estimate = record.estimate(column)
-    return {
-        "suite": record.run.suite,
-        "objective": plots.words(record.run.objective),
-        "family": plots.family(record.run),
-        "dataset": plots.words(record.run.dataset),
-        "track": str(record.run.spec["track"]).replace("_", " "),
-        "device": str(record.run.spec["device"]),
-        "seed": record.run.seed,
-        "status": record.status,
-        "reason": record.reason,
-        "metric": column,
-        "value": estimate.get("value"),
-        "uncertified": "" if estimate.get("certified", True) else str(estimate.get("reason") or "not certified"),
-        "steps": measured["steps"],
-        "train_seconds": measured["train_seconds"],
-        "noisy": bool(record.get("time.noisy")),
-        "gflops": None if (flops := measured["flops_train"]) is None else flops / 1e9,
-        "peak_memory_mb": measured["peak_memory_mb"],
-        "commit": str(record.get("provenance.git_sha") or "")[:10] + "+" * bool(record.get("provenance.git_dirty")),
-        "began": str(record.get("provenance.began") or "")[:16].replace("T", " "),
-        "environment": str(record.get("env.env_id") or ""),
-    }
-
-
-def _log(store: Store, record: Record) -> dict[str, Any] | None:
-    """The end of what a run said."""
-    attempt = plots.newest(store, record.run)
-    path = attempt.folder / "log.txt" if attempt else None
-    lines = path.read_text(errors="replace").splitlines() if path and path.exists() else []
-    if not any(line.strip() for line in lines):
-        return None
-    return {"dataset": plots.words(record.run.dataset), "seed": record.run.seed, "text": "\n".join(lines[-LOG_LINES:])}
-
-
-def _command(own: Sequence[Record], objective: str) -> str:
-    run = own[0].run
-    reference = str(run.spec["objective"].get("ref", objective))
-    reference += f"[{given}]" if (given := run.spec["objective"].get("given")) else ""
-    datasets = ",".join(dict.fromkeys(str(r.run.spec["dataset"]["label"]) for r in own))
-    choice = f"--objective {shlex.quote(reference)} --dataset {shlex.quote(datasets)}"
-    return f"python -m bench run --suite {run.suite} {choice}"
-
-
 def _downloads(printed: pd.DataFrame, name: str, exact: pd.DataFrame | None = None) -> list[dict[str, str]]:
     """A table as files inside the page: CSV holds every digit, Markdown and LaTeX what is printed."""
     links = []
@@ -320,10 +194,6 @@ def _downloads(printed: pd.DataFrame, name: str, exact: pd.DataFrame | None = No
             {"name": f"{name}{suffix}", "kind": {".csv": "CSV", ".md": "Markdown", ".tex": "LaTeX"}[suffix], "uri": uri}
         )
     return links
-
-
-def _slug(label: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_]+", "-", label).strip("-")
 
 
 def _code(text: str) -> Markup:

@@ -33,16 +33,18 @@ class Extra:
     pictures: list[tuple[str, str]] = field(default_factory=list)
 
 
-def extras(root: Path, published: Path = PUBLISHED) -> list[Extra]:
-    """The sections whose files exist."""
+def extras(root: Path, board: pd.DataFrame | None = None, published: Path = PUBLISHED) -> list[Extra]:
+    """The sections whose files exist; published claims stand beside what `board`, a leaderboard, holds of the same."""
     found = []
     for name, (title, note) in _FILES.items():
         path = root / f"{name}.csv"
         if path.exists():
             found.append(Extra(name, title, note, _read(path), _pictures(root, name)))
     if published.exists():
-        note = "As their authors report them, on their own data, networks and budgets: not measured here."
-        found.append(Extra("published", "Published claims", note, _read(published)))
+        note = (
+            "As the authors report them, on their own data, networks and budgets; what was measured here is beside it."
+        )
+        found.append(Extra("published", "Published claims", note, _beside(_read(published), board)))
     return found
 
 
@@ -52,6 +54,20 @@ def times_fb(sections: list[Extra]) -> dict[str, float]:
         if section.id == "cost" and {"objective", "times_fb"} <= set(section.table.columns):
             return {str(k): float(v) for k, v in section.table.groupby("objective")["times_fb"].median().items()}
     return {}
+
+
+def _beside(claims: pd.DataFrame, board: pd.DataFrame | None) -> pd.DataFrame:
+    """The claims, with the value that was measured here on the same data set by the same metric."""
+    if board is None or not {"objective", "dataset", "metric"} <= set(claims.columns):
+        return claims
+    measured = {
+        (line["objective"], line["dataset"], str(line["metric"]).removesuffix("_best").removesuffix("_ema")): line[
+            "shown"
+        ]
+        for line in board.to_dict("records")
+    }
+    keys = claims[["objective", "dataset", "metric"]].itertuples(index=False, name=None)
+    return claims.assign(**{"measured here": [measured.get(key, "not measured here") for key in keys]})
 
 
 def _read(path: Path) -> pd.DataFrame:

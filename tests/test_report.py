@@ -244,8 +244,10 @@ def test_what_other_commands_left_beside_the_store_is_shown(shelf: Shelf, tmp_pa
     assert {"cost", "audit"} <= {a.get("id") for _, a in page.elements}
     assert "2.5" in page.row("good")
     published = tmp_path / "published.csv"
-    published.write_text("objective,claim\ngood,0.1\n")
-    assert [s.id for s in report_extras.extras(shelf.store.root, published)] == ["audit", "cost", "published"]
+    published.write_text("objective,dataset,metric,claimed\ngood,line,kl,0.1\ngood,circle,kl,0.2\n")
+    sections = report_extras.extras(shelf.store.root, shelf.board(), published)
+    assert [section.id for section in sections] == ["audit", "cost", "published"]
+    assert sections[-1].table["measured here"].tolist() == ["1.000 ± 0.020 (#1)", "not measured here"]
 
 
 def test_the_same_store_gives_the_same_bytes(shelf: Shelf) -> None:
