@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import re
+import tomllib
+from fnmatch import fnmatch
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -328,3 +330,11 @@ def test_a_run_shows_the_metric_that_its_data_set_is_ranked_by_or_none(shelf: Sh
     lines = {row[0].strip(): [cell.strip() for cell in row] for row in page.rows if len(row) == 16}
     assert lines["good"][5:7] == ["1.5", "kl_best"]
     assert lines["lacking"][5:7] == ["n/a", "kl_best"]
+
+
+def test_the_templates_ship_with_the_package() -> None:
+    project = tomllib.loads((report.TEMPLATES.parent.parent / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["bench"]
+    files = [f"templates/{path.name}" for path in report.TEMPLATES.iterdir()]
+    assert files
+    assert all(any(fnmatch(file, pattern) for pattern in patterns) for file in files)
