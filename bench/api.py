@@ -11,7 +11,7 @@ from bench.calculus import (
 )
 from bench.chains import BoxNoise, ChainBuffer
 from bench.declare import Data, Estimate, Grid, dataset, metric, network, objective
-from bench.diffusion import Noised, noised, posterior_steps
+from bench.diffusion import Noised, NoiseInterval, noise_interval, noise_levels, noised, posterior_steps
 from bench.errors import UsageError
 from bench.exact import Count, Mixture, exact_data, noisy_curves, noisy_points
 from bench.pairs import u_statistic
@@ -50,6 +50,7 @@ __all__ = [
     "Linear",
     "Log",
     "Mixture",
+    "NoiseInterval",
     "Noised",
     "Partition",
     "Rng",
@@ -73,6 +74,8 @@ __all__ = [
     "metric",
     "network",
     "nodes",
+    "noise_interval",
+    "noise_levels",
     "noised",
     "noisy_curves",
     "noisy_points",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from bench.calculus import per_example
 from bench.errors import UsageError
+from bench.rng import Rng
 
 
 class Noised(NamedTuple):
@@ -52,7 +54,7 @@ def noised(x: Tensor, noise: Tensor, sigma: float | Tensor, kernel: str) -> Nois
     return Noised(y, y / per_example(alpha, x), (scale / alpha).square(), alpha)
 
 
-def posterior_steps(v: Tensor, step_size: float, *, steps: int, dim: int) -> list[Tensor]:
+def posterior_steps(v: Tensor, step_size: float | Tensor, *, steps: int, dim: int) -> list[Tensor]:
     """εₖ = d^{-1/3} v^{1 - k/K} ε^{k/K} for k = 1, ..., K, 1/ε = 1/`step_size` + 1/v: the steps of a posterior chain.
 
     A posterior is as wide as v where the energy is flat, as at the start of training, and as narrow as the harmonic
@@ -61,9 +63,45 @@ def posterior_steps(v: Tensor, step_size: float, *, steps: int, dim: int) -> lis
 
     Args:
         v: variance of the noised point z given x, in squared units of x: one number () or one an example (*batch,).
-        step_size: the step that suits exp(-E) itself, in squared units of x.
+        step_size: the step that suits exp(-E) itself, in squared units of x; a number or shaped as v.
         steps: K.
         dim: d, the size of an event.
     """
     last = 1 / (1 / step_size + 1 / v)
     return [dim ** (-1 / 3) * v * (last / v) ** (k / steps) for k in range(1, steps + 1)]
+
+
+class NoiseInterval(NamedTuple):
+    """A noise level for each example, and the way to the next one.
+
+    Attributes:
+        sigma: σₖ, (*batch,).
+        gap: √(σₖ₊₁² - σₖ²), the standard deviation of the noise that leads from level k to level k + 1, (*batch,).
+    """
+
+    sigma: Tensor
+    gap: Tensor
+
+
+def noise_levels(sigma_min: float, sigma_max: float, count: int, like: Tensor) -> Tensor:
+    """`count` geometric levels from sigma_min to sigma_max, (count,), as `like` in type and place.
+
+    Raises:
+        UsageError: if sigma_min does not lie below sigma_max.
+    """
+    if not 0 < sigma_min < sigma_max:
+        raise UsageError(
+            f"noise levels rise from sigma_min to sigma_max; got {sigma_min:g} and {sigma_max:g}; make sigma_max larger"
+        )
+    return torch.linspace(math.log(sigma_min), math.log(sigma_max), count, dtype=torch.float64).exp().to(like)
+
+
+def noise_interval(x: Tensor, rng: Rng, *, sigma_min: float, sigma_max: float, levels: int) -> NoiseInterval:
+    """One of `levels` intervals between geometric noise levels for each example of x, all equally likely.
+
+    Raises:
+        UsageError: if sigma_min does not lie below sigma_max.
+    """
+    sigmas = noise_levels(sigma_min, sigma_max, levels + 1, x)
+    k = rng.integers(levels, x.shape[: rng.batch_ndim]).to(x.device)
+    return NoiseInterval(sigmas[k], (sigmas[k + 1].square() - sigmas[k].square()).sqrt())

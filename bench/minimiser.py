@@ -72,10 +72,14 @@ class Law:
 
 
 def _gaussian(dim: int) -> Law:
-    """E(x) = θ‖x‖² / 2(1 + variance)."""
+    """E(x) = θ‖x‖² / 2(1 + variance) + (d/2) ln 2π(1 + variance).
+
+    It is normalised at every variance, for the objectives that compare noise levels.
+    """
 
     def energy(x: Tensor, variance: Tensor | float, theta: Tensor) -> Tensor:
-        return 0.5 * theta * x.square().sum(-1) / (1 + variance) + 0.5 * dim * math.log(2 * math.pi)
+        wide = torch.as_tensor(1 + variance, dtype=x.dtype)
+        return 0.5 * theta * x.square().sum(-1) / wide + 0.5 * dim * (2 * math.pi * wide).log()
 
     def draw(n: int, rng: Rng) -> Tensor:
         return rng.normal((*rng.batch_shape(n), dim), torch.float64)
