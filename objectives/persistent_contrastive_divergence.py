@@ -16,7 +16,7 @@ from bench.api import ChainBuffer, Energy, Integer, Linear, Rng, StepSize, lange
     proof={"chains": 128, "restart": 0.0, "step_size": 0.05, "decay": 0.0},
 )
 class PersistentContrastiveDivergence(ChainBuffer):
-    r"""E(x) - E(x⁻) + λ[E(x)² + E(x⁻)²], x⁻ = sg(`steps` unadjusted Langevin transitions, begun where they last ended).
+    r"""E(x) - E(x⁻) + (λ/d)[E(x)² + E(x⁻)²], x⁻ = sg(`steps` Langevin transitions, begun where they last ended).
 
     A buffer holds the chains. Each update takes as many distinct chains as there are data, restarts a small part of
     them from noise, moves them, and writes them back to the slots that they came from. Noise is uniform on the
@@ -31,7 +31,8 @@ class PersistentContrastiveDivergence(ChainBuffer):
         restart: the probability with which a chain that is taken begins anew from noise.
         steps: transitions an update.
         step_size: ε of x <- x + (ε/2) s(x) + √ε z; given in units of local_scale².
-        decay: λ, the weight of the squared energies, in inverse nats.
+        decay: λ, the weight of the squared energies, in inverse nats; divided by the dimension d of an event, since
+            energies grow with it.
 
     Shape:
         x (*batch, *event) -> loss (*batch,), in nats. `chains` is (chains, *event), or (S, chains, *event).
@@ -46,10 +47,11 @@ class PersistentContrastiveDivergence(ChainBuffer):
         restart: Annotated[float, Linear(0.0, 1.0)] = 0.05,
         steps: Annotated[int, Integer(1, 200)] = 20,
         step_size: Annotated[float, StepSize(1e-3, 1.0)] = 0.4,
-        decay: Annotated[float, Linear(0.0, 10.0)] = 0.03,
+        decay: Annotated[float, Linear(0.0, 10.0)] = 0.06,
     ) -> None:
         super().__init__(x_train, rng, chains=chains, restart=restart)
-        self.steps, self.step_size, self.decay = steps, step_size, decay
+        self.steps, self.step_size = steps, step_size
+        self.decay = decay / x_train.flatten(rng.batch_ndim).shape[-1]
 
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
         slots, start, _ = self.take(x, rng)

@@ -15,6 +15,10 @@ from bench import load
 ROOT = Path(__file__).resolve().parent.parent
 FIELD_LIBRARIES = {"torch", "numpy", "scipy", "sklearn", "skimage"}
 WITHOUT_TORCH = (
+    "against",
+    "baseline",
+    "gate",
+    "gate_report",
     "store",
     "statistics",
     "table",
