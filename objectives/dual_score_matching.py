@@ -45,7 +45,10 @@ def dual_score_matching(
     sigma = (sigma_min * (u * log(sigma_max / sigma_min)).exp()).requires_grad_()
     z = rng.normal_like(x)
     noised = (x + per_example(sigma.detach(), x) * z).requires_grad_()
-    in_space, in_sigma = torch.autograd.grad(energy(noised, sigma).sum(), (noised, sigma), create_graph=True)
+    # an energy that ignores σ has the derivative 0 there
+    in_space, in_sigma = torch.autograd.grad(
+        energy(noised, sigma).sum(), (noised, sigma), create_graph=True, materialize_grads=True
+    )
     dim = x.flatten(rng.batch_ndim).shape[-1]
     space = sum_event((per_example(sigma.detach(), x) * in_space - z).square(), rng)
     level = (sigma.detach() * in_sigma - (dim - sum_event(z.square(), rng))).square() / dim

@@ -324,7 +324,7 @@ def test_an_interruption_ends_the_children_and_loses_nothing(store: Store, numbe
         time.sleep(0.3)
         assert all(map(alive, child_pids(store))), "the supervisor decides, not the child"
     os.killpg(process.pid, number)  # as a terminal and a cluster's scheduler do
-    assert process.wait(timeout=20) == 130
+    assert process.wait(timeout=60) == 130
     assert not any(map(alive, child_pids(store)))
     assert sorted((row["seed"], row["status"]) for row in rows_of(store)) == [
         (0, "ok"),

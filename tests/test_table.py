@@ -210,11 +210,13 @@ def test_a_failing_control_does_not_count(
     rows = [row for spec in specs for row in shelf.store.rows_of(spec)]
     monkeypatch.setattr("bench.execute.execute", lambda *_, **__: rows)
 
-    class Listed:
-        objective, dataset, seed = shelf.specs[0].objective, shelf.specs[0].dataset, 0
+    class Listed(ToySpec):
+        @property
+        def control(self) -> bool:
+            return bool(self.objective["control"])
 
-    Listed.control = control  # type: ignore[attr-defined]
-    assert session.run([Listed()], shelf.store.root, jobs=1, retry=False) == code  # type: ignore[list-item]
+    listed = [Listed(**spec.to_dict()) for spec in shelf.specs]
+    assert session.run(listed, shelf.store.root, jobs=1, retry=False) == code  # type: ignore[arg-type]
     assert ("(a control: not counted)" in capsys.readouterr().err) == control
 
 
