@@ -31,7 +31,8 @@ def diffusion_recovery_likelihood(
 
     E_y KL(p(xₖ|y) ‖ q(xₖ|y)) at level k, y = xₖ + sε', s² = σₖ₊₁² - σₖ², q(x|y) ∝ exp(-E(x, σₖ) - ‖x - y‖²/2s²). The
     released models have 6 levels, 30 steps and b = .01 to .02 on images, where s is about 1 a pixel; in the plane a
-    step may be as long as b = .2 before the discretisation shows.
+    step may be as long as b = .2 before the discretisation shows. Thirty such steps do not forget y: the negatives keep
+    a burn-in bias, which falls as the chains grow.
 
     Args:
         energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
