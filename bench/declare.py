@@ -176,6 +176,7 @@ class Data:
         modes, mode_weights: centres (M, *event) and probabilities (M,) of the modes.
         mode_of: the index of the mode that each point belongs to, (*batch, *event) -> (*batch,).
         features: a fixed map to the features that sample metrics are taken on.
+        whole_valid, whole_test: held-out images (n, C, H, W) of a data set whose examples are patches of images.
     """
 
     name: str
@@ -192,6 +193,8 @@ class Data:
     mode_weights: Tensor | None = None
     mode_of: Callable[[Tensor], Tensor] | None = None
     features: Callable[[Tensor], Tensor] | None = None
+    whole_valid: Tensor | None = None
+    whole_test: Tensor | None = None
 
     @property
     def provides(self) -> frozenset[str]:
