@@ -85,6 +85,8 @@ class Trainer:
             conditional=spec.network["conditional"],
             **spec.network["params"],
         ).to(device)
+        if calibrate := getattr(self.energy, "calibrate", None):
+            calibrate(self.data.train)
         objective = load.objective(
             spec.objective["ref"],
             self.data.train,

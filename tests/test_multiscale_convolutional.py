@@ -1,0 +1,107 @@
+"""The preconditioned energy of images: its Gaussian part in closed form, its symmetry, and what it is calibrated to."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import load
+from bench.calculus import score
+from bench.errors import UsageError
+from bench.rng import Rng
+from bench.spec import Selection, expand, read_suite
+from bench.train import Trainer
+
+IMAGE = (2, 12, 20)  # sides of 12 and 20 leave an odd side at stride 4
+
+
+def _network(event: tuple[int, ...] = IMAGE, *, conditional: bool = False, readout: str = "position") -> nn.Module:
+    network = load.network(
+        "multiscale_convolutional", event, Rng(0, "init"), conditional=conditional, width=8, blocks=1, readout=readout
+    )
+    return network.double()
+
+
+def _images(event: tuple[int, ...] = IMAGE, n: int = 50) -> Tensor:
+    centre = torch.linspace(-1, 1, event[-1]).expand(event)
+    return (centre + 0.4 * Rng(1).normal((n, *event))).double()
+
+
+def _calibrate(network: nn.Module, x: Tensor) -> None:
+    network.calibrate(x)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("readout", ["position", "sum"])
+def test_without_its_free_part_the_score_is_that_of_noised_gaussian_data(readout: str) -> None:
+    network, x, sigma = _network(conditional=True, readout=readout), _images(), 0.3
+    _calibrate(network, x)
+    for weights in network.readouts:  # type: ignore[union-attr]
+        weights.data.zero_()
+    over = (0,) if readout == "position" else (0, 2, 3)
+    mean = x.mean(over, keepdim=True)
+    expected = -(x - mean) / ((x - mean).square().mean() + sigma**2)
+    seen = score(lambda y: network(y, y.new_full((len(y),), sigma)), x)
+    assert torch.allclose(seen, expected, rtol=1e-6)  # μ and σ_d are kept in single precision
+
+
+def test_the_free_part_enters_with_the_weight_of_one_tweedie_step() -> None:
+    network, x, sigma, scale = _network(conditional=True), _images(n=4), 0.3, 0.7
+    network.scale.fill_(scale)  # type: ignore[operator, union-attr]
+    total = scale**2 + sigma**2
+    levels = x.new_full((len(x),), sigma)
+    regressed = score(lambda u: -network._free(u, levels), x / total**0.5)  # type: ignore[operator]
+    tweedie = x + sigma**2 * score(lambda y: network(y, levels), x)
+    expected = scale**2 / total * x + sigma * scale / total**0.5 * regressed
+    assert torch.allclose(tweedie, expected, rtol=1e-6)
+
+
+def test_calibration_gives_each_seed_of_a_stack_what_it_gets_alone() -> None:
+    x = torch.stack([_images(), 3 * _images()])
+    stack = load.network("multiscale_convolutional", IMAGE, Rng([4, 2], "init"), width=8).double()
+    _calibrate(stack, x)
+    energies = stack(x)
+    for i, seed in enumerate((4, 2)):
+        alone = load.network("multiscale_convolutional", IMAGE, Rng(seed, "init"), width=8).double()
+        _calibrate(alone, x[i])
+        assert torch.allclose(energies[i], alone(x[i]), rtol=1e-10)
+    assert not torch.allclose(energies[0], energies[1])
+
+
+def test_images_that_do_not_vary_are_refused() -> None:
+    with pytest.raises(UsageError, match="images that vary"):
+        _calibrate(_network(), torch.ones(3, *IMAGE, dtype=torch.float64))
+
+
+def test_a_summed_read_out_takes_any_size_and_moves_with_the_image() -> None:
+    network = _network((1, 16, 16), conditional=True, readout="sum")
+    inside = _images((1, 24, 24), 2)
+    sigma = inside.new_full((2,), 0.3)
+    # a score sees twice the 25 pixels that a feature sees, so this is the interior
+    canvas = inside.new_zeros(2, 1, 160, 160)
+    scores = []
+    for shift in (0, 8):
+        placed = canvas.clone()
+        where = (..., slice(64 + shift, 88 + shift), slice(64, 88))
+        placed[where] = inside
+        scores.append(score(lambda x: network(x, sigma), placed)[where])
+    assert torch.allclose(*scores, rtol=1e-9, atol=1e-12)
+    assert float(scores[0].abs().max()) > 0.1
+
+
+def test_a_read_out_by_position_knows_where_it_is() -> None:
+    network = _network((1, 160, 160))
+    spot = torch.zeros(1, 1, 160, 160, dtype=torch.float64)
+    spot[..., 72:76, 72:76] = 1
+    assert not torch.allclose(network(spot), network(spot.roll(8, -1)), rtol=1e-6)
+    same = _network((1, 160, 160), readout="sum")
+    assert torch.allclose(same(spot), same(spot.roll(8, -1)), rtol=1e-9)
+
+
+def test_training_calibrates_before_the_first_step() -> None:
+    suite = {**read_suite("digits")[0], "network": {"name": "multiscale_convolutional", "width": 4, "blocks": 0}}
+    spec = expand([suite], Selection(objectives=("denoising_score_matching",), seeds=(0,)), "cpu")[0]
+    trainer = Trainer(spec, 0, torch.device("cpu"))
+    mean = trainer.energy.get_buffer("mean")
+    assert torch.allclose(mean, trainer.data.train.mean(0, keepdim=True), atol=1e-6)
+    assert float(mean.abs().max()) > 0.5
