@@ -10,7 +10,9 @@ from bench.calculus import (
     sum_event,
 )
 from bench.chains import BoxNoise, ChainBuffer
-from bench.declare import Data, Estimate, Grid, dataset, metric, network, objective
+from bench.declare import Data, Estimate, Grid, dataset, denoiser, metric, network, objective
+from bench.denoise import filtered, psnr, ssim
+from bench.denoise import quality as denoising_quality
 from bench.diffusion import Noised, NoiseInterval, noise_interval, noise_levels, noised, posterior_steps
 from bench.errors import UsageError
 from bench.exact import Count, Mixture, exact_data, noisy_curves, noisy_points
@@ -60,10 +62,13 @@ __all__ = [
     "UsageError",
     "content",
     "dataset",
+    "denoiser",
+    "denoising_quality",
     "embedded",
     "energy_and_score",
     "evaluate",
     "exact_data",
+    "filtered",
     "flaw",
     "freeze",
     "grid_sample",
@@ -86,7 +91,9 @@ __all__ = [
     "objective",
     "per_example",
     "posterior_steps",
+    "psnr",
     "score",
+    "ssim",
     "sum_event",
     "tabulate",
     "tabulate_density",

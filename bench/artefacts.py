@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,50 @@ from torch import Tensor
 
 from bench.calculus import Energy, score
 from bench.declare import Data
+from bench.denoise import held_out, in_units, noisy
 from bench.quadrature import nodes, tabulate
+from bench.rng import Rng
 from bench.store import ARTEFACTS
+from bench.trained import Trained
 
 CELLS = 96
 IMAGES = 64
+STRIPS, SHOWN = 4, 25  # denoised images that are kept, and the noise, of 255, at which they are
 
 
-def save(folder: Path, energy: Energy, samples: Tensor | str, data: Data) -> None:
+def save(folder: Path, energy: Energy, samples: Mapping[str, Tensor | str], data: Data, rng: Rng) -> None:
     """Writes `artefacts.npz` into the run's folder.
 
     On a grid: `log_density` of the model and `log_truth`, (CELLS, CELLS) with x first, in nats; `score_error`, the
-    length of the difference of their scores; `box`, (2, 2), its low and high corner. For images: `samples` and `data`,
-    (IMAGES, C, H, W), in the data's own units.
+    length of the difference of their scores; `box`, (2, 2), its low and high corner. For images, in the data's own
+    units: `data` and `samples`, or `samples_own` and the like for each sampler, (IMAGES, C, H, W), and what
+    `save_denoised` writes.
     """
     if data.grid is not None and len(data.grid.low) == 2:
         _write(folder, _on_grid(energy, data))
-    elif data.train.ndim == 4 and isinstance(samples, Tensor):
-        _write(folder, {"samples": samples[:IMAGES], "data": data.test[:IMAGES]})
+    elif data.train.ndim == 4:
+        drawn = {_named("samples", k): v[:IMAGES] for k, v in samples.items() if isinstance(v, Tensor)}
+        drawn["data"] = data.test[:IMAGES]
+        if isinstance(energy, Trained):
+            drawn |= _strips({k: v for k, v in energy.denoised.items() if isinstance(v, Tensor)}, data, rng)
+        _write(folder, drawn)
+
+
+def save_denoised(folder: Path, images: Mapping[str, Tensor], data: Data, rng: Rng) -> None:
+    """Writes `clean`, `noisy_25` and the like, and `denoised_...` by method and level, (STRIPS, C, H, W)."""
+    _write(folder, _strips(images, data, rng))
+
+
+def _strips(images: Mapping[str, Tensor], data: Data, rng: Rng) -> dict[str, Tensor]:
+    if not images:
+        return {}
+    clean = held_out(data)
+    drawn = {f"denoised_{name}": found[:STRIPS] for name, found in images.items() if name.endswith(f"_{SHOWN}")}
+    return drawn | {"clean": clean[:STRIPS], f"noisy_{SHOWN}": noisy(clean, in_units(data, SHOWN), rng)[:STRIPS]}
+
+
+def _named(name: str, suffix: str) -> str:
+    return f"{name}_{suffix}" if suffix else name
 
 
 def _on_grid(energy: Energy, data: Data) -> dict[str, Tensor]:

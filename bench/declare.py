@@ -104,7 +104,7 @@ class MetricInfo:
 def metric(
     *, needs: set[str], unit: str, better: Literal["lower", "higher"] = "lower", version: int = 1
 ) -> Callable[[T], T]:
-    """Declares a metric: a function (energy, samples, data, rng) -> Estimate."""
+    """Declares a metric: a function (energy, samples, data, rng) -> Estimate, or several by name."""
 
     def declare(target: T) -> T:
         info = MetricInfo(target.__name__, frozenset(needs), unit, better, version)
@@ -127,6 +127,27 @@ def network(*, event: Literal["any", "image"] = "any") -> Callable[[T], T]:
 
     def declare(target: T) -> T:
         target.__bench__ = NetworkInfo(_snake_case(target.__name__), event)  # type: ignore[attr-defined]
+        return target
+
+    return declare
+
+
+@dataclass(frozen=True)
+class DenoiserInfo:
+    """A classical way of removing noise: what energies are measured against, not an energy itself."""
+
+    name: str
+    source: str
+
+
+def denoiser(*, source: str) -> Callable[[T], T]:
+    """Declares a denoiser: a function (y, sigma, *, ...) -> images, y noisy images (n, C, H, W) with noise of sigma.
+
+    It has at most one keyword-only parameter, whose value is chosen on validation images from its search space.
+    """
+
+    def declare(target: T) -> T:
+        target.__bench__ = DenoiserInfo(target.__name__, source)  # type: ignore[attr-defined]
         return target
 
     return declare
@@ -195,9 +216,9 @@ class Data:
     mode_weights: Tensor | None = None
     mode_of: Callable[[Tensor], Tensor] | None = None
     features: Callable[[Tensor], Tensor] | None = None
+    value_range: tuple[float, float] | None = None
     whole_valid: Tensor | None = None
     whole_test: Tensor | None = None
-    value_range: tuple[float, float] | None = None
     content: str | None = None
 
     @property
@@ -212,7 +233,7 @@ class Data:
         return Data(**moved)
 
 
-MetricFunction = Callable[[Energy, Tensor, Data, Rng], Estimate]
+MetricFunction = Callable[[Energy, Tensor, Data, Rng], Estimate | dict[str, Estimate]]
 
 
 def _snake_case(name: str) -> str:

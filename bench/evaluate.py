@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,17 +12,21 @@ from torch import Tensor
 
 from bench import load
 from bench.calculus import Energy
-from bench.declare import Data, Estimate
+from bench.declare import Data, Estimate, MetricInfo
 from bench.quadrature import Frozen, grid_sample
 from bench.rng import Rng
 from bench.samplers import mala
+from bench.trained import Trained
+
+Samples = Mapping[str, Tensor | str]
+"""A model's samples (n, *event), or why there are none, by sampler; the only sampler of a suite is called ""."""
 
 TARGET_ACCEPTANCE = 0.57  # optimal for MALA in high dimension (Roberts & Rosenthal 1998)
 
 
 def evaluate(
     energies: Mapping[str, Energy],
-    samples: Mapping[str, Tensor | str],
+    samples: Mapping[str, Samples],
     data: Data,
     metric_names: Iterable[str],
     rng: Rng,
@@ -33,24 +37,39 @@ def evaluate(
 
     Args:
         energies: by variant.
-        samples: the model's samples by variant, or why there are none.
+        samples: the model's samples by variant, each by its sampler.
     """
-    metrics = {name: load.metric(name) for name in metric_names}
-    results: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in metrics}
+    metrics = [load.metric(name) for name in metric_names]
+    results: dict[str, dict[str, dict[str, Any]]] = {}
     for variant, energy in energies.items():
-        drawn = samples[variant]
-        for name, metric in metrics.items():
-            missing = metric.info.needs - data.provides - {"samples"}
-            if missing:
-                estimate = Estimate(None, reason=f"n/a (needs {', '.join(sorted(missing))})")
-            elif isinstance(drawn, str) and "samples" in metric.info.needs:
-                estimate = Estimate(None, reason=drawn)
-            else:
-                points = data.test[:0] if isinstance(drawn, str) else drawn
-                estimate = _finite(metric(energy, points, data, rng.stream("eval")))
-            about = {k: v for k, v in asdict(metric.info).items() if k in ("unit", "better", "version")}
-            results[name][variant] = {**asdict(estimate), **about}
+        for metric in metrics:
+            for name, estimate in _estimates(metric, energy, samples[variant], data, rng):
+                results.setdefault(name, {})[variant] = described(estimate, metric.info)
     return results
+
+
+def described(estimate: Estimate, info: MetricInfo) -> dict[str, Any]:
+    """An estimate as a row keeps it, with what its metric declares."""
+    return {**asdict(_finite(estimate)), "unit": info.unit, "better": info.better, "version": info.version}
+
+
+def _estimates(
+    metric: load.Metric, energy: Energy, samples: Samples, data: Data, rng: Rng
+) -> Iterator[tuple[str, Estimate]]:
+    """Each value by its name; one that looks at samples has a value for each sampler that has a name."""
+    missing = metric.info.needs - data.provides - {"samples"}
+    if missing:
+        yield metric.info.name, Estimate(None, reason=f"n/a (needs {', '.join(sorted(missing))})")
+    elif "samples" not in metric.info.needs:
+        yield from metric.all(energy, data.test[:0], data, rng.stream("eval")).items()
+    else:
+        for sampler, drawn in samples.items():
+            suffix = f".{sampler}" if sampler else ""
+            if isinstance(drawn, str):
+                yield metric.info.name + suffix, Estimate(None, reason=drawn)
+                continue
+            for name, estimate in metric.all(energy, drawn, data, rng.stream("eval")).items():
+                yield name + suffix, estimate
 
 
 def _finite(estimate: Estimate) -> Estimate:
@@ -71,20 +90,52 @@ def glance(energy: Energy, data: Data, rng: Rng) -> dict[str, float | bool | Non
     return values
 
 
-def model_samples(energy: Energy, data: Data, settings: dict[str, Any], rng: Rng) -> Tensor | str:
+def all_samples(energy: Energy, objective: load.Objective, data: Data, settings: dict[str, Any], rng: Rng) -> Samples:
+    """The model's samples by each of the suite's samplers.
+
+    "own" is the way in which the objective itself makes samples: a short run from noise, noise levels one by one, a
+    generator. "noise" and "data" are MALA chains of `sampler_steps` steps on exp(-E) from noise and from training data:
+    the former says whether the energy by itself leads to samples, the latter whether it holds on to them. "" is an
+    exact sample on a grid, elsewhere "noise".
+    """
+    found: dict[str, Tensor | str] = {}
+    for sampler in settings["samplers"] or [""]:
+        stream = rng.stream(f"sampler {sampler}") if sampler else rng.stream("eval")
+        if sampler == "own":
+            found[sampler] = _own_samples(energy, objective, data, settings, stream)
+        else:
+            found[sampler] = model_samples(energy, data, settings, stream, from_data=sampler == "data")
+    return found
+
+
+def _own_samples(
+    energy: Energy, objective: load.Objective, data: Data, settings: dict[str, Any], rng: Rng
+) -> Tensor | str:
+    like = data.train[:1].expand(settings["samples"], *data.train.shape[1:])
+    drawn = objective.sample(energy.network if isinstance(energy, Trained) else energy, like, rng)
+    return "n/a (the objective has no sampler of its own)" if drawn is None else drawn
+
+
+def model_samples(
+    energy: Energy, data: Data, settings: dict[str, Any], rng: Rng, *, from_data: bool = False
+) -> Tensor | str:
     """Samples of exp(-E)/Z, (n, *event), or why there are none.
 
-    On a grid they are exact up to a cell; elsewhere they are the ends of MALA chains of `sampler_steps` steps from
-    noise of the data's mean and variance, with a step that is adapted in the first half and fixed in the second.
+    On a grid they are exact up to a cell; elsewhere they are the ends of MALA chains of `sampler_steps` steps, from
+    noise of the data's mean and variance or from training data, with a step that is adapted in the first half and
+    fixed in the second.
     """
     n = settings["samples"]
-    if data.grid is not None:
+    if data.grid is not None and not from_data:
         try:
             return grid_sample(energy, data.grid, n, rng, like=data.train)
         except ValueError as error:
             return str(error)
-    mean, std = data.train.mean(0), data.train.std()
-    x = mean + std * rng.normal_like(data.train[:1].expand(n, *data.train.shape[1:]))
+    std = data.train.std()
+    if from_data:
+        x = data.train[rng.integers(len(data.train), (n,)).to(data.train.device)]
+    else:
+        x = data.train.mean(0) + std * rng.normal_like(data.train[:1].expand(n, *data.train.shape[1:]))
     step = torch.full((), float(std.square()) / x[0].numel(), device=x.device)
     adaptation = settings["sampler_steps"] // 2
     for _ in range(adaptation):

@@ -19,25 +19,36 @@ import torch
 from torch import Tensor, nn
 
 from bench.calculus import Energy
-from bench.declare import Data, DatasetInfo, Estimate, MetricFunction, MetricInfo, NetworkInfo, ObjectiveInfo
+from bench.declare import (
+    Data,
+    DatasetInfo,
+    DenoiserInfo,
+    Estimate,
+    MetricFunction,
+    MetricInfo,
+    NetworkInfo,
+    ObjectiveInfo,
+)
 from bench.errors import UsageError, suggest
 from bench.local_scale import estimate_local_scale
 from bench.rng import Rng
-from bench.spaces import Parameter, StepSize, parameters, resolve
+from bench.spaces import Log, Parameter, StepSize, parameters, resolve
 
-Kind = Literal["objectives", "datasets", "metrics", "networks"]
+Kind = Literal["objectives", "datasets", "metrics", "networks", "denoisers"]
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS: dict[Kind, Path] = {
     "objectives": ROOT / "objectives",
     "datasets": ROOT / "datasets",
     "metrics": ROOT / "bench" / "metrics",
     "networks": ROOT / "bench" / "networks",
+    "denoisers": ROOT / "bench" / "denoisers",
 }
 _DECLARATIONS: dict[Kind, type] = {
     "objectives": ObjectiveInfo,
     "datasets": DatasetInfo,
     "metrics": MetricInfo,
     "networks": NetworkInfo,
+    "denoisers": DenoiserInfo,
 }
 WARN_ABOVE = 0.4
 
@@ -216,6 +227,11 @@ class Objective(nn.Module):
             )
         return loss
 
+    def sample(self, energy: Energy, x_like: Tensor, rng: Rng) -> Tensor | None:
+        """Samples shaped as x_like, made in the objective's own way; None where it has none."""
+        own = getattr(self.loss, "sample", None)
+        return None if own is None else cast(Tensor, own(energy, x_like, rng))
+
     def param_groups(self) -> list[dict[str, Any]]:
         """What the optimiser must train beside the energy; an adversary's group says `maximize=True`."""
         own = getattr(self.loss, "param_groups", None)
@@ -286,11 +302,31 @@ class Metric:
     function: MetricFunction
 
     def __call__(self, energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
-        """The metric's value, never raised into a number where there is none."""
+        """The value of a metric that has one.
+
+        Raises:
+            TypeError: if the plug-in returns anything but one `Estimate`.
+        """
         estimate = self.function(energy, samples, data, rng)
         if not isinstance(estimate, Estimate):
             raise TypeError(f"metric {self.info.name} must return a bench.api.Estimate; got {type(estimate).__name__}")
         return estimate
+
+    def all(self, energy: Energy, samples: Tensor, data: Data, rng: Rng) -> dict[str, Estimate]:
+        """Every value by its column's name: the metric's own, or with `.name` for each of several.
+
+        Raises:
+            TypeError: if the plug-in returns neither one `Estimate` nor several by name.
+        """
+        found = self.function(energy, samples, data, rng)
+        named = found if isinstance(found, dict) else {"": found}
+        for estimate in named.values():
+            if not isinstance(estimate, Estimate):
+                raise TypeError(
+                    f"metric {self.info.name} must return a bench.api.Estimate, or several by name; got "
+                    f"{type(estimate).__name__}"
+                )
+        return {self.info.name + (name and f".{name}"): estimate for name, estimate in named.items()}
 
 
 def metric(ref: str) -> Metric:
@@ -301,6 +337,44 @@ def metric(ref: str) -> Metric:
     """
     plugin = find("metrics", ref)
     return Metric(plugin.info, partial(plugin.target, **plugin.resolve()))
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A classical denoiser ready for use: (y, sigma, **parameter) -> images.
+
+    Attributes:
+        space: the name of its parameter, and the ends between which that is chosen; None if it has none.
+    """
+
+    function: Callable[..., Tensor]
+    space: tuple[str, float, float] | None
+
+    def __call__(self, y: Tensor, sigma: float, **values: float) -> Tensor:
+        """The denoised images, shaped as y.
+
+        Raises:
+            ValueError: if the plug-in returns another shape.
+        """
+        images = self.function(y, sigma, **values)
+        if images.shape != y.shape:
+            raise ValueError(f"a denoiser must return images of shape {tuple(y.shape)}; got {tuple(images.shape)}")
+        return images
+
+
+def denoiser(ref: str) -> Denoiser:
+    """The denoiser that `ref` names.
+
+    Raises:
+        UsageError: if the plug-in is not as it must be; above all if it has several parameters.
+    """
+    plugin = find("denoisers", ref)
+    if len(plugin.parameters) > 1:
+        raise UsageError(f"{plugin.name}: a denoiser has at most one parameter; got {', '.join(plugin.parameters)}")
+    spaces = [(name, p.space.low, p.space.high) for name, p in plugin.parameters.items() if isinstance(p.space, Log)]
+    if len(spaces) < len(plugin.parameters):
+        raise UsageError(f"{plugin.name}: a denoiser's parameter is annotated with Log(low, high)")
+    return Denoiser(plugin.target, spaces[0] if spaces else None)
 
 
 def network(ref: str, event_shape: tuple[int, ...], rng: Rng, *, conditional: bool = False, **params: Any) -> nn.Module:

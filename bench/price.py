@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from bench import load, meter
-from bench.evaluate import evaluate, model_samples
-from bench.quadrature import Frozen
+from bench.evaluate import all_samples, evaluate
 from bench.rng import Rng
 from bench.spec import RunSpec
 from bench.train import Trainer
@@ -79,9 +78,11 @@ def _time_step(trainer: Trainer) -> tuple[float, float, float]:
 def _time_evaluation(trainer: Trainer) -> float:
     began = time.process_time()
     spec = trainer.spec
-    energy = Frozen(trainer.energy_with(trainer.weights))
-    samples = model_samples(energy, trainer.data, spec.evaluation, Rng(0, "eval"))
+    energy = trainer.energy_with(trainer.weights)
+    samples = all_samples(energy, trainer.learner.objective, trainer.data, spec.evaluation, Rng(0, "eval"))
     evaluate({"last": energy}, {"last": samples}, trainer.data, spec.evaluation["metrics"], Rng(0, "eval"))
-    # three variants at the end; a checkpoint looks at two of them, at about a tenth of the cost each
-    passes: float = 3 + 0.2 * spec.evaluation["checkpoints"]
+    # each variant at the end; where there is a grid a checkpoint looks at two, at about a tenth of the cost each
+    passes = float(len(spec.evaluation["variants"]))
+    if trainer.data.grid is not None:
+        passes += 0.2 * spec.evaluation["checkpoints"]
     return passes * (time.process_time() - began)

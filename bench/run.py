@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from bench import artefacts, load, meter
-from bench.evaluate import evaluate, model_samples
-from bench.quadrature import Frozen
+from bench import artefacts, classical, load, meter
+from bench.evaluate import all_samples, evaluate
 from bench.rng import Rng
 from bench.spec import RunSpec
 from bench.train import Curve, DivergedError, Outcome, Trainer, train
@@ -22,6 +21,8 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     Work is counted on rehearsed steps before training and multiplied by the steps taken; evaluation and set-up are
     on clocks of their own.
     """
+    if spec.objective.get("kind") == "denoiser":
+        return classical.run(spec, folder, curve)
     device = load.device(spec.device)
     began = time.perf_counter()
     trainer = Trainer(spec, spec.seed, device)
@@ -67,12 +68,14 @@ def _judge(trainer: Trainer, outcome: Outcome, folder: Path) -> dict[str, Any]:
     """Every metric of the last, the averaged and the best weights; the pictures show the best, else the averaged."""
     settings = trainer.spec.evaluation
     weights = {"last": trainer.weights, "ema": trainer.average, "best": outcome.best}
-    energies = {name: Frozen(trainer.energy_with(w)) for name, w in weights.items() if w is not None}
+    energies = {v: trainer.energy_with(w) for v, w in weights.items() if w is not None and v in settings["variants"]}
     rng = Rng(trainer.seed, "eval", trainer.device)
-    samples = {name: model_samples(e, trainer.data, settings, rng.stream("eval")) for name, e in energies.items()}
-    shown = "best" if "best" in energies else "ema"
-    artefacts.save(folder, energies[shown], samples[shown], trainer.data)
-    return evaluate(energies, samples, trainer.data, settings["metrics"], rng)
+    objective = trainer.learner.objective
+    samples = {v: all_samples(e, objective, trainer.data, settings, rng) for v, e in energies.items()}
+    metrics = evaluate(energies, samples, trainer.data, settings["metrics"], rng)
+    shown = next(v for v in ("best", "ema", "last") if v in energies)
+    artefacts.save(folder, energies[shown], samples[shown], trainer.data, rng)
+    return metrics
 
 
 def _work(work: meter.Work, steps: int, batch: int) -> dict[str, Any]:

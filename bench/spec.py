@@ -18,6 +18,8 @@ from bench.rng import Rng
 SUITES = Path(__file__).resolve().parent / "suites"
 SCHEMA = 1
 TRACKS = {"equal_steps": "steps", "equal_flops": "flops"}
+SAMPLERS = ("own", "noise", "data")  # what makes a model's samples, as `evaluate.all_samples` explains
+VARIANTS = ("last", "ema", "best")  # of the weights
 OPTIMISER: dict[str, Any] = {
     "lr": 1e-3,
     "betas": [0.9, 0.999],
@@ -33,10 +35,18 @@ _DEFAULTS: dict[str, Any] = {
     "exclude": [],
     "timeout_seconds": 900.0,
     "reference": "",
+    "primary": "",
+    "denoisers": [],
     "network": {"name": "mlp"},
     "optimiser": OPTIMISER,
     "budget": {"steps": 2000, "batch": 128},
-    "evaluation": {"checkpoints": 10, "samples": 2000, "sampler_steps": 500},
+    "evaluation": {
+        "checkpoints": 10,
+        "samples": 2000,
+        "sampler_steps": 500,
+        "samplers": [],
+        "variants": ["last", "ema", "best"],
+    },
     "data": {},
 }
 _IDENTITY = ("name", "params", "sha", "version", "energy", "conditional")  # of a plug-in's description in a spec
@@ -47,7 +57,8 @@ _REQUIRED = {"name", "objectives", "datasets"}
 class RunSpec:
     """One planned run in plain values. `cell_id` is the hash of what changes its numbers, seed aside.
 
-    `reference` is the objective that the suite's verdict compares the others with, "" for none.
+    `reference` is the objective that the suite's verdict compares the others with, "" for none; `primary` the metric
+    that the suite ranks by, "" for the first of the usual ones.
     """
 
     suite: str
@@ -65,11 +76,12 @@ class RunSpec:
     timeout_seconds: float
     skip: str = ""
     reference: str = ""
+    primary: str = ""
 
     @property
     def cell_id(self) -> str:
         """sha256 of the canonical spec, without what only says how to find or supervise it; 16 digits."""
-        aside = ("suite", "suite_version", "seed", "timeout_seconds", "skip", "reference")
+        aside = ("suite", "suite_version", "seed", "timeout_seconds", "skip", "reference", "primary")
         plain = {k: v for k, v in asdict(self).items() if k not in aside}
         for part in ("objective", "dataset", "network"):
             plain[part] = {k: v for k, v in plain[part].items() if k in _IDENTITY}
@@ -176,6 +188,10 @@ def _complete(where: str, raw: dict[str, Any]) -> dict[str, Any]:
             if part != "network" and isinstance(_DEFAULTS[part].get(key, 0.0), int | float):
                 _require_positive(f"suite {where}: {part}.{key}", value)
     _require_positive(f"suite {where}: timeout_seconds", suite["timeout_seconds"])
+    for key, allowed in (("samplers", SAMPLERS), ("variants", VARIANTS)):
+        for name in suite["evaluation"][key]:
+            if name not in allowed:
+                raise UsageError(f"suite {where}: evaluation.{key} may name {', '.join(allowed)}; got '{name}'")
     if suite["track"] not in TRACKS:
         raise UsageError(f"suite {where}: track must be one of {', '.join(TRACKS)}; got '{suite['track']}'")
     if TRACKS[suite["track"]] not in suite["budget"]:
@@ -216,18 +232,16 @@ def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, s
             f"suite {suite['name']}: reference must be one of its objectives; got '{suite['reference']}', not one of "
             f"{', '.join(listed)}"
         )
-    objectives = [_describe_objective(ref) for ref in _select(selection.objectives, listed, keep_unlisted=True)]
+    denoisers = [n for item in suite["denoisers"] for n in (load.names("denoisers") if item == "*" else [item])]
+    chosen = _select(selection.objectives, [*listed, *denoisers], keep_unlisted=True)
+    objectives = [_describe_denoiser(ref) if ref in denoisers else _describe_objective(ref) for ref in chosen]
     datasets = _select(selection.datasets, suite["datasets"], keep_unlisted=single)
     seeds = selection.seeds if selection.seeds is not None else parse_seeds(str(suite["seeds"]))
     harness = fingerprint.code(Path(__file__).with_name("run.py"))
-    metrics = load.names("metrics") if suite["metrics"] == ["*"] else suite["metrics"]
-    evaluation = {
-        **suite["evaluation"],
-        "metrics": {load.find("metrics", m).name: fingerprint.code(load.find("metrics", m).path) for m in metrics},
-    }
     specs = []
     for dataset_ref in datasets:
         dataset, sample = _describe_dataset(dataset_ref, suite["data"])
+        evaluation = {**suite["evaluation"], "metrics": _metrics(suite["metrics"], sample)}
         for objective in objectives:
             network, skip = _describe_network(suite["network"], objective["energy"] == "noise", sample)
             for seed in seeds:
@@ -248,6 +262,7 @@ def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, s
                         timeout_seconds=float(suite["timeout_seconds"]),
                         skip=skip or _misfit(objective, sample),
                         reference=str(suite["reference"]),
+                        primary=str(suite["primary"]),
                     )
                 )
     return sorted(specs, key=lambda spec: spec.seed)
@@ -284,6 +299,26 @@ def _plain(given: dict[str, Any]) -> str:
 def _describe_objective(ref: str) -> dict[str, Any]:
     plugin = load.find("objectives", ref)
     return {**_describe(plugin, ref), **asdict(plugin.info)}
+
+
+def _describe_denoiser(ref: str) -> dict[str, Any]:
+    """A classical denoiser in an objective's place: it is judged as one and never ranked."""
+    plugin = load.find("denoisers", ref)
+    about = {"family": "classical denoiser", "energy": "static", "minimiser": "none", "control": True, "note": ""}
+    described = _describe(plugin, ref)
+    return {**described, "kind": "denoiser", **about, "source": plugin.info.source, "max_dim": None, "proof": {}}
+
+
+def _metrics(listed: list[str], data: Data) -> dict[str, str]:
+    """{metric: sha of its code}; "*" stands for every metric that the data set has what is needed for."""
+    references: list[str] = []
+    for item in listed:
+        if item != "*":
+            references.append(item)
+            continue
+        possible = data.provides | {"samples"}
+        references += [name for name in load.names("metrics") if load.find("metrics", name).info.needs <= possible]
+    return {ref: fingerprint.code(load.find("metrics", ref).path) for ref in dict.fromkeys(references)}
 
 
 def _describe_dataset(ref: str, params: dict[str, Any]) -> tuple[dict[str, Any], Data]:

@@ -15,7 +15,7 @@ from bench.statistics import Better, Interval, median_bounds, shared_ranks, succ
 from bench.store import Planned, Spec, Store
 
 VARIANTS = {"last": "", "ema": "_ema", "best": "_best"}
-PRIMARY = ("kl", "nll", "sliced_wasserstein")  # what there is no likelihood for is judged by its samples
+PRIMARY = ("kl", "nll", "fid", "sliced_wasserstein")  # what there is no likelihood for is judged by its samples
 FAILURES = ("diverged", "error", "timeout", "oom", "killed")
 # where a column of results.csv stands in a row
 _MEASURED = {
@@ -149,9 +149,13 @@ def lines_of(records: Sequence[Record]) -> pd.DataFrame:
         values = {column: found.get("value") for column, found in record.estimates().items()}
         lines.append({**line, **record.measured(), **values})
     found = {name for line in lines for name in line} - set(COLUMNS)
-    planned = {name for record in records for name in record.run.spec.get("evaluation", {}).get("metrics", ())}
+    planned = {
+        ref.partition("[")[0] for record in records for ref in record.run.spec.get("evaluation", {}).get("metrics", ())
+    }
     # planned ones too: which columns there are must not depend on what failed
-    names = {_stem(column) for column in found} | {name.replace(".", "_") for name in planned}
+    names = {_stem(column) for column in found}
+    # a metric of several values, or of several samplers, has a column for each of them, once there is one
+    names |= {name for name in planned if not any(n.startswith(name) for n in names)}
     metrics = [name + suffix for name in sorted(names) for suffix in VARIANTS.values()]
     table = pd.DataFrame(lines, columns=[*COLUMNS, *metrics])
     whole = {column: "Int64" for column in ("seed", "steps", "n_params")}
@@ -197,10 +201,15 @@ def summary(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def primary(records: Iterable[Record]) -> str | None:
-    """The column that a data set is ranked by: the first of `PRIMARY` there is; best weights, else EMA, else last."""
+    """The column that a data set is ranked by: the suite's own, else the first of `PRIMARY` there is.
+
+    Of the best weights, else of the averaged, else of the last.
+    """
+    records = list(records)
+    wanted = [name.replace(".", "_") for r in records[:1] if (name := str(r.run.spec.get("primary") or ""))]
     found = {c for r in records if r.status == "ok" for c, e in r.estimates().items() if e.get("value") is not None}
     names = sorted({_stem(column) for column in found})
-    for name in dict.fromkeys(n for n in (*PRIMARY, *names) if n in names):
+    for name in dict.fromkeys(n for n in (*wanted, *PRIMARY, *names) if n in names):
         return next(name + suffix for suffix in ("_best", "_ema", "") if name + suffix in found)
     return None
 

@@ -18,6 +18,7 @@ from bench.evaluate import glance
 from bench.quadrature import freeze
 from bench.rng import Rng
 from bench.spec import RunSpec
+from bench.trained import Trained
 
 Curve = Callable[[dict[str, Any]], None]
 CHECK_EVERY = 50  # steps between two looks at the loss, which make a GPU wait
@@ -142,15 +143,21 @@ class Trainer:
 
         return meter.count(rehearse, batch=x.shape[: rng.batch_ndim].numel())
 
-    def energy_with(self, weights: list[Tensor]) -> Energy:
+    def energy_with(self, weights: list[Tensor]) -> Trained:
         """The energy under given weights; a noise-conditional one at the objective's smallest noise level."""
         network = copy.deepcopy(self.energy).requires_grad_(False)
         for parameter, weight in zip(network.parameters(), weights, strict=True):
             parameter.copy_(weight)
-        if not self.spec.network["conditional"]:
-            return network
-        sigma = float(self.spec.objective["params"]["sigma_min"])
-        return lambda x: network(x, x.new_full(x.shape[: self.rng.batch_ndim], sigma))
+        return Trained(network, levels=self._levels(), conditional=self.spec.network["conditional"])
+
+    def _levels(self) -> tuple[float, float] | None:
+        """The noise levels at which the objective says that its energy is that of the smoothed data."""
+        hyper, info = self.learner.objective.hyper, self.learner.objective.info
+        if info.energy == "noise":
+            return float(hyper["sigma_min"]), float(hyper.get("sigma_max", hyper["sigma_min"]))
+        if info.minimiser == "smoothed" and "sigma" in hyper:
+            return float(hyper["sigma"]), float(hyper["sigma"])
+        return None
 
 
 @dataclass

@@ -1,0 +1,78 @@
+"""A classical denoiser as a run of a suite: its parameter chosen on validation images, judged as energies are."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import load, meter
+from bench.artefacts import save_denoised
+from bench.declare import Data, Estimate
+from bench.denoise import LEVELS, held_out, in_units, judged, noisy, psnr, ssim
+from bench.evaluate import described
+from bench.rng import Rng
+from bench.spec import RunSpec
+from bench.train import Curve
+
+CANDIDATES = 7  # values of the parameter, evenly in the logarithm over its search space
+QUALITY = {"denoising_psnr": psnr, "denoising_ssim": ssim}
+
+
+def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
+    """The groups of a row; there is no training, and the choice of the parameter counts as set-up."""
+    began = time.perf_counter()
+    data = load.dataset(spec.dataset["ref"], Rng(spec.seed, "data"), **spec.dataset["params"])
+    denoiser = load.denoiser(spec.objective["ref"])
+    rng = Rng(spec.seed, "eval")
+    chosen = {level: _chosen(denoiser, data, level, rng) for level in LEVELS}
+    setup = time.perf_counter() - began
+    clock = meter.Stopwatch(torch.device("cpu"))
+    clock.start()
+    images = {level: _denoised(denoiser, data, level, rng, chosen[level]) for level in LEVELS}
+    clock.stop()
+    metrics: dict[str, Any] = {}
+    for name, per_image in QUALITY.items():
+        info = load.find("metrics", name).info
+        for level, found in images.items():
+            estimate = judged(found, data, per_image)
+            detail = {**estimate.detail, "parameters": chosen[level]}
+            metrics[f"{name}.classical_{level}"] = {
+                "ema": described(Estimate(estimate.value, estimate.stderr, estimate.n, detail=detail), info)
+            }
+    save_denoised(folder, {f"classical_{level}": found for level, found in images.items()}, data, rng)
+    return {
+        "status": "ok",
+        "phase": "done",
+        "last_step": 0,
+        "metrics": metrics,
+        "time": {"eval_wall": clock.wall, "setup_wall": setup},
+        "device": "cpu",
+    }
+
+
+def _denoised(denoiser: load.Denoiser, data: Data, level: int, rng: Rng, values: dict[str, float]) -> Tensor:
+    sigma = in_units(data, level)
+    return denoiser(noisy(held_out(data), sigma, rng), sigma, **values)
+
+
+def _chosen(denoiser: load.Denoiser, data: Data, level: int, rng: Rng) -> dict[str, float]:
+    """The parameter's value that gives the highest mean PSNR on the validation images; {} where there is none."""
+    if denoiser.space is None:
+        return {}
+    name, low, high = denoiser.space
+    images, sigma = held_out(data, tuning=True), in_units(data, level)
+    y = noisy(images, sigma, rng.stream("tuning"))
+    span = data.value_range
+    assert span is not None
+
+    def quality(value: float) -> float:
+        found = denoiser(y, sigma, **{name: value}).clamp(*span)
+        return sum(psnr(images, found, span[1] - span[0]))
+
+    steps = torch.linspace(math.log(low), math.log(high), CANDIDATES, dtype=torch.float64).exp().tolist()
+    return {name: max(steps, key=quality)}

@@ -1,0 +1,168 @@
+"""Removing noise of a known size with an energy as the prior, in three ways, and how well that went.
+
+y = x + σz. Noise is stated in grey levels of 255, as the literature does; in units of x it is that share of the length
+of `Data.value_range`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.calculus import Energy, energy_and_score, score
+from bench.declare import Data, Estimate
+from bench.errors import UsageError
+from bench.rng import Rng
+from bench.samplers import mala, tethered
+from bench.trained import Trained
+
+LEVELS = (15, 25, 50)  # of 255: what papers on denoising report
+IMAGES = 100  # of a data set whose examples are whole images
+TARGET_ACCEPTANCE = 0.57  # optimal for MALA in high dimension (Roberts & Rosenthal 1998)
+NO_LEVEL = "n/a (the model has no such noise level)"
+PerImage = Callable[[Tensor, Tensor, float], list[float]]
+
+
+def psnr(clean: Tensor, images: Tensor, data_range: float) -> list[float]:
+    """10 log₁₀(range² / mean squared error) of each image (n, C, H, W), in decibels."""
+    from skimage.metrics import peak_signal_noise_ratio  # takes a second to import
+
+    pairs = zip(clean.numpy(), images.numpy(), strict=True)
+    return [float(peak_signal_noise_ratio(a, b, data_range=data_range)) for a, b in pairs]
+
+
+def ssim(clean: Tensor, images: Tensor, data_range: float) -> list[float]:
+    """Mean structural similarity of each image (n, C, H, W) over windows of 7x7.   (Wang et al. 2004)"""
+    from skimage.metrics import structural_similarity
+
+    pairs = zip(clean.numpy(), images.numpy(), strict=True)
+    return [float(structural_similarity(a, b, data_range=data_range, channel_axis=0)) for a, b in pairs]
+
+
+def filtered(y: Tensor, function: Callable[..., np.ndarray]) -> Tensor:
+    """function(image, channel_axis=...) applied to each of y, (n, C, H, W), as scikit-image wants it.
+
+    One channel comes as (H, W) with channel_axis None, several as (H, W, C) with channel_axis -1: with a single channel
+    in front, skimage.restoration.denoise_nl_means returns the image transposed.
+    """
+    images = y.permute(0, 2, 3, 1).cpu().numpy()
+    if images.shape[-1] == 1:
+        found = np.stack([function(image[..., 0], channel_axis=None) for image in images])[..., None]
+    else:
+        found = np.stack([function(image, channel_axis=-1) for image in images])
+    return torch.from_numpy(found).permute(0, 3, 1, 2).to(y)
+
+
+def held_out(data: Data, *, tuning: bool = False) -> Tensor:
+    """The clean images (n, C, H, W) that denoising is judged on, or the ones that a ruler is tuned on.
+
+    Raises:
+        UsageError: if the data set is not one of images with a stated range.
+    """
+    whole, examples = (data.whole_valid, data.valid) if tuning else (data.whole_test, data.test)
+    images = whole if whole is not None else examples[:IMAGES]
+    if data.value_range is None or images.ndim != 4:
+        raise UsageError(f"denoising needs images (n, C, H, W) with a value_range; {data.name} has none")
+    return images
+
+
+def in_units(data: Data, level: float) -> float:
+    """σ in units of x of a noise that is stated in grey levels of 255."""
+    assert data.value_range is not None
+    low, high = data.value_range
+    return level / 255 * (high - low)
+
+
+def noisy(images: Tensor, sigma: float, rng: Rng) -> Tensor:
+    """y = x + σz, not clipped; a level's noise depends on the seed alone, so every objective sees the same."""
+    return images + sigma * rng.stream(f"noise {sigma:.6f}").normal_like(images)
+
+
+def tweedie(energy: Energy, y: Tensor, sigma: float) -> Tensor:
+    """E[x|y] = y + σ² s(y), s the score of the data's law convolved with N(0, σ²I).   (Robbins 1956; Efron 2011)"""
+    return y + sigma**2 * score(energy, y)
+
+
+def posterior_mode(energy: Energy, y: Tensor, sigma: float, rng: Rng, *, steps: int) -> Tensor:
+    """argmin E(x) + ‖y - x‖² / 2σ², by L-BFGS from y with at most `steps` gradients."""
+    posterior = tethered(energy, y, rng, sigma=sigma)
+    x = y.clone()
+    optimiser = torch.optim.LBFGS([x], max_iter=steps, max_eval=steps, history_size=10, line_search_fn="strong_wolfe")
+
+    def evaluate() -> float:
+        energies, slope = energy_and_score(posterior, x)
+        x.grad = -slope
+        return float(energies.sum())
+
+    optimiser.step(evaluate)
+    return x
+
+
+def posterior_mean(energy: Energy, y: Tensor, start: Tensor, sigma: float, rng: Rng, *, steps: int) -> Tensor:
+    """∫ x exp(-E(x) - ‖y - x‖² / 2σ²) dx, normalised: the mean of MALA chains, one an image, over their second half.
+
+    Chains begin at `start`, the posterior's mode, near which the mean lies; from y they would need thousands of steps,
+    for a step in d dimensions is of the order of σ² d^(-1/3). In the first half each image's step is adapted.
+    """
+    posterior = tethered(energy, y, rng, sigma=sigma)
+    dim = y[0].numel()
+    step = torch.full(y.shape[:1], sigma**2 * dim ** (-1 / 3), device=y.device)
+    x, total = start, torch.zeros_like(y)
+    for k in range(steps):
+        chain = mala(posterior, x, rng, steps=1, step_size=step)
+        x = chain.x
+        if k < steps // 2:
+            step = step * (0.2 * (chain.acceptance - TARGET_ACCEPTANCE)).exp()
+        else:
+            total += x
+    return total / (steps - steps // 2)
+
+
+def denoised(energy: Energy, data: Data, rng: Rng, *, level: int, steps: int) -> dict[str, Tensor | str]:
+    """{"tweedie_15": ..., "mean_15": ..., "mode_15": ...}: the held-out images after noise of `level`/255 was removed.
+
+    By one Tweedie step where the model has the noise level, else a word; by the mean and the mode of the posterior.
+
+    Args:
+        steps: gradients of the descent to the mode, and as many transitions of the chains for the mean.
+    """
+    sigma = in_units(data, level)
+    y = noisy(held_out(data), sigma, rng)
+    smoothed = energy.at(sigma) if isinstance(energy, Trained) else None
+    mode = posterior_mode(energy, y, sigma, rng, steps=steps)
+    return {
+        f"tweedie_{level}": NO_LEVEL if smoothed is None else tweedie(smoothed, y, sigma),
+        f"mean_{level}": posterior_mean(energy, y, mode, sigma, rng.stream(f"chains {level}"), steps=steps),
+        f"mode_{level}": mode,
+    }
+
+
+def quality(energy: Energy, data: Data, rng: Rng, *, steps: int, per_image: PerImage) -> dict[str, Estimate]:
+    """How near the denoised images of every method and level come to the clean ones, by the names of `denoised`.
+
+    The mean over images, with the standard error over images; each image's own value is in the detail.
+    """
+    kept = energy.denoised if isinstance(energy, Trained) else {}
+    if not kept:
+        for level in LEVELS:
+            kept |= denoised(energy, data, rng, level=level, steps=steps)
+    return {
+        name: Estimate(None, reason=images) if isinstance(images, str) else judged(images, data, per_image)
+        for name, images in kept.items()
+    }
+
+
+def judged(images: Tensor, data: Data, per_image: PerImage) -> Estimate:
+    """The mean of `per_image` over denoised images, which are clipped to the data's range as a screen would."""
+    assert data.value_range is not None
+    low, high = data.value_range
+    if not bool(images.isfinite().all()):
+        return Estimate(None, n=len(images), reason="a denoised image is not finite")
+    values = torch.tensor(per_image(held_out(data).cpu(), images.clamp(low, high).cpu(), high - low))
+    stderr = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else None
+    detail = {"images": values.tolist(), "data_range": high - low}
+    return Estimate(float(values.mean()), stderr, len(values), detail=detail)

@@ -1,0 +1,162 @@
+"""What denoising promises: with the true energy each way gives the answer that mathematics gives, and no better."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench import classical, denoise, load
+from bench.declare import Data
+from bench.errors import UsageError
+from bench.rng import Rng
+from bench.spec import Selection, expand, read_suite
+from bench.trained import Trained
+
+SCALE = 0.4  # of Gaussian images
+LEVEL = 25
+
+
+def gaussian_images(n: int = 12, side: int = 16) -> Data:
+    train, valid, test = SCALE * Rng(0, "data").normal((3, n, 1, side, side))
+    return Data("Gaussian images", train, valid, test, value_range=(-4.0, 4.0))
+
+
+def gaussian(variance: float) -> denoise.Energy:
+    return lambda x: x.flatten(1).square().sum(-1) / (2 * variance)
+
+
+def smoothing(x: Tensor, sigma: Tensor) -> Tensor:
+    """The energy of the images under noise of every level."""
+    return x.flatten(1).square().sum(-1) / (2 * (SCALE**2 + sigma.square()))
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return gaussian_images()
+
+
+def noised(data: Data) -> tuple[Tensor, float, Tensor]:
+    """y, σ and what a Gaussian prior makes of y: y s² / (s² + σ²), at once mean and mode."""
+    sigma = denoise.in_units(data, LEVEL)
+    y = denoise.noisy(data.test, sigma, Rng(3, "eval"))
+    return y, sigma, y * SCALE**2 / (SCALE**2 + sigma**2)
+
+
+def test_tweedie_s_formula_gives_the_posterior_mean_of_a_gaussian(data: Data) -> None:
+    y, sigma, exact = noised(data)
+    assert torch.allclose(denoise.tweedie(gaussian(SCALE**2 + sigma**2), y, sigma), exact, atol=1e-5)
+    # the energy of the clean images is not what the formula asks for
+    assert not torch.allclose(denoise.tweedie(gaussian(SCALE**2), y, sigma), exact, atol=0.1)
+
+
+def test_the_descent_finds_the_mode(data: Data) -> None:
+    y, sigma, exact = noised(data)
+    mode = denoise.posterior_mode(gaussian(SCALE**2), y, sigma, Rng(0), steps=60)
+    assert float((mode - exact).abs().max()) < 0.01 * sigma
+
+
+def test_the_chains_mean_is_the_posterior_s_within_its_error(data: Data) -> None:
+    y, sigma, exact = noised(data)
+    mean = denoise.posterior_mean(gaussian(SCALE**2), y, exact, sigma, Rng(0), steps=400)
+    width = SCALE * sigma / math.hypot(SCALE, sigma)
+    error = float((mean - exact).square().mean().sqrt())
+    # a mean of some tens of independent draws: nearer than one draw by far, and not by chance exact
+    assert 0.01 * width < error < 0.5 * width
+    # a shift of the prior must show: its mean moves by a third of a width here
+    wrong = denoise.posterior_mean(lambda x: gaussian(SCALE**2)(x - 0.5 * width), y, exact, sigma, Rng(0), steps=400)
+    bias, stderr = float((wrong - mean).mean()), error / math.sqrt(mean.numel())
+    assert bias > 4 * stderr
+
+
+def test_every_objective_sees_the_same_noise_and_another_seed_another() -> None:
+    images = torch.zeros(2, 1, 8, 8)
+    used = Rng(0, "eval")
+    used.normal((100,))
+    first, again, other = (denoise.noisy(images, 0.1, rng) for rng in (Rng(0, "eval"), used, Rng(1, "eval")))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert float(first.std()) == pytest.approx(0.1, rel=0.2)
+
+
+def test_psnr_and_ssim_judge_the_clean_image_best_and_say_what_they_judged(data: Data) -> None:
+    perfect, noisy = data.test, denoise.noisy(data.test, 0.5, Rng(0))
+    assert denoise.judged(noisy, data, denoise.ssim).value < 0.95
+    assert denoise.judged(perfect, data, denoise.ssim).value == pytest.approx(1.0)
+    found = denoise.judged(noisy, data, denoise.psnr)
+    assert found.value == pytest.approx(10 * math.log10(8**2 / 0.5**2), abs=4 * found.stderr)
+    assert found.n == len(data.test)
+    assert len(found.detail["images"]) == len(data.test)
+    assert found.detail["data_range"] == 8
+    assert denoise.judged(torch.full_like(perfect, math.nan), data, denoise.psnr).value is None
+
+
+def test_a_model_without_the_noise_level_says_so_and_one_with_it_denoises(data: Data) -> None:
+    plain = Trained(gaussian(SCALE**2))
+    told = Trained(smoothing, levels=(0.3, 5.0), conditional=True)
+    quality = {
+        name: denoise.quality(energy, data, Rng(3, "eval"), steps=30, per_image=denoise.psnr)
+        for name, energy in (("plain", plain), ("told", told))
+    }
+    assert quality["plain"]["tweedie_25"].reason == denoise.NO_LEVEL
+    assert quality["plain"]["tweedie_25"].value is None
+    # the mode of the posterior under the right prior is the same number by another road
+    assert quality["told"]["tweedie_25"].value == pytest.approx(quality["plain"]["mode_25"].value, abs=0.02)
+    assert quality["told"]["tweedie_15"].value > quality["told"]["tweedie_50"].value
+
+
+def test_a_smoothing_energy_denoises_at_its_own_level_alone() -> None:
+    energy = Trained(gaussian(1.0), levels=(0.3, 0.3))
+    assert energy.at(0.3) is not None
+    assert energy.at(0.31) is None
+    assert Trained(gaussian(1.0)).at(0.3) is None
+
+
+def test_denoising_refuses_what_is_no_image() -> None:
+    moons = load.dataset("two_moons", Rng(0, "data"))
+    with pytest.raises(UsageError, match="value_range"):
+        denoise.held_out(moons)
+
+
+@pytest.mark.parametrize("name", load.names("denoisers"))
+def test_a_classical_denoiser_keeps_shape_and_a_flat_image(name: str) -> None:
+    function = load.denoiser(name)
+    flat = torch.full((2, 1, 24, 24), 0.25)
+    assert torch.allclose(function(flat, 0.1), flat, atol=0.02)
+    colour = denoise.noisy(torch.zeros(1, 3, 24, 24), 0.2, Rng(0))
+    assert function(colour, 0.2).shape == colour.shape
+
+
+@pytest.mark.parametrize("name", load.names("denoisers"))
+def test_a_classical_denoiser_does_not_make_a_smooth_image_worse(name: str) -> None:
+    ramp = torch.linspace(-1, 1, 48).expand(1, 1, 48, 48)
+    y = denoise.noisy(ramp, 0.2, Rng(0))
+    before, after = (denoise.psnr(ramp, images, 2.0)[0] for images in (y, load.denoiser(name)(y, 0.2)))
+    assert after >= before if load.denoiser(name).space is None else after > before + 3
+
+
+def test_a_classical_denoiser_is_a_row_like_any_other_tuned_on_validation_images(tmp_path: Path) -> None:
+    suite = {
+        **read_suite("digits")[0],
+        "objectives": [],
+        "denoisers": ["gaussian_filter"],
+        "metrics": ["denoising_psnr"],
+    }
+    (spec, *_) = expand([suite], Selection(), "cpu")
+    assert spec.control
+    row = classical.run(spec, tmp_path, lambda line: None)
+    estimate = row["metrics"]["denoising_psnr.classical_25"]["ema"]
+    width = estimate["detail"]["parameters"]["width"]
+    function, data = (
+        load.denoiser("gaussian_filter"),
+        load.dataset(spec.dataset["ref"], Rng(0, "data"), **spec.dataset["params"]),
+    )
+    sigma = denoise.in_units(data, 25)
+    y = denoise.noisy(denoise.held_out(data), sigma, Rng(0, "eval"))
+    assert estimate["value"] == denoise.judged(function(y, sigma, width=width), data, denoise.psnr).value
+    kept = np.load(tmp_path / "artefacts.npz")
+    assert {"clean", "noisy_25", "denoised_classical_25"} <= set(kept)
