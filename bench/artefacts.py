@@ -42,7 +42,7 @@ def save(folder: Path, energy: Energy, samples: Mapping[str, Tensor | str], data
 
 
 def save_denoised(folder: Path, images: Mapping[str, Tensor], data: Data, rng: Rng) -> None:
-    """Writes `clean`, `noisy_25` and the like, and `denoised_...` by method and level, (STRIPS, C, H, W)."""
+    """Writes `clean`, `noisy_25`, `denoised_mean_25` and the like, (STRIPS, C, H, W), and `value_range`, (2,)."""
     _write(folder, _strips(images, data, rng))
 
 
@@ -51,7 +51,9 @@ def _strips(images: Mapping[str, Tensor], data: Data, rng: Rng) -> dict[str, Ten
         return {}
     clean = held_out(data)
     drawn = {f"denoised_{name}": found[:STRIPS] for name, found in images.items() if name.endswith(f"_{SHOWN}")}
-    return drawn | {"clean": clean[:STRIPS], f"noisy_{SHOWN}": noisy(clean, in_units(data, SHOWN), rng)[:STRIPS]}
+    y = noisy(clean, in_units(data, SHOWN), rng)
+    span = torch.tensor(data.value_range)
+    return drawn | {"clean": clean[:STRIPS], f"noisy_{SHOWN}": y[:STRIPS], "value_range": span}
 
 
 def _named(name: str, suffix: str) -> str:

@@ -106,7 +106,8 @@ def posterior_mean(energy: Energy, y: Tensor, start: Tensor, sigma: float, rng: 
     """∫ x exp(-E(x) - ‖y - x‖² / 2σ²) dx, normalised: the mean of MALA chains, one an image, over their second half.
 
     Chains begin at `start`, the posterior's mode, near which the mean lies; from y they would need thousands of steps,
-    for a step in d dimensions is of the order of σ² d^(-1/3). In the first half each image's step is adapted.
+    for a step in d dimensions is of the order of σ² d^(-1/3). In the first half each image's step is adapted, by less
+    and less (Robbins & Monro 1951).
     """
     posterior = tethered(energy, y, rng, sigma=sigma)
     dim = y[0].numel()
@@ -116,7 +117,7 @@ def posterior_mean(energy: Energy, y: Tensor, start: Tensor, sigma: float, rng: 
         chain = mala(posterior, x, rng, steps=1, step_size=step)
         x = chain.x
         if k < steps // 2:
-            step = step * (0.2 * (chain.acceptance - TARGET_ACCEPTANCE)).exp()
+            step = step * (2 * (k + 1) ** -0.6 * (chain.acceptance - TARGET_ACCEPTANCE)).exp()
         else:
             total += x
     return total / (steps - steps // 2)

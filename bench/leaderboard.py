@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench import table
+from bench import denoising_table, table
 from bench.store import Store
 from bench.table import FAILURES, Record
 
@@ -30,6 +30,7 @@ def markdown(store: Store, records: Sequence[Record], pictures: Iterable[Path] =
             r for r in records if (r.run.suite, r.run.spec["track"], r.run.spec["device"]) == (suite, track, device)
         ]
         parts += [f"## {suite} ({str(track).replace('_', ' ')}, {device})", caption(group), _ranking(group)]
+        parts += [text for text in [denoising_table.markdown(chosen)] if text]
         parts += [f"![{path.stem}](plots/{path.name})" for path in drawn if path.stem.startswith(f"{suite}-")]
         parts += _troubles(chosen)
         parts += environments(store, chosen)

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from bench import plots_images
 from bench.leaderboard import provenance
 from bench.store import ARTEFACTS, Attempt, Planned, Store
 from bench.table import Record
@@ -58,15 +59,19 @@ def draw(
             "learning-curves-steps": _learning_curves(store, chosen, "step"),
             "learning-curves-seconds": _learning_curves(store, chosen, "train_seconds"),
             "cost": _cost(chosen),
-            "samples": _samples(store, chosen),
         }
         for dataset in dict.fromkeys(record.run.dataset for record in chosen):
             on_it = [record for record in chosen if record.run.dataset == dataset]
             figures[f"densities-{dataset}"] = _gallery(store, on_it, "log_density")
             figures[f"score-errors-{dataset}"] = _gallery(store, on_it, "score_error")
-        for kind, figure in figures.items():
+            images = {words(key[0]): a for key, a in first_arrays(store, on_it).items() if "data" in a or "clean" in a}
+            figures[f"samples-{dataset}"] = plots_images.samples(images, words(dataset))
+            for k, strip in enumerate(plots_images.strips(images)):
+                figures[f"denoised-{dataset}-{k}"] = strip
+        for label, figure in figures.items():
             if figure is None:
                 continue
+            kind = re.sub(r"[^\w.-]+", "-", label).strip("-")
             text = re.sub("[`*]", "", provenance(chosen, chosen[0].run.suite))
             if captions:
                 figure.text(0.0, -0.02, text, fontsize=7, color="0.35", va="top", wrap=False)
@@ -293,41 +298,6 @@ def _wrapped(text: str, width: int) -> list[str]:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return lines
-
-
-def _samples(store: Store, records: Sequence[Record]) -> Figure | None:
-    """Images: data first, then each objective's samples, in grids of eight by eight."""
-    arrays = {key: a for key, a in first_arrays(store, records).items() if "samples" in a}
-    if not arrays:
-        return None
-    datasets = list(dict.fromkeys(key[1] for key in arrays))
-    columns = 1 + max(sum(key[1] == d for key in arrays) for d in datasets)
-    figure, axes = plt.subplots(len(datasets), columns, figsize=(2.6 * columns, 2.9 * len(datasets)), squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for row, dataset in zip(axes, datasets, strict=True):
-        entries = {key[0]: a for key, a in arrays.items() if key[1] == dataset}
-        first = next(iter(entries.values()))
-        low, high = float(first["data"].min()), float(first["data"].max())
-        grids = {f"data: {words(dataset)}": first["data"]} | {words(k): a["samples"] for k, a in entries.items()}
-        for axis, (title, images) in zip(row, grids.items(), strict=False):
-            axis.imshow(tiled(images), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-            axis.set_title("\n".join(_wrapped(title, 26)), fontsize=8)
-    figure.suptitle(
-        "Samples: ends of long Metropolis-adjusted Langevin chains from noise, first seed", fontsize=10, y=1.0
-    )
-    figure.tight_layout()
-    return figure
-
-
-def tiled(images: np.ndarray) -> np.ndarray:
-    """(n, C, H, W) as one image, in a square of rows with a gap of one pixel."""
-    from skimage.util import montage
-
-    pixels = np.moveaxis(images, 1, -1)
-    fill = [float(images.min())] * images.shape[1]
-    sheet: np.ndarray = montage(pixels, padding_width=1, fill=fill, channel_axis=-1)
-    return sheet[..., 0] if images.shape[1] == 1 else sheet
 
 
 def draw_scaling(measured: pd.DataFrame, path: Path) -> Path:

@@ -3,6 +3,7 @@
 <!-- bench:ranking SUITE -->    the leaderboard's table of that suite
 <!-- bench:spread SUITE -->     KL of the last, the averaged and the best weights: median and range over seeds
 <!-- bench:verdict SUITE -->    every objective against the suite's reference
+<!-- bench:denoising SUITE --> denoised images: PSNR and SSIM of every objective by every method, and of the rulers
 <!-- bench:end -->
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench import leaderboard, table, verdict
+from bench import denoising_table, leaderboard, table, verdict
 from bench.errors import UsageError
 from bench.store import Store
 from bench.table import Record
@@ -80,4 +81,5 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "ranking": leaderboard.ranking,
     "spread": spread,
     "verdict": verdict.markdown,
+    "denoising": denoising_table.markdown,
 }

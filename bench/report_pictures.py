@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from bench import plots
+from bench.plots_images import tiled
 
 SCORE_ERROR = (0.1, 100.0)  # the ends of the logarithmic colour scale, the same in every picture
 
@@ -50,7 +50,7 @@ def _coloured(share: np.ndarray, colours: str) -> str:
 def _montage(images: np.ndarray, scale: np.ndarray) -> str:
     """(n, C, H, W) as one picture, black and white at the ends of the data's range."""
     low, high = float(scale.min()), float(scale.max())
-    sheet = np.clip((plots.tiled(images) - low) / max(high - low, 1e-12), 0, 1) * 255
+    sheet = np.clip((tiled(images) - low) / max(high - low, 1e-12), 0, 1) * 255
     return _uri(Image.fromarray(sheet.astype(np.uint8)))
 
 

@@ -15,7 +15,6 @@ TEST = ("astronaut.png", "camera.png", "coffee.png", "gravel.png")
 VALID = ("coins.png", "rocket.jpg")
 TRAIN = "brick.png chelsea.png grass.png hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png page.png retina.jpg"
 LUMINANCE = (2125, 7154, 721)  # of red, green, blue in ten-thousandths (Rec. ITU-R BT.709); whole, to be exact
-WHOLE = 256
 
 
 @dataset(source="the photographs in scikit-image's wheel (van der Walt et al. 2014, scikit-image)", version=1)
@@ -27,13 +26,14 @@ def photos(
     n_train: Annotated[int, Integer(1, 100_000)] = 8000,
     n_valid: Annotated[int, Integer(1, 10_000)] = 1000,
     n_test: Annotated[int, Integer(1, 10_000)] = 1000,
+    whole: Annotated[int, Integer(8, 300)] = 256,
     sigma: Annotated[float, Linear(0.0, 1.0)] = 0.0,
 ) -> Data:
     """x = 2 pixel / 255 - 1 + σz, z ~ N(0, 1), events (C, size, size): random crops, mirrored at random.
 
     Each photograph of a part is as likely as another, each place in it, each of the four mirrorings. Grey (C = 1) is
     the luminance of the colour photographs, and the grey ones; rgb (C = 3) the colour ones only. `whole_valid` and
-    `whole_test` are the middle 256×256 pixels of the held-out photographs, without noise. The 8 bits are not
+    `whole_test` are the middle `whole` × `whole` pixels of the held-out photographs, without noise. The 8 bits are not
     dequantised: `local_scale` is σ, the deviation where a photograph is flat, or unknown without noise.
     """
     pixels = [[_pixels(name) for name in names] for names in (TEST, VALID, TRAIN.split())]
@@ -50,7 +50,7 @@ def photos(
         return x + sigma * rng.normal_like(x) if sigma > 0 else x
 
     test, valid, train = map(patches, scaled, (n_test, n_valid, n_train))
-    whole_test, whole_valid = (torch.stack([_crop(photo, WHOLE) for photo in part]) for part in scaled[:2])
+    whole_test, whole_valid = (torch.stack([_crop(photo, whole) for photo in part]) for part in scaled[:2])
     data = Data("photos", train, valid, test, sigma or None, whole_valid=whole_valid, whole_test=whole_test)
     return replace(data, value_range=(-1.0, 1.0), content=content(*(photo for part in pixels for photo in part)))
 

@@ -1,0 +1,130 @@
+"""How well each way of removing noise did: energies by each method, classical denoisers, paired by image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench import table
+from bench.statistics import Interval, t_interval
+from bench.table import Cell, Record
+
+LEVELS = (15, 25, 50)
+METHODS = {"tweedie": "Tweedie's formula", "mean": "posterior mean", "mode": "posterior mode", "classical": "classical"}
+RULER = "non_local_means"
+READING = (
+    "Noise of σ = 15, 25, 50 of 255 grey levels, removed from held-out images. PSNR in decibels with the change "
+    "against non-local means, image by image (the same noise, averaged over seeds), with Student's 95 % interval over "
+    "images; SSIM. Classical denoisers have their parameter chosen on validation images. An energy is a prior: the "
+    "posterior's mean by Metropolis-adjusted Langevin chains, its mode by descent; Tweedie's formula asks for a model "
+    "of the noised law."
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way of removing noise in a suite, on one data set: an objective, or a classical denoiser, and a method.
+
+    Attributes:
+        psnr, ssim: by level, one entry an image, the mean over seeds; a word where there is none.
+    """
+
+    objective: str
+    method: str
+    psnr: dict[int, np.ndarray | str]
+    ssim: dict[int, np.ndarray | str]
+
+    @property
+    def order(self) -> float:
+        """What lines are sorted by: PSNR at the middle level, highest first, words last."""
+        middle = self.psnr[LEVELS[1]]
+        return np.inf if isinstance(middle, str) else -float(middle.mean())
+
+
+def lines(records: Iterable[Record]) -> list[Line]:
+    """Every objective by every method, on the one suite and data set that the records are of, best first.
+
+    A method for which the objective has no number at any level is left out, unless its runs failed.
+    """
+    found = []
+    for (_, _, _, objective, _), cell in table.cells(records).items():
+        for method in METHODS:
+            psnr, ssim = (
+                {level: _by_image(cell, f"denoising_{name}_{method}_{level}") for level in LEVELS}
+                for name in ("psnr", "ssim")
+            )
+            line = Line(objective, method, psnr, ssim)
+            failed = method == "mean" and not cell.succeeded
+            if failed or any(not isinstance(values, str) for values in psnr.values()):
+                found.append(line)
+    return sorted(found, key=lambda line: line.order)
+
+
+def frame(records: Sequence[Record]) -> pd.DataFrame:
+    """The lines in text: who, by which method, PSNR with the change against non-local means, SSIM."""
+    everything = lines(records)
+    ruler = next((line for line in everything if line.objective == RULER), None)
+    shown = []
+    for line in everything:
+        about = {"objective": line.objective, "method": METHODS[line.method]}
+        about |= {f"PSNR, σ = {level}": _decibels(line, ruler, level) for level in LEVELS}
+        about |= {f"SSIM, σ = {level}": _mean(line.ssim[level], 3) for level in LEVELS}
+        shown.append(about)
+    return pd.DataFrame(shown)
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """The table of a suite, one a data set, and how it is read; "" where nothing was denoised."""
+    parts = []
+    for dataset in dict.fromkeys(record.run.dataset for record in records):
+        on_it = [record for record in records if record.run.dataset == dataset]
+        text = frame(on_it)
+        if len(text):
+            images, n = _counts(on_it)
+            parts += [f"**{dataset}**, {images} images, {n} seeds:", table.markdown(text)]
+    return "\n\n".join([*parts, READING]) if parts else ""
+
+
+def gain(line: Line, ruler: Line, level: int) -> Interval:
+    """The mean over images of the change in PSNR against a ruler, in decibels, with Student's 95 % interval."""
+    ours, theirs = line.psnr[level], ruler.psnr[level]
+    if isinstance(ours, str) or isinstance(theirs, str):
+        return Interval(None, None, None, 0, "n/a")
+    return t_interval([float(v) for v in ours - theirs])
+
+
+def _by_image(cell: Cell, column: str) -> np.ndarray | str:
+    """The metric of each image, averaged over the seeds; a word if any planned seed has none."""
+    seeds = []
+    for record in cell.records:
+        estimates = record.estimates() if record.status == "ok" else {}
+        names = [column + suffix for suffix in ("_best", "_ema", "") if column + suffix in estimates]
+        images = estimates[names[0]].get("detail", {}).get("images") if names else None
+        if not images:
+            return cell.word(names[0] if names else column)
+        seeds.append(images)
+    mean: np.ndarray = np.asarray(seeds, dtype=np.float64).mean(0)
+    return mean
+
+
+def _decibels(line: Line, ruler: Line | None, level: int) -> str:
+    text = _mean(line.psnr[level], 2)
+    if ruler is None or line is ruler or isinstance(line.psnr[level], str):
+        return text
+    change = gain(line, ruler, level)
+    if change.mean is None or change.low is None or change.high is None:
+        return text
+    return f"{text} ({change.mean:+.2f}; {change.low:+.2f} to {change.high:+.2f})"
+
+
+def _mean(values: np.ndarray | str, digits: int) -> str:
+    return values if isinstance(values, str) else f"{values.mean():.{digits}f}"
+
+
+def _counts(records: Sequence[Record]) -> tuple[int, int]:
+    """Images a run, and seeds."""
+    details = [e.get("detail", {}).get("images") for r in records for e in r.estimates().values()]
+    return next((len(images) for images in details if images), 0), len({record.run.seed for record in records})
