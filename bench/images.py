@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from bench.rng import Rng
 EMBEDDED = Path(__file__).resolve().parent.parent / "datasets" / "files"
 DIGESTS = EMBEDDED / "digests.json"
 Pixels = NDArray[np.uint8]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 def image_data(
@@ -66,7 +69,7 @@ def content(*images: Pixels | Tensor) -> str:
     return _sha256({str(k): np.ascontiguousarray(image) for k, image in enumerate(images)})[:16]
 
 
-def embedded(name: str) -> dict[str, Pixels]:
+def embedded(name: str) -> dict[str, NDArray[Any]]:
     """The arrays of a file that comes with the project, such as `train_images` (n, H, W, ...) and `train_labels` (n,).
 
     Raises:
@@ -83,7 +86,7 @@ def embedded(name: str) -> dict[str, Pixels]:
     return arrays
 
 
-def embed(name: str, arrays: dict[str, Pixels]) -> Path:
+def embed(name: str, arrays: Arrays) -> Path:
     """Writes what `embedded` reads, and its sha256; the same arrays give the same file."""
     EMBEDDED.mkdir(parents=True, exist_ok=True)
     path = EMBEDDED / f"{name}.npz"
@@ -94,7 +97,7 @@ def embed(name: str, arrays: dict[str, Pixels]) -> Path:
     return path
 
 
-def _sha256(arrays: dict[str, NDArray[np.generic]] | dict[str, Pixels]) -> str:
+def _sha256(arrays: Arrays) -> str:
     """Of every array's name, type, shape and bytes, in the order of the names."""
     total = hashlib.sha256()
     for key, array in sorted(arrays.items()):
