@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from discovered import DATASETS
 from torch import Tensor
 
 from bench import images, load
@@ -84,7 +85,7 @@ def test_a_photograph_that_is_not_shipped_is_missed_by_name(monkeypatch: pytest.
         load.dataset("photos", Rng(0, "data"))
 
 
-@pytest.mark.parametrize("name", load.names("datasets"))
+@pytest.mark.parametrize("name", DATASETS)
 def test_images_say_the_range_in_which_clean_ones_lie(name: str) -> None:
     data = built(name)
     if data.train.ndim != 4:
