@@ -10,13 +10,14 @@ from bench.calculus import (
     sum_event,
 )
 from bench.chains import BoxNoise, ChainBuffer
-from bench.declare import Data, Estimate, Grid, dataset, denoiser, metric, network, objective
+from bench.data_files import locate
+from bench.declare import Data, Download, Estimate, Grid, dataset, denoiser, metric, network, objective
 from bench.denoise import filtered, psnr, ssim
 from bench.denoise import quality as denoising_quality
 from bench.diffusion import Noised, NoiseInterval, noise_interval, noise_levels, noised, posterior_steps
 from bench.errors import UsageError
 from bench.exact import Count, Mixture, exact_data, noisy_curves, noisy_points
-from bench.images import content, embedded, image_data
+from bench.images import Pixels, content, embedded, image_data
 from bench.pairs import u_statistic
 from bench.quadrature import (
     GRIDS,
@@ -33,6 +34,7 @@ from bench.quadrature import (
     tabulate,
     tabulate_density,
 )
+from bench.readers import read_cifar, read_idx, read_photographs
 from bench.rng import Rng
 from bench.samplers import Chain, hmc, langevin, mala, tethered
 from bench.spaces import Choice, Integer, Linear, Log, StepSize
@@ -45,6 +47,7 @@ __all__ = [
     "Choice",
     "Count",
     "Data",
+    "Download",
     "Energy",
     "Estimate",
     "Frozen",
@@ -56,6 +59,7 @@ __all__ = [
     "NoiseInterval",
     "Noised",
     "Partition",
+    "Pixels",
     "Rng",
     "StepSize",
     "Table",
@@ -78,6 +82,7 @@ __all__ = [
     "in_chunks",
     "langevin",
     "laplacian",
+    "locate",
     "log_partition",
     "mala",
     "metric",
@@ -92,6 +97,9 @@ __all__ = [
     "per_example",
     "posterior_steps",
     "psnr",
+    "read_cifar",
+    "read_idx",
+    "read_photographs",
     "score",
     "ssim",
     "sum_event",

@@ -72,19 +72,46 @@ def objective(
 
 
 @dataclass(frozen=True)
+class Download:
+    """A file of a data set that does not come with the project: its address and its checksum, "md5:…" or "sha256:…"."""
+
+    url: str
+    checksum: str
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
-    """Where a data set is from; raise `version` whenever its numbers change."""
+    """Where a data set is from; raise `version` whenever its numbers change.
+
+    Attributes:
+        downloads: the files that `data fetch` gets, for a data set that does not come with the project.
+        by_hand: how to get them where they may not be fetched by a program.
+    """
 
     name: str
     source: str
     version: int
+    downloads: tuple[Download, ...] = ()
+    by_hand: str = ""
+
+    @property
+    def comes_along(self) -> bool:
+        """Whether nothing has to be fetched."""
+        return not self.downloads and not self.by_hand
 
 
-def dataset(*, source: str, version: int = 1) -> Callable[[T], T]:
-    """Declares a data set: a function (rng, *, ...) -> Data."""
+def dataset(
+    *, source: str, version: int = 1, downloads: tuple[Download, ...] = (), by_hand: str = ""
+) -> Callable[[T], T]:
+    """Declares a data set: a function (rng, *, ...) -> Data. The arguments are the attributes of `DatasetInfo`."""
 
     def declare(target: T) -> T:
-        target.__bench__ = DatasetInfo(target.__name__, source, version)  # type: ignore[attr-defined]
+        info = DatasetInfo(target.__name__, source, version, downloads, by_hand)
+        target.__bench__ = info  # type: ignore[attr-defined]
         return target
 
     return declare
@@ -197,7 +224,8 @@ class Data:
         modes, mode_weights: centres (M, *event) and probabilities (M,) of the modes.
         mode_of: the index of the mode that each point belongs to, (*batch, *event) -> (*batch,).
         features: a fixed map to the features that sample metrics are taken on.
-        whole_valid, whole_test: held-out images (n, C, H, W) of a data set whose examples are patches of images.
+        noise: the standard deviation of Gaussian noise that was added to what the examples are of, in units of x.
+        whole_valid, whole_test: held-out clean images (n, C, H, W), where the examples are patches of images or noised.
         value_range: the interval in which clean images lie, in units of x; PSNR's data range is its length.
         content: a hash of what was read from files, before any noise; part of a cell's identity.
     """
@@ -217,6 +245,7 @@ class Data:
     mode_of: Callable[[Tensor], Tensor] | None = None
     features: Callable[[Tensor], Tensor] | None = None
     value_range: tuple[float, float] | None = None
+    noise: float = 0.0
     whole_valid: Tensor | None = None
     whole_test: Tensor | None = None
     content: str | None = None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +21,15 @@ from bench.rng import Rng
 EMBEDDED = Path(__file__).resolve().parent.parent / "datasets" / "files"
 DIGESTS = EMBEDDED / "digests.json"
 Pixels = NDArray[np.uint8]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 def image_data(
     name: str,
     rng: Rng,
-    train: Pixels | Tensor,
-    valid: Pixels | Tensor,
-    test: Pixels | Tensor,
+    train: Pixels,
+    valid: Pixels,
+    test: Pixels,
     *,
     sigma: float = 0.0,
     levels: int = 256,
@@ -41,15 +44,15 @@ def image_data(
         train, valid, test: whole numbers 0 <= pixel < levels, (n, C, H, W).
         sigma: standard deviation of the noise z, in units of x.
     """
-    pixels = [torch.as_tensor(part) for part in (train, valid, test)]
 
-    def dequantise(part: Tensor) -> Tensor:
+    def dequantise(part: Pixels) -> tuple[Tensor, Tensor]:
+        pixels = torch.tensor(np.ascontiguousarray(part))
         u = rng.uniform((*rng.batch_shape(len(part)), *part.shape[1:]))
-        x = 2 * (part.to(u) + u) / levels - 1
-        return x + sigma * rng.normal_like(x) if sigma > 0 else x
+        x = 2 * (pixels.to(u) + u) / levels - 1
+        return x, x + sigma * rng.normal_like(x) if sigma > 0 else x
 
     # the test set is drawn first, so that the sizes of the others do not disturb it
-    drawn_test, drawn_valid, drawn_train = (dequantise(part) for part in reversed(pixels))
+    (clean_test, drawn_test), (clean_valid, drawn_valid), (_, drawn_train) = map(dequantise, (test, valid, train))
     return Data(
         name,
         drawn_train,
@@ -57,7 +60,10 @@ def image_data(
         drawn_test,
         local_scale=math.sqrt((2 / levels) ** 2 / 12 + sigma**2),
         value_range=(-1.0, 1.0),
-        content=content(*pixels),
+        noise=sigma,
+        whole_valid=clean_valid if sigma > 0 else None,
+        whole_test=clean_test if sigma > 0 else None,
+        content=content(train, valid, test),
     )
 
 
@@ -66,7 +72,7 @@ def content(*images: Pixels | Tensor) -> str:
     return _sha256({str(k): np.ascontiguousarray(image) for k, image in enumerate(images)})[:16]
 
 
-def embedded(name: str) -> dict[str, Pixels]:
+def embedded(name: str) -> dict[str, NDArray[Any]]:
     """The arrays of a file that comes with the project, such as `train_images` (n, H, W, ...) and `train_labels` (n,).
 
     Raises:
@@ -83,7 +89,7 @@ def embedded(name: str) -> dict[str, Pixels]:
     return arrays
 
 
-def embed(name: str, arrays: dict[str, Pixels]) -> Path:
+def embed(name: str, arrays: Arrays) -> Path:
     """Writes what `embedded` reads, and its sha256; the same arrays give the same file."""
     EMBEDDED.mkdir(parents=True, exist_ok=True)
     path = EMBEDDED / f"{name}.npz"
@@ -94,7 +100,7 @@ def embed(name: str, arrays: dict[str, Pixels]) -> Path:
     return path
 
 
-def _sha256(arrays: dict[str, NDArray[np.generic]] | dict[str, Pixels]) -> str:
+def _sha256(arrays: Arrays) -> str:
     """Of every array's name, type, shape and bytes, in the order of the names."""
     total = hashlib.sha256()
     for key, array in sorted(arrays.items()):

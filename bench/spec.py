@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import fingerprint, load
+from bench.data_files import AbsentDataError
 from bench.declare import Data
 from bench.errors import UsageError, suggest
 from bench.rng import Rng
@@ -49,7 +50,8 @@ _DEFAULTS: dict[str, Any] = {
     },
     "data": {},
 }
-_IDENTITY = ("name", "params", "sha", "version", "energy", "conditional")  # of a plug-in's description in a spec
+# of a plug-in's description in a spec
+_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional")
 _REQUIRED = {"name", "objectives", "datasets"}
 
 
@@ -240,7 +242,7 @@ def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, s
     harness = fingerprint.code(Path(__file__).with_name("run.py"))
     specs = []
     for dataset_ref in datasets:
-        dataset, sample = _describe_dataset(dataset_ref, suite["data"])
+        dataset, sample, absent = _describe_dataset(dataset_ref, suite["data"])
         evaluation = {**suite["evaluation"], "metrics": _metrics(suite["metrics"], sample)}
         for objective in objectives:
             network, skip = _describe_network(suite["network"], objective["energy"] == "noise", sample)
@@ -260,7 +262,7 @@ def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, s
                         device=device,
                         seed=seed,
                         timeout_seconds=float(suite["timeout_seconds"]),
-                        skip=skip or _misfit(objective, sample),
+                        skip=absent or skip or _misfit(objective, sample),
                         reference=str(suite["reference"]),
                         primary=str(suite["primary"]),
                     )
@@ -309,37 +311,48 @@ def _describe_denoiser(ref: str) -> dict[str, Any]:
     return {**described, "kind": "denoiser", **about, "source": plugin.info.source, "max_dim": None, "proof": {}}
 
 
-def _metrics(listed: list[str], data: Data) -> dict[str, str]:
+def _metrics(listed: list[str], data: Data | None) -> dict[str, str]:
     """{metric: sha of its code}; "*" stands for every metric that the data set has what is needed for."""
     references: list[str] = []
     for item in listed:
         if item != "*":
             references.append(item)
             continue
-        possible = data.provides | {"samples"}
-        references += [name for name in load.names("metrics") if load.find("metrics", name).info.needs <= possible]
+        names = load.names("metrics")
+        if data is not None:
+            names = [n for n in names if load.find("metrics", n).info.needs <= data.provides | {"samples"}]
+        references += names
     return {ref: fingerprint.code(load.find("metrics", ref).path) for ref in dict.fromkeys(references)}
 
 
-def _describe_dataset(ref: str, params: dict[str, Any]) -> tuple[dict[str, Any], Data]:
+def _describe_dataset(ref: str, params: dict[str, Any]) -> tuple[dict[str, Any], Data | None, str]:
+    """The data set in plain values, one draw of it, and why there is none where its files are not here."""
     plugin = load.find("datasets", ref)
     shared = {k: v for k, v in params.items() if k not in plugin.given}
     described = _describe(plugin, ref, **shared)
     described["version"] = plugin.info.version
-    return described, load.dataset(ref, Rng(0, "data"), **shared)
+    try:
+        sample = load.dataset(ref, Rng(0, "data"), **shared)
+    except AbsentDataError as absent:
+        return described, None, str(absent)
+    if sample.content is not None:
+        described["content"] = sample.content
+    return described, sample, ""
 
 
-def _describe_network(settings: dict[str, Any], conditional: bool, data: Data) -> tuple[dict[str, Any], str]:
+def _describe_network(settings: dict[str, Any], conditional: bool, data: Data | None) -> tuple[dict[str, Any], str]:
     plugin = load.find("networks", settings["name"])
     described = _describe(plugin, settings["name"], **{k: v for k, v in settings.items() if k != "name"})
     described["conditional"] = conditional
     skip = ""
-    if plugin.info.event == "image" and data.train.ndim != 4:
+    if data is not None and plugin.info.event == "image" and data.train.ndim != 4:
         skip = f"network {plugin.name} needs images (C, H, W); {data.name} has events {tuple(data.train.shape[1:])}"
     return described, skip
 
 
-def _misfit(objective: dict[str, Any], data: Data) -> str:
+def _misfit(objective: dict[str, Any], data: Data | None) -> str:
+    if data is None:
+        return ""
     dim = math.prod(data.train.shape[1:])
     limit = objective["max_dim"]
     if limit is not None and dim > limit:

@@ -148,7 +148,8 @@ class Trainer:
         network = copy.deepcopy(self.energy).requires_grad_(False)
         for parameter, weight in zip(network.parameters(), weights, strict=True):
             parameter.copy_(weight)
-        return Trained(network, levels=self._levels(), conditional=self.spec.network["conditional"])
+        conditional = self.spec.network["conditional"]
+        return Trained(network, levels=self._levels(), conditional=conditional, noise=self.data.noise)
 
     def _levels(self) -> tuple[float, float] | None:
         """The noise levels at which the objective says that its energy is that of the smoothed data."""

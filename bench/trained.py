@@ -20,6 +20,8 @@ class Trained(Frozen):
         levels: the smallest and the largest σ, in units of x, at which exp(-E) stands for the data's law convolved with
             N(0, σ²I): equal for a static energy that smooths the data, None for one that does not.
         conditional: whether the network is told σ.
+        noise: the standard deviation of Gaussian noise in the data themselves: at level σ the energy is that of the
+            clean law under √(σ² + noise²).
 
     Attributes:
         denoised: what it made of noisy images, "method_level" -> (n, C, H, W), or why it made nothing; kept so that
@@ -27,22 +29,26 @@ class Trained(Frozen):
     """
 
     def __init__(
-        self, network: Energy, *, levels: tuple[float, float] | None = None, conditional: bool = False
+        self,
+        network: Energy,
+        *,
+        levels: tuple[float, float] | None = None,
+        conditional: bool = False,
+        noise: float = 0.0,
     ) -> None:
-        self.network, self.levels, self.conditional = network, levels, conditional
+        self.network, self.levels, self.conditional, self.noise = network, levels, conditional, noise
         self.denoised: dict[str, Tensor | str] = {}
         super().__init__(network if not conditional or levels is None else self._conditioned(levels[0]))
 
     def at(self, sigma: float) -> Energy | None:
-        """The energy of the data's law convolved with N(0, σ²I), or None if the model has no such level."""
-        if self.levels is None or not self._covers(sigma):
+        """The energy of the clean law convolved with N(0, σ²I), or None if the model has no such level."""
+        level = math.sqrt(max(sigma**2 - self.noise**2, 0.0))
+        if self.levels is None or level == 0:
             return None
-        return self._conditioned(sigma) if self.conditional else self.network
-
-    def _covers(self, sigma: float) -> bool:
-        assert self.levels is not None
         low, high = self.levels
-        return low <= sigma <= high or math.isclose(sigma, low, rel_tol=1e-3) or math.isclose(sigma, high, rel_tol=1e-3)
+        if not (low <= level <= high or any(math.isclose(level, end, rel_tol=0.01) for end in self.levels)):
+            return None
+        return self._conditioned(level) if self.conditional else self.network
 
     def _conditioned(self, sigma: float) -> Energy:
         def energy(x: Tensor) -> Tensor:

@@ -113,6 +113,10 @@ def test_a_smoothing_energy_denoises_at_its_own_level_alone() -> None:
     energy = Trained(gaussian(1.0), levels=(0.3, 0.3))
     assert energy.at(0.3) is not None
     assert energy.at(0.31) is None
+    # noise of .4 in the data is part of what the energy has learnt
+    of_noisy_data = Trained(gaussian(1.0), levels=(0.3, 0.3), noise=0.4)
+    assert of_noisy_data.at(0.5) is not None
+    assert of_noisy_data.at(0.3) is None
     assert Trained(gaussian(1.0)).at(0.3) is None
 
 

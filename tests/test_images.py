@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from discovered import DATASETS
 from torch import Tensor
 
 from bench import images, load
@@ -83,7 +85,7 @@ def test_a_photograph_that_is_not_shipped_is_missed_by_name(monkeypatch: pytest.
         load.dataset("photos", Rng(0, "data"))
 
 
-@pytest.mark.parametrize("name", load.names("datasets"))
+@pytest.mark.parametrize("name", DATASETS)
 def test_images_say_the_range_in_which_clean_ones_lie(name: str) -> None:
     data = built(name)
     if data.train.ndim != 4:
@@ -119,6 +121,25 @@ def test_every_part_of_fashion28_has_as_many_images_of_each_class() -> None:
     for part, count in (("train", 800), ("valid", 100), ("test", 100)):
         assert np.bincount(pixels[f"{part}_labels"]).tolist() == [count] * 10
         assert len(pixels[f"{part}_images"]) == 10 * count
+
+
+def test_one_emoji_in_all_tones_and_genders_lies_in_one_part() -> None:
+    variants = {*(f"{tone:X}" for tone in range(0x1F3FB, 0x1F400)), "200D", "FE0F", "2640", "2642"}
+    people = {"1F468": "person", "1F469": "person", "1F9D1": "person"}
+    parts: dict[str, set[str]] = {}
+    for part in ("train", "valid", "test"):
+        for name in embedded("emoji32")[f"{part}_names"].tolist():
+            shown = sorted({people.get(point, point) for point in name.split() if point not in variants})
+            parts.setdefault(" ".join(shown), set()).add(part)
+    assert {len(found_in) for shown, found_in in parts.items() if shown} == {1}
+    assert len(parts) > 1500
+
+
+def test_no_held_out_emoji_is_nearly_one_in_another_part() -> None:
+    pixels = {part: embedded("emoji32")[f"{part}_images"] for part in ("train", "valid", "test")}
+    train, valid, test = (torch.from_numpy(x).flatten(1).double() / 255 for x in pixels.values())
+    for a, b in ((train, valid), (train, test), (valid, test)):
+        assert float(torch.cdist(a, b).min()) / math.sqrt(a.shape[1]) >= 0.08 - 1e-6
 
 
 def test_an_embedded_file_that_was_changed_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
