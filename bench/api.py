@@ -14,6 +14,7 @@ from bench.declare import Data, Estimate, Grid, dataset, metric, network, object
 from bench.diffusion import Noised, NoiseInterval, noise_interval, noise_levels, noised, posterior_steps
 from bench.errors import UsageError
 from bench.exact import Count, Mixture, exact_data, noisy_curves, noisy_points
+from bench.images import content, embedded, image_data
 from bench.pairs import u_statistic
 from bench.quadrature import (
     GRIDS,
@@ -57,7 +58,9 @@ __all__ = [
     "StepSize",
     "Table",
     "UsageError",
+    "content",
     "dataset",
+    "embedded",
     "energy_and_score",
     "evaluate",
     "exact_data",
@@ -66,6 +69,7 @@ __all__ = [
     "grid_sample",
     "hessian_product",
     "hmc",
+    "image_data",
     "in_chunks",
     "langevin",
     "laplacian",

@@ -100,7 +100,8 @@ def _splits(plugin: load.Plugin, ref: str) -> str:
     for name, x in parts.items():
         require(x.is_floating_point() and bool(x.isfinite().all()), f"{name} is not made of finite numbers")
         require(x.shape[1:] == data.train.shape[1:], f"{name} has events {tuple(x.shape[1:])}, train others")
-    rows = {name: {tuple(row) for row in x.flatten(1).tolist()} for name, x in parts.items()}
+    # as bytes, because tuples of a million numbers fill the memory; + 0 makes -0 and 0 alike
+    rows = {name: {row.tobytes() for row in (x.flatten(1) + 0.0).numpy()} for name, x in parts.items()}
     for a, b in (("train", "valid"), ("train", "test"), ("valid", "test")):
         require(not rows[a] & rows[b], f"{a} and {b} share examples")
     sizes = ", ".join(f"{len(x)} to {name}" for name, x in parts.items())

@@ -177,6 +177,8 @@ class Data:
         mode_of: the index of the mode that each point belongs to, (*batch, *event) -> (*batch,).
         features: a fixed map to the features that sample metrics are taken on.
         whole_valid, whole_test: held-out images (n, C, H, W) of a data set whose examples are patches of images.
+        value_range: the interval in which clean images lie, in units of x; PSNR's data range is its length.
+        content: a hash of what was read from files, before any noise; part of a cell's identity.
     """
 
     name: str
@@ -195,6 +197,8 @@ class Data:
     features: Callable[[Tensor], Tensor] | None = None
     whole_valid: Tensor | None = None
     whole_test: Tensor | None = None
+    value_range: tuple[float, float] | None = None
+    content: str | None = None
 
     @property
     def provides(self) -> frozenset[str]:

@@ -1,12 +1,10 @@
 """Handwritten digits, 8×8, dequantised."""
 
-import math
 from typing import Annotated
 
 import torch
-from torch import Tensor
 
-from bench.api import Data, Integer, Linear, Rng, dataset
+from bench.api import Data, Integer, Linear, Rng, dataset, image_data
 
 LEVELS = 17  # a pixel counts the dark dots, 0 to 16, in a block of 4×4
 
@@ -23,24 +21,16 @@ def digits(
     """x = 2 (pixel + u) / 17 - 1 + σz, u ~ U[0, 1) and z ~ N(0, 1) in each pixel, events (1, 8, 8).
 
     The 1,797 images are split once and for all; only u and z depend on the seed, and they are drawn once an image.
-    Since they are independent of the pixel, a local covariance is that of the pixels plus v · I, v = (2/17)²/12 + σ²,
-    and it is just v in a direction in which the pixels do not vary, such as those at the rim: `local_scale` is √v.
-    Without the noise (σ = `sigma`, in units of x) a feasible Langevin step is tiny beside the distance between images.
+    `local_scale` is √v, v = (2/17)²/12 + σ², the variance in a direction in which the pixels do not vary, such as those
+    at the rim. Without the noise (σ = `sigma`, in units of x) a feasible Langevin step is tiny beside the distance
+    between images.
     """
     from sklearn.datasets import load_digits  # takes a second to import
 
     scans = load_digits()
-    images = torch.from_numpy(scans.images).float()[:, None]
+    images = torch.from_numpy(scans.images).to(torch.uint8)[:, None]
     # dealt out in six folds digit by digit, so that every part has the same shares of digits
     fold = torch.empty(len(images), dtype=torch.int64)
     fold[torch.from_numpy(scans.target).argsort(stable=True)] = torch.arange(len(images)) % 6
-
-    def dequantise(pixels: Tensor) -> Tensor:
-        u = rng.uniform((*rng.batch_shape(len(pixels)), 1, 8, 8))
-        x = 2 * (pixels.to(u) + u) / LEVELS - 1
-        return x + sigma * rng.normal_like(x) if sigma > 0 else x
-
-    test = dequantise(images[fold == 0][:n_test])
-    valid = dequantise(images[fold == 1][:n_valid])
-    train = dequantise(images[fold > 1][:n_train])
-    return Data("digits", train, valid, test, local_scale=math.sqrt((2 / LEVELS) ** 2 / 12 + sigma**2))
+    test, valid, train = images[fold == 0][:n_test], images[fold == 1][:n_valid], images[fold > 1][:n_train]
+    return image_data("digits", rng, train, valid, test, sigma=sigma, levels=LEVELS)
