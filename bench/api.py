@@ -32,7 +32,7 @@ from bench.quadrature import (
     tabulate_density,
 )
 from bench.rng import Rng
-from bench.samplers import Chain, hmc, langevin, mala, tethered
+from bench.samplers import Chain, exponential_langevin, hmc, langevin, mala, tethered
 from bench.spaces import Choice, Integer, Linear, Log, StepSize
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "energy_and_score",
     "evaluate",
     "exact_data",
+    "exponential_langevin",
     "flaw",
     "freeze",
     "grid_sample",

@@ -10,11 +10,10 @@ from bench.api import (
     Linear,
     Log,
     Rng,
-    langevin,
+    exponential_langevin,
     noise_interval,
     objective,
     per_example,
-    score,
     tethered,
 )
 
@@ -43,11 +42,11 @@ def time_dependent_diffusion_contrastive_divergence_coupled(
 
     σ₀ = σ_min, ..., σ_K = σ_max are geometric; xₖ = x + σₖε; y = xₖ + sε', s² = σₖ₊₁² - σₖ². A transition is
 
-        x <- x - c v ∇U(x) + √(c (2 - c) v) ξ,   1/v = 1/s² + 1/σₖ²,   c = `relaxation`:
+        x <- x - c v ∇U(x) + √(c (2 - c) v) ξ,   1/v = 1/s² + 1/σₖ²,
 
-    unadjusted Langevin with ε = 2cv at the temperature 1 - c/2, which leaves N(m, vI) invariant where a plain chain
-    would widen it to v / (1 - c/2). That is the posterior's law across the data. Along them it is up to s² wide, and
-    there the chains are too narrow, by (2 - c) / (2 - cv/s²) in the variance: small c or fine levels are unbiased.
+    with c = 1 at first and then `relaxation`. It leaves N(m, vI) invariant, which is the posterior's law across the
+    data, and the first transition draws from it. Along the data the posterior is up to s² wide, and there the chains
+    end too narrow, by (2 - c) / (2 - cv/s²) in the variance: small c or fine levels are unbiased.
 
     The last ξ is (sε - σₖε') / σₖ₊₁, the innovation of xₖ given y. It is N(0, I) and independent of x and y, so that
     the expected gradient stays what it was. But across the data xₖ and x' now move together, and their difference is
@@ -75,9 +74,12 @@ def time_dependent_diffusion_contrastive_divergence_coupled(
         return energy(u, here.sigma)
 
     posterior = tethered(level, y, rng, sigma=here.gap)
-    v = 1 / (1 / here.sigma.square() + 1 / here.gap.square())
-    step, temperature = 2 * relaxation * v, 1 - relaxation / 2
-    last = langevin(posterior, y, rng, steps=steps - 1, step_size=step, temperature=temperature)
-    epsilon = per_example(step, x)
-    negatives = last + 0.5 * epsilon * score(posterior, last) + (temperature * epsilon).sqrt() * innovation
+    negatives = exponential_langevin(
+        posterior,
+        y,
+        rng,
+        shares=[1.0, *[relaxation] * (steps - 1)],
+        variance=1 / (1 / here.sigma.square() + 1 / here.gap.square()),
+        last=innovation,
+    )
     return level(x_k) - level(negatives)
