@@ -8,6 +8,7 @@ from torch import Tensor
 from bench import load
 from bench.calculus import per_example, score
 from bench.rng import Rng
+from bench.samplers import exponential_langevin
 
 NAME = "time_dependent_diffusion_contrastive_divergence_coupled"
 PLAIN = "time_dependent_diffusion_contrastive_divergence"
@@ -71,3 +72,18 @@ def test_the_shared_noise_leaves_the_expected_gradient_and_takes_its_variance() 
     assert bool(((coupled.mean(0) - plain.mean(0)).abs() < 4 * error).all())
     free = _gradients(NAME, theta, x, 24, levels=2, steps=8, relaxation=1.0)
     assert bool((free.std(0) < 0.7 * plain.std(0)).all())
+
+
+def test_the_exponential_integrator_keeps_its_gaussian_at_every_share_and_a_wider_one_at_the_stated_variance() -> None:
+    n, v = 200_000, 0.3
+    for share, width in ((1.0, v), (0.4, v), (0.4, 2 * v), (1.0, 2 * v)):
+        start = width**0.5 * Rng(1).normal((n, 1), torch.float64)
+        variance = torch.tensor(v)
+
+        def energy(x: Tensor, width: float = width) -> Tensor:
+            return (x - 2).square().sum(-1) / (2 * width)
+
+        end = exponential_langevin(energy, start + 2, Rng(2), shares=[share] * 12, variance=variance)
+        expected = width * (2 - share) / (2 - share * v / width)
+        assert abs(float(end.mean()) - 2) < 4.5 * (width / n) ** 0.5
+        assert abs(float(end.var()) / expected - 1) < 4.5 * (2 / n) ** 0.5
