@@ -36,7 +36,7 @@ from bench.quadrature import (
 )
 from bench.readers import read_cifar, read_idx, read_photographs
 from bench.rng import Rng
-from bench.samplers import Chain, hmc, langevin, mala, tethered
+from bench.samplers import Chain, exponential_langevin, hmc, langevin, mala, tethered
 from bench.spaces import Choice, Integer, Linear, Log, StepSize
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "energy_and_score",
     "evaluate",
     "exact_data",
+    "exponential_langevin",
     "filtered",
     "flaw",
     "freeze",

@@ -70,6 +70,30 @@ def langevin(
     return x
 
 
+def exponential_langevin(
+    energy: Energy, x: Tensor, rng: Rng, *, shares: Sequence[float], variance: Tensor, last: Tensor | None = None
+) -> Tensor:
+    """Langevin by the exponential integrator of N(m, vI): x <- x + c v s(x) + √(c (2 - c) v) z, z ~ N(0, I).
+
+    It is `langevin` with ε = 2cv at the temperature 1 - c/2, and leaves N(m, vI) invariant at every c; c = 1 draws from
+    it at once. Where q is wider, of variance w > v, the chain is stationary at w (2 - c) / (2 - cv/w).
+
+    Args:
+        x: starting points (*batch, *event); not changed.
+        shares: 0 < c <= 1 for each transition, the part of the way to the mean that is gone.
+        variance: v in squared units of x, a scalar or one a chain (*batch,).
+        last: z of the last transition, shaped as x; drawn if None.
+
+    Returns:
+        The end points, detached, (*batch, *event).
+    """
+    v, x = _expand(variance, x, rng), x.detach()
+    for k in _transitions(len(shares)):
+        z = last if last is not None and k == len(shares) - 1 else rng.normal_like(x)
+        x = x + shares[k] * v * score(energy, x) + (shares[k] * (2 - shares[k]) * v).sqrt() * z
+    return x
+
+
 def mala(energy: Energy, x: Tensor, rng: Rng, *, steps: int, step_size: Schedule) -> Chain:
     """Langevin proposals with a Metropolis-Hastings test: q is exactly invariant.   (Roberts & Tweedie 1996)
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from bench.api import Energy, Integer, Log, Rng, langevin, noise_interval, objective, per_example, tethered
+from bench.api import Energy, Integer, Linear, Log, Rng, langevin, noise_interval, objective, per_example, tethered
 
 
 @objective(
@@ -26,8 +26,9 @@ def diffusion_recovery_likelihood(
     levels: Annotated[int, Integer(1, 1000)] = 6,
     steps: Annotated[int, Integer(1, 1000)] = 30,
     step: Annotated[float, Log(1e-3, 1.0)] = 0.2,
+    weight: Annotated[float, Linear(-2.0, 2.0)] = 1.0,
 ) -> Tensor:
-    r"""(σ₀/σₖ) [E(xₖ, σₖ) - E(x', σₖ)], x' = sg(`steps` transitions x <- x + (b²s²/2) ∇log q(x|y) + bs ε from y).
+    r"""(σ₀/σₖ)^w [E(xₖ, σₖ) - E(x', σₖ)], x' = sg(`steps` transitions x <- x + (b²s²/2) ∇log q(x|y) + bs ε from y).
 
     E_y KL(p(xₖ|y) ‖ q(xₖ|y)) at level k, y = xₖ + sε', s² = σₖ₊₁² - σₖ², q(x|y) ∝ exp(-E(x, σₖ) - ‖x - y‖²/2s²). The
     released models have 6 levels, 30 steps and b = .01 to .02 on images, where s is about 1 a pixel; in the plane a
@@ -41,6 +42,8 @@ def diffusion_recovery_likelihood(
         levels: the number of intervals.
         steps: transitions of a chain.
         step: b, a transition's noise in units of the interval's s.
+        weight: w; 1 suits energies that change as fast at every level, 0 those that are preconditioned, whose slope
+            grows as 1/σ.
 
     Returns:
         The loss of each example, (*batch,), in nats.
@@ -54,4 +57,4 @@ def diffusion_recovery_likelihood(
 
     posterior = tethered(level, y, rng, sigma=here.gap)
     negatives = langevin(posterior, y, rng, steps=steps, step_size=(step * here.gap).square())
-    return sigma_min / here.sigma * (level(x_k) - level(negatives))
+    return (sigma_min / here.sigma) ** weight * (level(x_k) - level(negatives))

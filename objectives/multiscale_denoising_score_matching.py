@@ -5,7 +5,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from bench.api import Energy, Log, Rng, objective, per_example, score, sum_event
+from bench.api import Choice, Energy, Log, Rng, objective, per_example, score, sum_event
 
 
 @objective(
@@ -22,23 +22,34 @@ def multiscale_denoising_score_matching(
     *,
     sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
     sigma_max: Annotated[float, Log(0.1, 100.0)] = 2.0,
+    levels: Annotated[str, Choice("log-uniform", "log-normal")] = "log-uniform",
+    median: Annotated[float, Log(1e-3, 100.0)] = 0.4,
+    spread: Annotated[float, Log(0.1, 10.0)] = 1.3,
 ) -> Tensor:
     r"""½‖σ s(x̃, σ) + z‖², x̃ = x + σz, z ~ N(0, I), ln σ ~ U(ln σ_min, ln σ_max).
 
     The weight σ² of the squared score error makes all levels count alike. The minimiser at each level is
-    exp(-E(·, σ)) = p * N(0, σ²I), up to a constant that may depend on σ.
+    exp(-E(·, σ)) = p * N(0, σ²I), up to a constant that may depend on σ. The law of the levels only says where a
+    network spends its capacity: "log-normal" is ln σ ~ N(ln m, w²), clipped to the same range (Karras et al. 2022,
+    Elucidating the design space of diffusion-based generative models, with w = 1.2).
 
     Args:
         energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
         x: data (*batch, *event).
         sigma_min: the smallest noise level, in units of x.
         sigma_max: the largest noise level, in units of x.
+        levels: the law of ln σ.
+        median: m of "log-normal", in units of x.
+        spread: w of "log-normal", in nats.
 
     Returns:
         The loss of each example, (*batch,), without unit.
     """
-    u = rng.uniform(x.shape[: rng.batch_ndim], x.dtype)
-    sigma = sigma_min * (u * log(sigma_max / sigma_min)).exp()
+    batch = x.shape[: rng.batch_ndim]
+    if levels == "log-normal":
+        sigma = (log(median) + spread * rng.normal(batch, x.dtype)).exp().clamp(sigma_min, sigma_max)
+    else:
+        sigma = sigma_min * (rng.uniform(batch, x.dtype) * log(sigma_max / sigma_min)).exp()
     z = rng.normal_like(x)
     s = score(lambda y: energy(y, sigma), x + per_example(sigma, x) * z, create_graph=True)
     return 0.5 * sum_event((per_example(sigma, x) * s + z).square(), rng)

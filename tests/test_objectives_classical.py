@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench import load
-from bench.api import Rng
+from bench.api import Rng, mala
 
 F64 = torch.float64
 Family = Callable[[Tensor, float], Tensor]
@@ -144,6 +144,23 @@ def test_tempered_chains_reach_the_law_of_their_temperature() -> None:
     objective(lambda y: 0.5 * y.square().sum(-1), torch.zeros(4000, 1, dtype=F64), Rng(1))
     variance = temperature / (1 - epsilon / 4)
     assert abs(float(module.chains.square().mean()) - variance) < 4 * variance * math.sqrt(2 / 4000)
+
+
+def test_persistent_chains_adapt_their_step_to_the_acceptance_that_was_asked_for() -> None:
+    x_train = torch.stack([normal(1, 500, 8), 3 * normal(2, 500, 8)])
+    x, rng = x_train[:, :200], Rng([0, 1])
+    objective = load.objective(
+        "persistent_contrastive_divergence_mala", x_train, rng, local_scale=1.0, restart=0.0, steps=5, step_size=0.3
+    )
+    module: Any = objective.loss
+    widths = torch.tensor([[1.0], [9.0]], dtype=F64)
+    for _ in range(150):
+        objective(lambda y: y.square().sum(-1) / (2 * widths), x, rng)
+    first, second = module.epsilon.flatten().tolist()
+    assert abs(second / first - 9) < 2  # of a law three times as wide, and apart from the other seed's
+    chain = mala(lambda y: y.square().sum(-1) / (2 * widths), x, rng, steps=50, step_size=module.epsilon.expand(2, 200))
+    assert ((chain.acceptance.mean(-1) - 0.57).abs() < 0.05).all()
+    assert ((module.chains[:, :, 0].var(-1) / widths.flatten()).log().abs() < 0.3).all()
 
 
 def test_noise_contrastive_estimation_finds_log_z_with_the_energy_held_fixed() -> None:

@@ -1,0 +1,85 @@
+"""Diffusion contrastive divergence at every noise level, whose chains share their last noise with the data."""
+
+from typing import Annotated
+
+from torch import Tensor
+
+from bench.api import (
+    Energy,
+    Integer,
+    Linear,
+    Log,
+    Rng,
+    exponential_langevin,
+    noise_interval,
+    objective,
+    per_example,
+    tethered,
+)
+
+
+@objective(
+    family="diffusion contrastive divergence",
+    energy="noise",
+    minimiser="smoothed",
+    source="this project; the divergence of Luo et al. 2023, arXiv 2307.01668, and Gao et al. 2021, arXiv 2012.08125",
+    note="The objective of time_dependent_diffusion_contrastive_divergence with other chains; with one step and fine "
+    "levels it is multiscale_denoising_score_matching to first order. Evaluated at sigma_min.",
+    proof={"levels": 16, "steps": 60, "relaxation": 0.1, "sigma_min": 0.3},
+)
+def time_dependent_diffusion_contrastive_divergence_coupled(
+    energy: Energy,
+    x: Tensor,
+    rng: Rng,
+    *,
+    sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
+    sigma_max: Annotated[float, Log(0.1, 100.0)] = 2.0,
+    levels: Annotated[int, Integer(1, 1000)] = 8,
+    steps: Annotated[int, Integer(1, 1000)] = 4,
+    relaxation: Annotated[float, Linear(0.01, 1.0)] = 0.5,
+) -> Tensor:
+    r"""E(xₖ, σₖ) - E(x', σₖ), x' = sg(`steps` transitions on U = E(·, σₖ) + ‖· - y‖²/2s² from y), k uniform in 0..K-1.
+
+    σ₀ = σ_min, ..., σ_K = σ_max are geometric; xₖ = x + σₖε; y = xₖ + sε', s² = σₖ₊₁² - σₖ². A transition is
+
+        x <- x - c v ∇U(x) + √(c (2 - c) v) ξ,   1/v = 1/s² + 1/σₖ²,
+
+    with c = 1 at first and then `relaxation`. It leaves N(m, vI) invariant, which is the posterior's law across the
+    data, and the first transition draws from it. Along the data the posterior is up to s² wide, and there the chains
+    end too narrow, by (2 - c) / (2 - cv/s²) in the variance: small c or fine levels are unbiased.
+
+    The last ξ is (sε - σₖε') / σₖ₊₁, the innovation of xₖ given y. It is N(0, I) and independent of x and y, so that
+    the expected gradient stays what it was. But across the data xₖ and x' now move together, and their difference is
+    v times the error of a denoised score, where two independent draws would leave their noise.
+
+    Args:
+        energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
+        x: data (*batch, *event).
+        sigma_min, sigma_max: the ends of the noise levels, in units of x.
+        levels: K, the number of intervals.
+        steps: transitions of a chain.
+        relaxation: c, the share of the way to the posterior's mean that a transition goes across the data.
+
+    Returns:
+        The loss of each example, (*batch,), in nats.
+    """
+    here = noise_interval(x, rng, sigma_min=sigma_min, sigma_max=sigma_max, levels=levels)
+    sigma, gap = per_example(here.sigma, x), per_example(here.gap, x)
+    noise, more = rng.normal_like(x), rng.normal_like(x)
+    x_k = x + sigma * noise
+    y = x_k + gap * more
+    innovation = (gap * noise - sigma * more) / (sigma.square() + gap.square()).sqrt()
+
+    def level(u: Tensor) -> Tensor:
+        return energy(u, here.sigma)
+
+    posterior = tethered(level, y, rng, sigma=here.gap)
+    negatives = exponential_langevin(
+        posterior,
+        y,
+        rng,
+        shares=[1.0, *[relaxation] * (steps - 1)],
+        variance=1 / (1 / here.sigma.square() + 1 / here.gap.square()),
+        last=innovation,
+    )
+    return level(x_k) - level(negatives)
