@@ -13,7 +13,7 @@ from bench.evaluate import evaluate, model_samples
 from bench.quadrature import Frozen
 from bench.rng import Rng
 from bench.spec import RunSpec
-from bench.train import Curve, DivergedError, Outcome, Trainer, train
+from bench.train import Curve, Model, Outcome, Trainer, train
 
 
 def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
@@ -22,36 +22,45 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     Work is counted on rehearsed steps before training and multiplied by the steps taken; evaluation and set-up are
     on clocks of their own.
     """
-    device = load.device(spec.device)
+    trainer, work, setup = prepare(spec)
+    clock, evaluation = meter.Stopwatch(trainer.device), meter.Stopwatch(trainer.device)
+    (outcome,) = train(trainer, work, clock, [evaluation], [curve])
+    groups = judged(trainer.models[0], outcome, evaluation, folder)
+    return groups | measured(trainer, work, outcome.steps) | {"time": times(clock, evaluation, setup, clock.laps)}
+
+
+def prepare(spec: RunSpec) -> tuple[Trainer, meter.Work, float]:
+    """A trainer of the spec's seed at the pace of its track, the work of one step, and the seconds that it took."""
     began = time.perf_counter()
-    trainer = Trainer(spec, spec.seed, device)
+    trainer = Trainer(spec, spec.seed, load.device(spec.device))
     work = trainer.count()
     if spec.track == "equal_flops":
-        trainer.steps = max(1, int(spec.budget["flops"] / work.flops))
-    clock, evaluation = meter.Stopwatch(device), meter.Stopwatch(device)
-    setup = time.perf_counter() - began
-    row: dict[str, Any] = {"status": "ok", "phase": "train", "last_step": trainer.steps}
-    seconds: list[float] = []
-    try:
-        outcome = train(trainer, work, clock, evaluation, curve)
-    except DivergedError as error:
-        clock.stop()
-        row |= {"status": "diverged", "reason": str(error), "last_step": error.step}
-    else:
-        seconds = outcome.seconds
-        evaluation.start()
-        row |= {"phase": "done", "best_at": outcome.best_at, "metrics": _judge(trainer, outcome, folder)}
-        evaluation.stop()
-    return row | {
-        "work": _work(work, row["last_step"], spec.budget["batch"]),
-        "time": {
-            "train_wall": clock.wall,
-            "train_cpu": clock.cpu,
-            "train_cuda": clock.cuda,
-            "eval_wall": evaluation.wall,
-            "setup_wall": setup,
-            "step_ms": meter.step_milliseconds(seconds),
-        },
+        trainer.pace = trainer.paced(max(1, int(spec.budget["flops"] / work.flops)))
+    return trainer, work, time.perf_counter() - began
+
+
+def judged(model: Model, outcome: Outcome, evaluation: meter.Stopwatch, folder: Path) -> dict[str, Any]:
+    """Status, last step and, unless the seed diverged, every metric of its last, averaged and best weights."""
+    if outcome.divergence is not None:
+        reason = str(outcome.divergence)
+        return {"status": "diverged", "phase": "train", "reason": reason, "last_step": outcome.steps}
+    evaluation.start()
+    metrics = _judge(model, outcome, folder)
+    evaluation.stop()
+    return {
+        "status": "ok",
+        "phase": "done",
+        "last_step": outcome.steps,
+        "best_at": outcome.best_at,
+        "metrics": metrics,
+    }
+
+
+def measured(trainer: Trainer, work: meter.Work, steps: int) -> dict[str, Any]:
+    """What does not depend on how the training went, of a trainer of one seed: work of `steps` steps, memory, sizes."""
+    device = trainer.device
+    return {
+        "work": _work(work, steps, trainer.spec.budget["batch"]),
         "memory": meter.cuda_memory(device),
         "model": {
             "n_params": sum(w.numel() for w in trainer.weights),
@@ -63,16 +72,28 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     }
 
 
-def _judge(trainer: Trainer, outcome: Outcome, folder: Path) -> dict[str, Any]:
+def times(clock: meter.Clock, evaluation: meter.Stopwatch, setup: float, laps: list[float]) -> dict[str, Any]:
+    """Seconds of training, evaluation and set-up; `laps` are those of single steps."""
+    return {
+        "train_wall": clock.wall,
+        "train_cpu": clock.cpu,
+        "train_cuda": clock.cuda,
+        "eval_wall": evaluation.wall,
+        "setup_wall": setup,
+        "step_ms": meter.step_milliseconds(laps),
+    }
+
+
+def _judge(model: Model, outcome: Outcome, folder: Path) -> dict[str, Any]:
     """Every metric of the last, the averaged and the best weights; the pictures show the best, else the averaged."""
-    settings = trainer.spec.evaluation
-    weights = {"last": trainer.weights, "ema": trainer.average, "best": outcome.best}
-    energies = {name: Frozen(trainer.energy_with(w)) for name, w in weights.items() if w is not None}
-    rng = Rng(trainer.seed, "eval", trainer.device)
-    samples = {name: model_samples(e, trainer.data, settings, rng.stream("eval")) for name, e in energies.items()}
+    settings, data = model.spec.evaluation, model.data
+    weights = {"last": model.weights, "ema": model.average, "best": outcome.best}
+    energies = {name: Frozen(model.energy_with(w)) for name, w in weights.items() if w is not None}
+    rng = Rng(model.seed, "eval", data.train.device)
+    samples = {name: model_samples(e, data, settings, rng.stream("eval")) for name, e in energies.items()}
     shown = "best" if "best" in energies else "ema"
-    artefacts.save(folder, energies[shown], samples[shown], trainer.data)
-    return evaluate(energies, samples, trainer.data, settings["metrics"], rng)
+    artefacts.save(folder, energies[shown], samples[shown], data)
+    return evaluate(energies, samples, data, settings["metrics"], rng)
 
 
 def _work(work: meter.Work, steps: int, batch: int) -> dict[str, Any]:

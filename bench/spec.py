@@ -219,7 +219,7 @@ def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, s
     objectives = [_describe_objective(ref) for ref in _select(selection.objectives, listed, keep_unlisted=True)]
     datasets = _select(selection.datasets, suite["datasets"], keep_unlisted=single)
     seeds = selection.seeds if selection.seeds is not None else parse_seeds(str(suite["seeds"]))
-    harness = fingerprint.code(Path(__file__).with_name("run.py"))
+    harness = fingerprint.code(Path(__file__).with_name("stack.py"))  # which imports run.py
     metrics = load.names("metrics") if suite["metrics"] == ["*"] else suite["metrics"]
     evaluation = {
         **suite["evaluation"],
