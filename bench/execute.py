@@ -277,7 +277,8 @@ def _bare_start(worker: str) -> Iterator[None]:
     `__main__` guard does not survive; and the libraries that torch loads would open a pool of threads each.
     """
     with _starting:
-        multiprocessing.set_forkserver_preload(["torch", "bench.child", worker.partition(":")[0]])
+        # an optimiser loads _dynamo when it is first made, which takes as long as torch itself
+        multiprocessing.set_forkserver_preload(["torch", "torch._dynamo", "bench.child", worker.partition(":")[0]])
         script = sys.modules["__main__"]
         single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         before = {name: os.environ.get(name) for name in single}

@@ -23,6 +23,7 @@ from bench.spec import RunSpec
 
 Curve = Callable[[dict[str, Any]], None]
 CHECK_EVERY = 50  # steps between two looks at the loss, which make a GPU wait
+GATHERED = 2**20  # numbers of training data gathered at once, at most
 UNBOUNDED = 1e6  # nats; energies of a trained model differ by tens
 
 
@@ -124,7 +125,7 @@ class Trainer:
         self.average = [w.detach().clone() for w in self.weights]
         self._detached = [w.detach() for w in self.weights]  # views, made once
         self.pace: Pace = self.paced(int(spec.budget["steps"]))
-        self._batches: Iterator[Tensor] = iter(())
+        self._batches = self._draw_batches()
 
     def _network(self, seed: int | list[int]) -> nn.Module:
         rng, spec = Rng(seed, "init"), self.spec
@@ -158,16 +159,20 @@ class Trainer:
 
     def batch(self) -> Tensor:
         """The next training batch, drawn with replacement; the same for every objective at a seed."""
-        index = next(self._batches, None)
-        if index is None:
-            # many batches at once: one draw and one transfer to the device
-            size, axis = self.spec.budget["batch"], self.rng.batch_ndim - 1
-            drawn = self.data_rng.integers(self.data.train.shape[axis], self.data_rng.batch_shape(CHECK_EVERY * size))
-            self._batches = iter(drawn.to(self.device).split(size, -1))
-            index = next(self._batches)
-        if self.rng.batch_ndim == 1:
-            return self.data.train[index]
-        return torch.stack([x[i] for x, i in zip(self.data.train, index, strict=True)])
+        return next(self._batches)
+
+    def _draw_batches(self) -> Iterator[Tensor]:
+        train, size, axis = self.data.train, self.spec.budget["batch"], self.rng.batch_ndim - 1
+        event = train.shape[self.rng.batch_ndim :].numel()
+        at_once = size * min(CHECK_EVERY, max(1, GATHERED // (size * event)))
+        while True:
+            # many batches at once: one draw, one transfer to the device, and few gathers
+            drawn = self.data_rng.integers(train.shape[axis], self.data_rng.batch_shape(CHECK_EVERY * size))
+            for index in drawn.to(self.device).split(at_once, -1):
+                if axis == 0:
+                    yield from train[index].split(size)
+                else:
+                    yield from torch.stack([x[i] for x, i in zip(train, index, strict=True)]).split(size, 1)
 
     def step(self, t: int) -> Tensor:
         """Training step t, counted from 0; returns the mean loss, () or (S,)."""

@@ -189,8 +189,16 @@ def test_seeds_whose_step_sizes_differ_are_run_alone(tmp_path: Path, monkeypatch
         self.data = replace(self.data, local_scale=None)
 
     monkeypatch.setattr(Trainer, "__init__", undeclared)
-    with pytest.raises(ValueError, match="a step size of its own"):
+    with pytest.raises(stack.AloneError, match="a step size of its own"):
         stack.run_stack(planned("contrastive_divergence"), folders(tmp_path, "stack"), [lambda line: None] * 3)
+
+
+def test_seeds_that_would_be_slower_together_are_run_alone(tmp_path: Path) -> None:
+    specs = planned("maximum_likelihood", steps=3)
+    with pytest.raises(stack.AloneError, match="a stack would be slower"):
+        stack.run_stack(specs, folders(tmp_path, "stack"), [lambda line: None] * 3)
+    rows = stack.work([s.to_dict() for s in specs], folders(tmp_path, "alone"), [lambda line: None] * 3)
+    assert [(row["status"], "stack" in row["time"]) for row in rows] == [("ok", False)] * 3
 
 
 def test_a_stack_stops_at_equal_flops_where_its_seeds_would(tmp_path: Path) -> None:
