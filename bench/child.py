@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,20 +20,22 @@ from bench.plain import plain
 from bench.store import Attempt
 
 ROOT = Path(__file__).resolve().parent.parent
-Worker = Callable[[dict[str, Any], Path, Callable[[dict[str, Any]], None]], dict[str, Any]]
 
 
-def main(sender: Connection, worker: str, spec: dict[str, Any], folder: str) -> None:
-    """Runs "module:function" on a spec and sends the groups of its row, as JSON; an exception becomes a status."""
+def main(sender: Connection, worker: str, specs: list[dict[str, Any]], folders: list[str]) -> None:
+    """Runs "module:function" and sends the groups of each row, as JSON; an exception becomes the status of all.
+
+    The worker gets one spec, its folder and what adds to its curve; a list of each where there are several specs.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     threading.Thread(target=_follow_supervisor, daemon=True).start()
-    attempt = Attempt(Path(folder))
-    _redirect(attempt.folder / "log.txt")
+    attempts = [Attempt(Path(folder)) for folder in folders]
+    _redirect([attempt.folder / "log.txt" for attempt in attempts])
     try:
-        result = json.dumps(plain(_measured(worker, spec, attempt)), allow_nan=False)
+        result = json.dumps(plain(_measured(worker, specs, attempts)), allow_nan=False)
     except BaseException as error:
         traceback.print_exc()
-        result = json.dumps(plain(failure(error)))
+        result = json.dumps(plain([failure(error)] * len(specs)))
     sender.send_bytes(result.encode())
 
 
@@ -67,33 +68,40 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _measured(worker: str, spec: dict[str, Any], attempt: Attempt) -> dict[str, Any]:
+def _measured(worker: str, specs: list[dict[str, Any]], attempts: list[Attempt]) -> list[dict[str, Any]]:
     """The worker's groups, with the memory, the disturbance and the environment that it ran in."""
     import torch
 
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
     module, _, function = worker.partition(":")
-    work: Worker = getattr(importlib.import_module(module), function)
+    work = getattr(importlib.import_module(module), function)
     weight = torch.ones(8, 8, requires_grad=True)
     (weight @ weight).sum().backward()  # loads what torch loads at first use, before the base is read
     method = _reset_peak()
-    base = _status_bytes("VmRSS")
+    base = status_bytes("VmRSS")
     switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-    result = {"status": "ok", **work(spec, attempt.folder, attempt.append)}
+    if len(specs) == 1:
+        results = [work(specs[0], attempts[0].folder, attempts[0].append)]
+    else:
+        results = work(specs, [a.folder for a in attempts], [a.append for a in attempts])
     load = os.getloadavg()[0]
     disturbance = {
         "involuntary_switches": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches,
         "load": load,
         "noisy": load > (os.cpu_count() or 1),
     }
-    memory = {"rss_base": base, "rss_peak": _status_bytes("VmHWM"), "method": method}
-    return {
-        **result,
-        "time": {**result.get("time", {}), **disturbance},
-        "memory": {**memory, **result.get("memory", {})},
-        "env": {**environment(), **result.get("env", {})},
-    }
+    memory = {"rss_base": base, "rss_peak": status_bytes("VmHWM"), "method": method}
+    return [
+        {
+            "status": "ok",
+            **result,
+            "time": {**result.get("time", {}), **disturbance},
+            "memory": {**memory, **result.get("memory", {})},
+            "env": {**environment(), **result.get("env", {})},
+        }
+        for result in results
+    ]
 
 
 def _follow_supervisor() -> None:
@@ -104,9 +112,11 @@ def _follow_supervisor() -> None:
         os._exit(1)
 
 
-def _redirect(log: Path) -> None:
-    """Sends standard output and error, of libraries in C too, to a file."""
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+def _redirect(logs: list[Path]) -> None:
+    """Sends standard output and error, of libraries in C too, to a file; more names are links to the first."""
+    handle = os.open(logs[0], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for other in logs[1:]:
+        os.link(logs[0], other)
     for stream in (1, 2):
         os.dup2(handle, stream)
     os.close(handle)
@@ -131,7 +141,8 @@ def _reset_peak() -> str:
     return "VmHWM since clear_refs, after imports"
 
 
-def _status_bytes(name: str) -> int | None:
+def status_bytes(name: str) -> int | None:
+    """A line of /proc/self/status, such as VmHWM, the peak of resident memory; None where there is none."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "run":
             command.add_argument("--out", type=Path, default=DEFAULT_STORE, metavar="DIR")
             command.add_argument("--retry", action="store_true", help="run failed cells again, too")
+            command.add_argument("--stack", action="store_true", help="train the seeds of a cell together")
     command = verb("list", _list, "list what can be named")
     command.add_argument("kind", nargs="?", metavar="objectives|datasets|metrics|networks|suites")
     command = verb("show", _show, "explain one objective, data set, metric, network or suite")
@@ -140,7 +141,7 @@ def _joined(values: list[str] | None) -> tuple[str, ...] | None:
 def _run(options: argparse.Namespace) -> int:
     from bench import session
 
-    return session.run(_specs(options), options.out, jobs=options.jobs, retry=options.retry)
+    return session.run(_specs(options), options.out, jobs=options.jobs, retry=options.retry, stack=options.stack)
 
 
 def _plan(options: argparse.Namespace) -> int:

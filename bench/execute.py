@@ -1,5 +1,7 @@
 """One supervised child process per run: a run that is killed, hangs or runs out of memory costs only itself.
 
+Seeds of one cell may share a child as a stack; then it costs only them, and what was killed is next tried alone.
+
 joblib hands the runs out, by default to threads of this process; under `joblib.parallel_config` the same function
 runs on a cluster (whose workers must be allowed children: Dask's `distributed.worker.daemon: false`). Children are
 forked from a server that has torch loaded, so that none pays for its import.
@@ -43,6 +45,8 @@ def execute(
     worker: str = "bench.run:work",
     on_event: Event | None = None,
     retry: bool = False,
+    stack: Callable[[Planned], bool] | None = None,
+    stack_worker: str = "bench.stack:work",
 ) -> list[Row]:
     """Runs what the store lacks; returns the row of every spec, in order.
 
@@ -54,6 +58,8 @@ def execute(
         worker: "module:function", called in the child as (spec, folder, curve); returns the groups of a row.
         on_event: told (kind, spec, row, done, total) of each run "kept", "start" (without a row) and "done".
         retry: tries again everything that is not `ok`.
+        stack: whether a run may share a child with other seeds of its cell; None runs every seed alone.
+        stack_worker: called in that child with lists of specs, folders and curves; returns a list of groups.
 
     Raises:
         UsageError: if the store is held by another process or cannot be written to.
@@ -77,12 +83,16 @@ def execute(
             else:
                 waiting.append(run)
         parallel = joblib.Parallel(n_jobs=jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
-        tasks = (joblib.delayed(_supervise)(run, store, worker, crew, _provenance()) for run in waiting)
+        tasks = (
+            joblib.delayed(_supervise)(team, store, worker if len(team) == 1 else stack_worker, crew, _provenance())
+            for team in _teams(waiting, store, stack)
+        )
         try:
-            for run, row in parallel(tasks):
-                if row is not None:
-                    rows[run.key] = row
-                    crew.tell("done", run, row)
+            for finished in parallel(tasks):
+                for run, row in finished:
+                    if row is not None:
+                        rows[run.key] = row
+                        crew.tell("done", run, row)
         finally:
             interrupted = crew.stopped
             crew.stop()
@@ -154,52 +164,83 @@ def _settled(rows: list[Row], run: Planned, *, retry: bool) -> bool:
     return status in FINAL or (status == "killed" and kills >= KILLS)
 
 
+def _teams(waiting: Sequence[Planned], store: Store, stack: Callable[[Planned], bool] | None) -> list[list[Planned]]:
+    """The runs that share a child, in the order of their first: the seeds of a cell that may be stacked, or one run.
+
+    What was killed is tried alone, so that one seed's kills do not count against the others.
+    """
+    teams: dict[tuple[Any, ...], list[Planned]] = {}
+    for run in waiting:
+        together = stack is not None and not run.spec.get("skip") and stack(run)
+        if together and any(row["status"] in ("killed", "oom") for row in store.rows_of(run)):
+            together = False
+        teams.setdefault(run.key[:-1] if together else run.key, []).append(run)
+    return list(teams.values())
+
+
 def _supervise(
-    run: Planned, store: Store, worker: str, crew: _Crew, provenance: dict[str, Any]
-) -> tuple[Planned, Row | None]:
-    """One run from intent to row; no row if it was not begun."""
+    team: Sequence[Planned], store: Store, worker: str, crew: _Crew, provenance: dict[str, Any]
+) -> list[tuple[Planned, Row | None]]:
+    """Runs that share a child, from intent to row; no rows if they were not begun."""
     if crew.stopped:
-        return run, None
-    attempt = store.begin(run, provenance)
-    if run.spec.get("skip"):
-        return run, attempt.finish({"status": "skipped", "reason": run.spec["skip"]})
-    crew.tell("start", run, None)
-    outcome = _outcome(run, attempt, worker, crew)
-    if "env" in outcome:
-        # what is the same for many runs is written once; a row keeps what a reader filters by
-        outcome["env"] = {"env_id": store.keep_environment(outcome["env"]), **outcome["env"]}
-    return run, attempt.finish(outcome)
+        return [(run, None) for run in team]
+    attempts = [store.begin(run, provenance) for run in team]
+    if team[0].spec.get("skip"):
+        outcomes = [{"status": "skipped", "reason": run.spec["skip"]} for run in team]
+    else:
+        for run in team:
+            crew.tell("start", run, None)
+        outcomes = _outcomes(team, attempts, worker, crew)
+    for outcome in outcomes:
+        if "env" in outcome:
+            # what is the same for many runs is written once; a row keeps what a reader filters by
+            outcome["env"] = {"env_id": store.keep_environment(outcome["env"]), **outcome["env"]}
+    return [(run, attempt.finish(o)) for run, attempt, o in zip(team, attempts, outcomes, strict=True)]
 
 
-def _outcome(run: Planned, attempt: Attempt, worker: str, crew: _Crew) -> dict[str, Any]:
-    """What became of the child, in the groups of a row. It is gone on return, whatever happens."""
+def _outcomes(team: Sequence[Planned], attempts: Sequence[Attempt], worker: str, crew: _Crew) -> list[dict[str, Any]]:
+    """What became of each run, in the groups of a row: what the child says, or why it said nothing."""
+    seeds = ", ".join(str(run.seed) for run in team)
+    said, sudden = _watched(team, attempts, worker, crew)
+    if said is not None:
+        return said
+    if len(team) > 1:
+        sudden["reason"] += f" (a stack of seeds {seeds})"
+    return [dict(sudden) for _ in team]
+
+
+def _watched(
+    team: Sequence[Planned], attempts: Sequence[Attempt], worker: str, crew: _Crew
+) -> tuple[list[dict[str, Any]] | None, dict[str, Any]]:
+    """The child's results, or None and what became of it. It is gone on return, whatever happens."""
     context = multiprocessing.get_context("forkserver")
     receiver, sender = context.Pipe(duplex=False)
     kills_before = _kernel_kills()
-    process = context.Process(target=main, args=(sender, worker, run.spec, str(attempt.folder)), daemon=False)
+    arguments = sender, worker, [run.spec for run in team], [str(attempt.folder) for attempt in attempts]
+    process = context.Process(target=main, args=arguments, daemon=False)
     try:
         with _bare_start(worker):
             process.start()
     except (OSError, EOFError) as error:
         receiver.close()
-        return {"status": "error", "reason": f"no child could be started: {type(error).__name__}: {error}"}
+        return None, {"status": "error", "reason": f"no child could be started: {type(error).__name__}: {error}"}
     finally:
         sender.close()
     try:
         with receiver:
-            limit = float(run.spec["timeout_seconds"])
+            limit = sum(float(run.spec["timeout_seconds"]) for run in team)
             ready = wait([receiver, process.sentinel, crew.bell], timeout=limit)
-            result = _receive(receiver)
-            if result is not None:
+            results = _receive(receiver)
+            if results is not None:
                 process.join(timeout=10)  # it has only to exit
-                return result
+                return results, {}
             if not ready:
-                return {"status": "timeout", "reason": f"over its limit of {limit:g} s"}
+                return None, {"status": "timeout", "reason": f"over its limit of {limit:g} s"}
             # a signal to the whole group, or a cluster's SIGTERM, may reach the child before it reaches us
             if wait([crew.bell], timeout=GRACE):
-                return {"status": "interrupted", "reason": "interrupted by the user"}
+                return None, {"status": "interrupted", "reason": "interrupted by the user"}
             process.join(timeout=10)
-            return _sudden_end(process.exitcode, kernel=_kernel_kills() > kills_before)
+            return None, _sudden_end(process.exitcode, kernel=_kernel_kills() > kills_before)
     finally:
         with suppress(ProcessLookupError):
             # 255: the server is gone, which says nothing of the child
@@ -209,10 +250,10 @@ def _outcome(run: Planned, attempt: Attempt, worker: str, crew: _Crew) -> dict[s
         process.close()
 
 
-def _receive(receiver: Connection) -> dict[str, Any] | None:
-    """The child's result, or None if it did not send one."""
+def _receive(receiver: Connection) -> list[dict[str, Any]] | None:
+    """The child's results, or None if it did not send them."""
     try:
-        return dict(json.loads(receiver.recv_bytes())) if receiver.poll() else None
+        return list(json.loads(receiver.recv_bytes())) if receiver.poll() else None
     except (EOFError, OSError):
         return None
 
@@ -236,7 +277,8 @@ def _bare_start(worker: str) -> Iterator[None]:
     `__main__` guard does not survive; and the libraries that torch loads would open a pool of threads each.
     """
     with _starting:
-        multiprocessing.set_forkserver_preload(["torch", "bench.child", worker.partition(":")[0]])
+        # an optimiser loads _dynamo when it is first made, which takes as long as torch itself
+        multiprocessing.set_forkserver_preload(["torch", "torch._dynamo", "bench.child", worker.partition(":")[0]])
         script = sys.modules["__main__"]
         single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         before = {name: os.environ.get(name) for name in single}

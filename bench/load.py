@@ -377,18 +377,32 @@ def denoiser(ref: str) -> Denoiser:
     return Denoiser(plugin.target, spaces[0] if spaces else None)
 
 
-def network(ref: str, event_shape: tuple[int, ...], rng: Rng, *, conditional: bool = False, **params: Any) -> nn.Module:
+def network(
+    ref: str,
+    event_shape: tuple[int, ...],
+    rng: Rng,
+    *,
+    conditional: bool = False,
+    x_train: Tensor | None = None,
+    **params: Any,
+) -> nn.Module:
     """The energy network that `ref` names, with initial weights from `rng`; a stack of seeds gives a stack of networks.
 
     Args:
         event_shape: the shape of one example.
         conditional: whether it is called energy(x, sigma); the trunk is the same.
+        x_train: training examples (n, *event), or (S, n, *event) for a stack, given to `calibrate` where the network
+            has such a method: it sets what is not trained, such as the data's centre and scale.
 
     Raises:
         UsageError: if the plug-in or a parameter is not as it must be.
     """
     plugin = find("networks", ref)
-    return cast(nn.Module, plugin.target(event_shape, rng, conditional, **plugin.resolve(**params)))
+    built = cast(nn.Module, plugin.target(event_shape, rng, conditional, **plugin.resolve(**params)))
+    calibrate = getattr(built, "calibrate", None)
+    if calibrate is not None and x_train is not None:
+        calibrate(x_train)
+    return built
 
 
 def device(name: str) -> torch.device:

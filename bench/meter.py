@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -131,12 +131,34 @@ def count(step: Callable[[list[Call]], None], batch: int, repeats: int = 2) -> W
     return Work(**work.scaled(1 / repeats))
 
 
+class Clock(Protocol):
+    """Seconds of training so far: on the wall, of the processor, and between CUDA events, None on a CPU."""
+
+    wall: float
+    cpu: float
+
+    @property
+    def cuda(self) -> float | None: ...
+
+    def start(self) -> None: ...
+
+    def lap(self) -> None:
+        """Ends a step."""
+
+    def stop(self) -> None: ...
+
+
 class Stopwatch:
-    """Accumulates wall-clock and CPU seconds of the stretches between `start` and `stop`, CUDA events on a GPU."""
+    """Accumulates wall-clock and CPU seconds of the stretches between `start` and `stop`, CUDA events on a GPU.
+
+    Attributes:
+        laps: wall-clock seconds between two calls of `lap`, or from `start` to the first.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.wall = 0.0
         self.cpu = 0.0
+        self.laps: list[float] = []
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._cuda = device.type == "cuda"
         self._began: tuple[float, float] | None = None
@@ -146,6 +168,12 @@ class Stopwatch:
             self._events.append((torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)))
             self._events[-1][0].record()
         self._began = (time.perf_counter(), time.process_time())
+        self._tick = self._began[0]
+
+    def lap(self) -> None:
+        now = time.perf_counter()
+        self.laps.append(now - self._tick)
+        self._tick = now
 
     def stop(self) -> None:
         if self._began is None:

@@ -48,7 +48,7 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
         if step_key not in steps:
             steps[step_key] = _time_step(trainer)
         flops, seconds, setup = steps[step_key]
-        count = trainer.steps if spec.track == "equal_steps" else max(1, int(spec.budget["flops"] / flops))
+        count = int(spec.budget["steps"]) if spec.track == "equal_steps" else max(1, int(spec.budget["flops"] / flops))
         evaluation_key = _key(spec.dataset["sha"], spec.dataset["params"], spec.network, spec.evaluation)
         if evaluation_key not in evaluations:
             evaluations[evaluation_key] = _time_evaluation(trainer)
@@ -77,8 +77,8 @@ def _time_step(trainer: Trainer) -> tuple[float, float, float]:
 
 def _time_evaluation(trainer: Trainer) -> float:
     began = time.process_time()
-    spec = trainer.spec
-    energy = trainer.energy_with(trainer.weights)
+    spec, model = trainer.spec, trainer.models[0]
+    energy = model.energy_with(model.weights)
     samples = all_samples(energy, trainer.learner.objective, trainer.data, spec.evaluation, Rng(0, "eval"))
     evaluate({"last": energy}, {"last": samples}, trainer.data, spec.evaluation["metrics"], Rng(0, "eval"))
     # each variant at the end; where there is a grid a checkpoint looks at two, at about a tenth of the cost each

@@ -12,7 +12,7 @@ from bench import artefacts, classical, load, meter
 from bench.evaluate import all_samples, evaluate
 from bench.rng import Rng
 from bench.spec import RunSpec
-from bench.train import Curve, DivergedError, Outcome, Trainer, train
+from bench.train import Curve, Model, Outcome, Trainer, train
 
 
 def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
@@ -23,36 +23,45 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     """
     if spec.objective.get("kind") == "denoiser":
         return classical.run(spec, folder, curve)
-    device = load.device(spec.device)
+    trainer, work, setup = prepare(spec)
+    clock, evaluation = meter.Stopwatch(trainer.device), meter.Stopwatch(trainer.device)
+    (outcome,) = train(trainer, work, clock, [evaluation], [curve])
+    groups = judged(trainer.models[0], outcome, evaluation, folder)
+    return groups | measured(trainer, work, outcome.steps) | {"time": times(clock, evaluation, setup, clock.laps)}
+
+
+def prepare(spec: RunSpec) -> tuple[Trainer, meter.Work, float]:
+    """A trainer of the spec's seed at the pace of its track, the work of one step, and the seconds that it took."""
     began = time.perf_counter()
-    trainer = Trainer(spec, spec.seed, device)
+    trainer = Trainer(spec, spec.seed, load.device(spec.device))
     work = trainer.count()
     if spec.track == "equal_flops":
-        trainer.steps = max(1, int(spec.budget["flops"] / work.flops))
-    clock, evaluation = meter.Stopwatch(device), meter.Stopwatch(device)
-    setup = time.perf_counter() - began
-    row: dict[str, Any] = {"status": "ok", "phase": "train", "last_step": trainer.steps}
-    seconds: list[float] = []
-    try:
-        outcome = train(trainer, work, clock, evaluation, curve)
-    except DivergedError as error:
-        clock.stop()
-        row |= {"status": "diverged", "reason": str(error), "last_step": error.step}
-    else:
-        seconds = outcome.seconds
-        evaluation.start()
-        row |= {"phase": "done", "best_at": outcome.best_at, "metrics": _judge(trainer, outcome, folder)}
-        evaluation.stop()
-    return row | {
-        "work": _work(work, row["last_step"], spec.budget["batch"]),
-        "time": {
-            "train_wall": clock.wall,
-            "train_cpu": clock.cpu,
-            "train_cuda": clock.cuda,
-            "eval_wall": evaluation.wall,
-            "setup_wall": setup,
-            "step_ms": meter.step_milliseconds(seconds),
-        },
+        trainer.pace = trainer.paced(max(1, int(spec.budget["flops"] / work.flops)))
+    return trainer, work, time.perf_counter() - began
+
+
+def judged(model: Model, outcome: Outcome, evaluation: meter.Stopwatch, folder: Path) -> dict[str, Any]:
+    """Status, last step and, unless the seed diverged, every metric of its last, averaged and best weights."""
+    if outcome.divergence is not None:
+        reason = str(outcome.divergence)
+        return {"status": "diverged", "phase": "train", "reason": reason, "last_step": outcome.steps}
+    evaluation.start()
+    metrics = _judge(model, outcome, folder)
+    evaluation.stop()
+    return {
+        "status": "ok",
+        "phase": "done",
+        "last_step": outcome.steps,
+        "best_at": outcome.best_at,
+        "metrics": metrics,
+    }
+
+
+def measured(trainer: Trainer, work: meter.Work, steps: int) -> dict[str, Any]:
+    """What does not depend on how the training went, of a trainer of one seed: work of `steps` steps, memory, sizes."""
+    device = trainer.device
+    return {
+        "work": _work(work, steps, trainer.spec.budget["batch"]),
         "memory": meter.cuda_memory(device),
         "model": {
             "n_params": sum(w.numel() for w in trainer.weights),
@@ -64,17 +73,28 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     }
 
 
-def _judge(trainer: Trainer, outcome: Outcome, folder: Path) -> dict[str, Any]:
+def times(clock: meter.Clock, evaluation: meter.Stopwatch, setup: float, laps: list[float]) -> dict[str, Any]:
+    """Seconds of training, evaluation and set-up; `laps` are those of single steps."""
+    return {
+        "train_wall": clock.wall,
+        "train_cpu": clock.cpu,
+        "train_cuda": clock.cuda,
+        "eval_wall": evaluation.wall,
+        "setup_wall": setup,
+        "step_ms": meter.step_milliseconds(laps),
+    }
+
+
+def _judge(model: Model, outcome: Outcome, folder: Path) -> dict[str, Any]:
     """Every metric of the last, the averaged and the best weights; the pictures show the best, else the averaged."""
-    settings = trainer.spec.evaluation
-    weights = {"last": trainer.weights, "ema": trainer.average, "best": outcome.best}
-    energies = {v: trainer.energy_with(w) for v, w in weights.items() if w is not None and v in settings["variants"]}
-    rng = Rng(trainer.seed, "eval", trainer.device)
-    objective = trainer.learner.objective
-    samples = {v: all_samples(e, objective, trainer.data, settings, rng) for v, e in energies.items()}
-    metrics = evaluate(energies, samples, trainer.data, settings["metrics"], rng)
+    settings, data = model.spec.evaluation, model.data
+    weights = {"last": model.weights, "ema": model.average, "best": outcome.best}
+    energies = {v: model.energy_with(w) for v, w in weights.items() if w is not None and v in settings["variants"]}
+    rng = Rng(model.seed, "eval", data.train.device)
+    samples = {v: all_samples(e, model.objective, data, settings, rng) for v, e in energies.items()}
+    metrics = evaluate(energies, samples, data, settings["metrics"], rng)
     shown = next(v for v in ("best", "ema", "last") if v in energies)
-    artefacts.save(folder, energies[shown], samples[shown], trainer.data, rng)
+    artefacts.save(folder, energies[shown], samples[shown], data, rng)
     return metrics
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.spec import RunSpec
-from bench.store import Spec, Store
+from bench.store import Planned, Spec, Store
 from bench.table import FAILURES
 
 if TYPE_CHECKING:
@@ -56,6 +56,12 @@ def workers(specs: Sequence[RunSpec]) -> int:
     return 1 if any(spec.device.startswith("cuda") for spec in specs) else len(os.sched_getaffinity(0))
 
 
+def stackable(run: Planned) -> bool:
+    """Whether the seeds of a run's cell are worth training as a stack: they take the same steps, on a small network."""
+    spec = run.spec
+    return bool(spec["track"] != "equal_seconds" and spec["network"]["name"] != "convolutional")
+
+
 def _outcome(row: dict[str, Any]) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
@@ -64,8 +70,11 @@ def _outcome(row: dict[str, Any]) -> str:
     return seconds if value is None else f"KL {value:.3g}, {seconds}"
 
 
-def run(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool) -> int:
+def run(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool, stack: bool = False) -> int:
     """Runs what is missing, writes every table and plot, and says what failed; returns the exit code.
+
+    Args:
+        stack: the missing seeds of a cell train as one stack, where that pays.
 
     Raises:
         UsageError: if the store cannot be written to or is in use.
@@ -78,7 +87,15 @@ def run(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool) -
     store = Store(out)
     print(f"{len(specs)} runs, {at_once} at a time, into {out}", file=sys.stderr)
     try:
-        rows = execute(specs, store, jobs=at_once, worker=WORKER, on_event=Progress(), retry=retry)
+        rows = execute(
+            specs,
+            store,
+            jobs=at_once,
+            worker=WORKER,
+            on_event=Progress(),
+            retry=retry,
+            stack=stackable if stack else None,
+        )
     except KeyboardInterrupt:
         if (out / "plans").exists():
             write_results(out)

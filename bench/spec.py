@@ -239,7 +239,7 @@ def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, s
     objectives = [_describe_denoiser(ref) if ref in denoisers else _describe_objective(ref) for ref in chosen]
     datasets = _select(selection.datasets, suite["datasets"], keep_unlisted=single)
     seeds = selection.seeds if selection.seeds is not None else parse_seeds(str(suite["seeds"]))
-    harness = fingerprint.code(Path(__file__).with_name("run.py"))
+    harness = fingerprint.code(Path(__file__).with_name("stack.py"))  # which imports run.py
     specs = []
     for dataset_ref in datasets:
         dataset, sample, absent = _describe_dataset(dataset_ref, suite["data"])

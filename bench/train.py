@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from bench import load, meter
 from bench.calculus import Energy
+from bench.declare import Data
 from bench.evaluate import glance
+from bench.pace import Pace, Steps
 from bench.quadrature import freeze
 from bench.rng import Rng
 from bench.spec import RunSpec
@@ -22,15 +24,19 @@ from bench.trained import Trained
 
 Curve = Callable[[dict[str, Any]], None]
 CHECK_EVERY = 50  # steps between two looks at the loss, which make a GPU wait
+GATHERED = 2**20  # numbers of training data gathered at once, at most
 UNBOUNDED = 1e6  # nats; energies of a trained model differ by tens
 
 
-class DivergedError(ArithmeticError):
-    """Training left the finite numbers, or its loss the bounds of any meaningful energy."""
+@dataclass(frozen=True)
+class Divergence:
+    """When training left the finite numbers, or its loss the bounds of any meaningful energy."""
 
-    def __init__(self, step: int, reason: str) -> None:
-        super().__init__(f"{reason} at step {step}")
-        self.step = step
+    step: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reason} at step {self.step}"
 
 
 @dataclass
@@ -65,6 +71,43 @@ class Learner:
         return loss.detach()
 
 
+@dataclass
+class Model:
+    """What one seed has learned, as if it had been alone.
+
+    Attributes:
+        data: its data set.
+        network: a network that its weights fit.
+        objective: what it was trained by, in a stack that of all seeds.
+        weights, average: its last weights and their moving average; views, which follow the training.
+    """
+
+    spec: RunSpec
+    seed: int
+    data: Data
+    network: nn.Module
+    objective: load.Objective
+    weights: list[Tensor]
+    average: list[Tensor]
+
+    def energy_with(self, weights: list[Tensor]) -> Trained:
+        """The energy under given weights; a noise-conditional one at the objective's smallest noise level."""
+        network = copy.deepcopy(self.network).requires_grad_(False)
+        for parameter, weight in zip(network.parameters(), weights, strict=True):
+            parameter.copy_(weight)
+        conditional = self.spec.network["conditional"]
+        return Trained(network, levels=self._levels(), conditional=conditional, noise=self.data.noise)
+
+    def _levels(self) -> tuple[float, float] | None:
+        """The noise levels at which the objective says that its energy is that of the smoothed data."""
+        hyper, info = self.objective.hyper, self.objective.info
+        if info.energy == "noise":
+            return float(hyper["sigma_min"]), float(hyper.get("sigma_max", hyper["sigma_min"]))
+        if info.minimiser == "smoothed" and "sigma" in hyper:
+            return float(hyper["sigma"]), float(hyper["sigma"])
+        return None
+
+
 class Trainer:
     """All of a run that changes as it trains, for one seed or for a stack of seeds.
 
@@ -79,15 +122,7 @@ class Trainer:
         self.rng = Rng(seed, "objective", device)
         data = load.dataset(spec.dataset["ref"], self.data_rng, **spec.dataset["params"])
         self.data = freeze(data.to(device))
-        self.energy = load.network(
-            spec.network["ref"],
-            tuple(self.data.train.shape[self.rng.batch_ndim :]),
-            Rng(seed, "init"),
-            conditional=spec.network["conditional"],
-            **spec.network["params"],
-        ).to(device)
-        if calibrate := getattr(self.energy, "calibrate", None):
-            calibrate(self.data.train)
+        self.energy = self._network(seed, self.data.train)
         objective = load.objective(
             spec.objective["ref"],
             self.data.train,
@@ -99,25 +134,61 @@ class Trainer:
         self.weights: list[Tensor] = list(self.energy.parameters())
         self.average = [w.detach().clone() for w in self.weights]
         self._detached = [w.detach() for w in self.weights]  # views, made once
-        self.steps = int(spec.budget.get("steps", 0))
-        self._batches: Iterator[Tensor] = iter(())
+        self.pace: Pace = self.paced(int(spec.budget["steps"]))
+        self._batches = self._draw_batches()
+
+    def _network(self, seed: int | list[int], x_train: Tensor) -> nn.Module:
+        rng, about = Rng(seed, "init"), self.spec.network
+        event = tuple(x_train.shape[rng.batch_ndim :])
+        network = load.network(
+            about["ref"], event, rng, conditional=about["conditional"], x_train=x_train.cpu(), **about["params"]
+        )
+        return network.to(self.device)
+
+    def paced(self, steps: int) -> Steps:
+        """The pace of a given number of steps."""
+        return Steps(steps, self.spec.optimiser["warm_up"], self.spec.evaluation["checkpoints"])
+
+    @cached_property
+    def models(self) -> list[Model]:
+        """What each seed has learned."""
+        if isinstance(self.seed, int):
+            objective = self.learner.objective
+            return [Model(self.spec, self.seed, self.data, self.energy, objective, self.weights, self.average)]
+        data, split = self.data, ("train", "valid", "test")
+        return [
+            Model(
+                self.spec,
+                seed,
+                replace(data, **{name: getattr(data, name)[k] for name in split}),
+                self._network(seed, data.train[k]),
+                self.learner.objective,
+                [w[k] for w in self._detached],
+                [w[k] for w in self.average],
+            )
+            for k, seed in enumerate(self.seed)
+        ]
 
     def batch(self) -> Tensor:
         """The next training batch, drawn with replacement; the same for every objective at a seed."""
-        index = next(self._batches, None)
-        if index is None:
-            # many batches at once: one draw and one transfer to the device
-            size, axis = self.spec.budget["batch"], self.rng.batch_ndim - 1
-            drawn = self.data_rng.integers(self.data.train.shape[axis], self.data_rng.batch_shape(CHECK_EVERY * size))
-            self._batches = iter(drawn.to(self.device).split(size, -1))
-            index = next(self._batches)
-        if self.rng.batch_ndim == 1:
-            return self.data.train[index]
-        return torch.stack([x[i] for x, i in zip(self.data.train, index, strict=True)])
+        return next(self._batches)
+
+    def _draw_batches(self) -> Iterator[Tensor]:
+        train, size, axis = self.data.train, self.spec.budget["batch"], self.rng.batch_ndim - 1
+        event = train.shape[self.rng.batch_ndim :].numel()
+        at_once = size * min(CHECK_EVERY, max(1, GATHERED // (size * event)))
+        while True:
+            # many batches at once: one draw, one transfer to the device, and few gathers
+            drawn = self.data_rng.integers(train.shape[axis], self.data_rng.batch_shape(CHECK_EVERY * size))
+            for index in drawn.to(self.device).split(at_once, -1):
+                if axis == 0:
+                    yield from train[index].split(size)
+                else:
+                    yield from torch.stack([x[i] for x, i in zip(train, index, strict=True)]).split(size, 1)
 
     def step(self, t: int) -> Tensor:
         """Training step t, counted from 0; returns the mean loss, () or (S,)."""
-        loss = self.learner.update(self.energy, self.batch(), self.rng, self._schedule(t))
+        loss = self.learner.update(self.energy, self.batch(), self.rng, self.pace.factor(t))
         self.average_weights(t)
         return loss
 
@@ -125,12 +196,6 @@ class Trainer:
         """Moves the average towards the weights after step t."""
         decay = min(self.spec.optimiser["ema"], (1 + t) / (10 + t))
         torch._foreach_lerp_(self.average, self._detached, 1 - decay)
-
-    def _schedule(self, t: int) -> float:
-        warm_up: int = min(self.spec.optimiser["warm_up"], self.steps)
-        if t < warm_up:
-            return (t + 1) / warm_up
-        return 0.5 * (1 + math.cos(math.pi * (t - warm_up) / max(self.steps - warm_up, 1)))
 
     def count(self) -> meter.Work:
         """The work of one step, counted on copies: weights, chains and random streams stay as they are."""
@@ -143,98 +208,100 @@ class Trainer:
 
         return meter.count(rehearse, batch=x.shape[: rng.batch_ndim].numel())
 
-    def energy_with(self, weights: list[Tensor]) -> Trained:
-        """The energy under given weights; a noise-conditional one at the objective's smallest noise level."""
-        network = copy.deepcopy(self.energy).requires_grad_(False)
-        for parameter, weight in zip(network.parameters(), weights, strict=True):
-            parameter.copy_(weight)
-        conditional = self.spec.network["conditional"]
-        return Trained(network, levels=self._levels(), conditional=conditional, noise=self.data.noise)
-
-    def _levels(self) -> tuple[float, float] | None:
-        """The noise levels at which the objective says that its energy is that of the smoothed data."""
-        hyper, info = self.learner.objective.hyper, self.learner.objective.info
-        if info.energy == "noise":
-            return float(hyper["sigma_min"]), float(hyper.get("sigma_max", hyper["sigma_min"]))
-        if info.minimiser == "smoothed" and "sigma" in hyper:
-            return float(hyper["sigma"]), float(hyper["sigma"])
-        return None
-
 
 @dataclass
 class Outcome:
-    """What training leaves behind beside the weights.
+    """What training leaves behind of one seed beside the weights.
 
     Attributes:
+        steps: how many were taken.
+        divergence: when and why it diverged, or None.
         best: the weights, last or averaged, of the checkpoint with the lowest validation NLL, a certified one where
             there is one; None without a grid.
         best_at: that checkpoint's step and which weights they were.
-        seconds: wall-clock seconds of every step.
     """
 
-    best: list[Tensor] | None
-    best_at: dict[str, Any]
-    seconds: list[float]
+    steps: int = 0
+    divergence: Divergence | None = None
+    best: list[Tensor] | None = None
+    best_at: dict[str, Any] = field(default_factory=dict)
+    lowest: tuple[bool, float] = (True, math.inf)
 
-
-def train(
-    trainer: Trainer, work: meter.Work, clock: meter.Stopwatch, evaluation: meter.Stopwatch, curve: Curve
-) -> Outcome:
-    """Trains one seed to the end; at checkpoints the clock stops and a line is added to the curve.
-
-    Raises:
-        DivergedError: once the loss is not finite or beyond `UNBOUNDED` nats.
-    """
-    checkpoints = trainer.spec.evaluation["checkpoints"]
-    marks = {round(trainer.steps * (k + 1) / checkpoints) for k in range(checkpoints)}
-    outcome, lowest = Outcome(None, {}, []), (True, math.inf)
-    losses: list[Tensor] = []
-    clock.start()
-    tick = time.perf_counter()
-    for t in range(1, trainer.steps + 1):
-        losses.append(trainer.step(t - 1))
-        if t % CHECK_EVERY == 0 or t in marks:
-            _check(losses, t)
-            mean_loss = float(torch.stack(losses).mean())
-            losses.clear()
-        now = time.perf_counter()
-        outcome.seconds.append(now - tick)
-        tick = now
-        if t not in marks:
-            continue
-        clock.stop()
-        evaluation.start()
-        line: dict[str, Any] = {
-            "step": t,
-            "train_seconds": clock.wall,
-            "forwards": work.forwards * t,
-            "flops": work.flops * t,
-            "loss": mean_loss,
-        }
-        for variant, weights in (("last", trainer.weights), ("ema", trainer.average)):
-            values = glance(trainer.energy_with(weights), trainer.data, Rng(trainer.seed, "eval", trainer.device))
-            line |= {f"{name}_{variant}": value for name, value in values.items()}
+    def look(self, model: Model, rng: Rng) -> dict[str, Any]:
+        """What a checkpoint records of both kinds of weights; the better of them are kept if none were better yet."""
+        seen: dict[str, Any] = {}
+        for variant, weights in (("last", model.weights), ("ema", model.average)):
+            values = glance(model.energy_with(weights), model.data, rng.stream("eval"))
+            seen |= {f"{name}_{variant}": value for name, value in values.items()}
             nll = values.get("valid_nll")
             # mass outside the box is missing from log Z, so a model that leaks looks better than it is
             score = (not values.get("certified"), math.inf if nll is None else nll)
-            if nll is not None and score < lowest:
-                lowest, outcome.best = score, [w.detach().clone() for w in weights]
-                outcome.best_at = {"step": t, "weights": variant, "valid_nll": nll}
-        curve(line)
-        evaluation.stop()
+            if nll is not None and score < self.lowest:
+                self.lowest, self.best = score, [w.detach().clone() for w in weights]
+                self.best_at = {"step": self.steps, "weights": variant, "valid_nll": nll}
+        return seen
+
+
+def train(
+    trainer: Trainer,
+    work: meter.Work,
+    clock: meter.Clock,
+    evaluations: Sequence[meter.Stopwatch],
+    curves: Sequence[Curve],
+) -> list[Outcome]:
+    """Trains to the end, or until every seed has diverged; returns what became of each seed.
+
+    At checkpoints the clock stops, and each seed that has not diverged adds a line to its curve, on its own evaluation
+    clock. A seed has diverged once its loss is not finite or beyond `UNBOUNDED` nats; no seed of a stack can change
+    another's numbers.
+    """
+    outcomes = [Outcome() for _ in curves]
+    losses: list[Tensor] = []
+    t = 0
+    clock.start()
+    while not (trainer.pace.over(t) or all(o.divergence for o in outcomes)):
+        losses.append(trainer.step(t))
+        t += 1
+        clock.lap()
+        due = trainer.pace.due(t)
+        if not due and t % CHECK_EVERY:
+            continue
+        of_each = torch.stack(losses).reshape(len(losses), -1).unbind(1)
+        losses.clear()
+        for outcome, values in zip(outcomes, of_each, strict=True):
+            if outcome.divergence is None:
+                outcome.divergence = _divergence(values, t)
+                outcome.steps = t if outcome.divergence is None else outcome.divergence.step
+        if not due:
+            continue
+        clock.stop()
+        for outcome, values, model, evaluation, curve in zip(
+            outcomes, of_each, trainer.models, evaluations, curves, strict=True
+        ):
+            if outcome.divergence is not None:
+                continue
+            evaluation.start()
+            line = {
+                "step": t,
+                "train_seconds": clock.wall,
+                "forwards": work.forwards * t,
+                "flops": work.flops * t,
+                "loss": float(values.mean()),
+            }
+            curve(line | outcome.look(model, Rng(model.seed, "eval", trainer.device)))
+            evaluation.stop()
         clock.start()
-        tick = time.perf_counter()
     clock.stop()
-    return outcome
+    return outcomes
 
 
-def _check(losses: list[Tensor], t: int) -> None:
-    values = torch.stack(losses)
-    bad = ~(values.abs() <= UNBOUNDED)
-    if bad.any():
-        first = int(bad.nonzero()[0, 0])
-        step, value = t - len(losses) + first + 1, float(values[bad][0])
-        raise DivergedError(step, "the loss is not finite" if not math.isfinite(value) else f"the loss is {value:.3g}")
+def _divergence(losses: Tensor, t: int) -> Divergence | None:
+    """The first of one seed's losses (n,), the last of them that of step t, which is no loss; None if all are."""
+    bad = ~(losses.abs() <= UNBOUNDED)
+    if not bad.any():
+        return None
+    step, value = t - len(losses) + int(bad.nonzero()[0, 0]) + 1, float(losses[bad][0])
+    return Divergence(step, "the loss is not finite" if not math.isfinite(value) else f"the loss is {value:.3g}")
 
 
 def _clip_each_seed(parameters: list[Tensor], limit: float, *, batch_ndim: int) -> None:

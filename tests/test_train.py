@@ -12,7 +12,7 @@ import torch
 
 from bench import meter, spec
 from bench.run import run
-from bench.train import DivergedError, Trainer, train
+from bench.train import Trainer, train
 
 CPU = torch.device("cpu")
 STACKED = ("denoising_score_matching", "contrastive_divergence", "persistent_contrastive_divergence")
@@ -81,10 +81,11 @@ def test_a_loss_that_leaves_the_numbers_is_divergence_at_its_step(tmp_path: Path
     plugin = tmp_path / "bad.py"
     plugin.write_text(BAD_PLUGIN.replace("BAD", value))
     trainer = Trainer(smoke(str(plugin)), 0, CPU)
-    clocks = meter.Stopwatch(CPU), meter.Stopwatch(CPU)
-    with pytest.raises(DivergedError, match=word) as caught:
-        train(trainer, meter.Work(), *clocks, lambda line: None)
-    assert caught.value.step == 7
+    clock, evaluation = meter.Stopwatch(CPU), meter.Stopwatch(CPU)
+    (outcome,) = train(trainer, meter.Work(), clock, [evaluation], [lambda line: None])
+    assert outcome.divergence is not None
+    assert (outcome.steps, outcome.divergence.step) == (7, 7)
+    assert word in str(outcome.divergence)
 
 
 def test_a_diverged_run_is_a_row_with_its_step_and_no_metrics(tmp_path: Path) -> None:

@@ -122,3 +122,22 @@ def look_around(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, A
 def use_memory(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
     block = bytearray(200 << 20)
     return {"work": {"bytes": len(block)}}
+
+
+def together(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[dict[str, Any]]:
+    """A stack's worker: one child for all of them."""
+    print("a word from the stack")
+    rows = [succeed(*part) for part in zip(specs, folders, curves, strict=True)]
+    return [{**row, "stacked_with": [spec["seed"] for spec in specs]} for row in rows]
+
+
+def raise_error_together(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[dict[str, Any]]:
+    return [raise_error(specs[0], folders[0], curves[0])]
+
+
+def kill_itself_together(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[dict[str, Any]]:
+    return [kill_itself(specs[0], folders[0], curves[0])]
+
+
+def hang_together(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[dict[str, Any]]:
+    return [hang(specs[0], folders[0], curves[0])]

@@ -1,0 +1,38 @@
+"""How far a run has come: its learning rate, its checkpoints and its end."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+
+class Pace(Protocol):
+    """What the trainer asks; t counts steps, and each method is called once a step, in this order."""
+
+    def factor(self, t: int) -> float:
+        """The share of the peak learning rate in step t, counted from 0."""
+
+    def due(self, t: int) -> bool:
+        """Whether a checkpoint follows after t steps; the last step has one."""
+
+    def over(self, t: int) -> bool:
+        """Whether t steps were all."""
+
+
+class Steps:
+    """A given number of steps: linear warm-up, then a cosine to 0; checkpoints evenly spaced."""
+
+    def __init__(self, steps: int, warm_up: int, checkpoints: int) -> None:
+        self.steps, self.warm_up = steps, min(warm_up, steps)
+        self.marks = {round(steps * (k + 1) / checkpoints) for k in range(checkpoints)}
+
+    def factor(self, t: int) -> float:
+        if t < self.warm_up:
+            return (t + 1) / self.warm_up
+        return 0.5 * (1 + math.cos(math.pi * (t - self.warm_up) / max(self.steps - self.warm_up, 1)))
+
+    def due(self, t: int) -> bool:
+        return t in self.marks
+
+    def over(self, t: int) -> bool:
+        return t >= self.steps
