@@ -163,10 +163,10 @@ def hints(found: Series) -> list[Hint]:
         values = [point.value for point in points]
         if key[1] == TIME:
             several = sum(other[0] == key[0] for other in times)
-            steps = list(noisy_steps(values, ALPHA / several))
+            steps = noisy_steps(values, ALPHA / several)
         else:
             steps = exact_steps(values, gate.WORK_TOLERANCE if "per_step" in key[1] else gate.SAME_MACHINE)
-        edges = [0, *sorted(steps), len(values)]
+        edges = [0, *steps, len(values)]
         for low, at, high in zip(edges, edges[1:], edges[2:], strict=False):
             hinted.append(Hint(*key, points[at], median(values[low:at]), median(values[at:high])))
     return hinted
@@ -177,44 +177,60 @@ def exact_steps(values: Sequence[float], tolerance: float) -> list[int]:
     return [k for k, (old, new) in enumerate(pairwise(values), start=1) if not abs(new - old) <= tolerance * abs(old)]
 
 
-def noisy_steps(values: Sequence[float], alpha: float, offset: int = 0) -> Iterator[int]:
-    """Where Pettitt's test finds a step at level `alpha`, and then within both sides."""
+def noisy_steps(values: Sequence[float], alpha: float) -> list[int]:
+    """Where Pettitt's test finds a step at level `alpha`: in all values, then within both sides, and so on.
+
+    A stair is first cut in the middle of a tread, so a step must be found again between its two neighbours.
+    """
+    edges = [0, *sorted(_splits(values, alpha)), len(values)]
+    return [k for low, k, high in zip(edges, edges[1:], edges[2:], strict=False) if _split(values[low:high], alpha)]
+
+
+def _splits(values: Sequence[float], alpha: float, offset: int = 0) -> Iterator[int]:
+    at = _split(values, alpha)
+    if at:
+        yield offset + at
+        yield from _splits(values[:at], alpha, offset)
+        yield from _splits(values[at:], alpha, offset + at)
+
+
+def _split(values: Sequence[float], alpha: float) -> int:
+    """How many values lie before the step; 0 if there is none."""
     n = len(values)
     if n < 2:
-        return
+        return 0
     ranks = pd.Series(values).rank().to_numpy()
     statistic = np.abs(2 * np.cumsum(ranks) - (n + 1) * np.arange(1, n + 1))[:-1]
     at = int(np.argmax(statistic)) + 1
     p_value = 2 * math.exp(-6 * float(statistic[at - 1]) ** 2 / (n**3 + n**2))
     before, after = median(values[:at]), median(values[at:])
-    if p_value > alpha or max(before, after) < SHIFT * min(before, after):
-        return
-    yield offset + at
-    yield from noisy_steps(values[:at], alpha, offset)
-    yield from noisy_steps(values[at:], alpha, offset + at)
+    return at if p_value <= alpha and max(before, after) >= SHIFT * min(before, after) else 0
 
 
 def markdown(found: Series, hinted: Sequence[Hint]) -> str:
-    """Two tables: what there is, by metric and class of machine, and the hints, the largest first."""
+    """By class of machine: what there is of each metric, and the hints, the largest first."""
     if not found:
         return "The history is empty: `python -m bench gate` adds a line for every commit."
-    groups: dict[tuple[str, str], list[list[Point]]] = {}
-    for (host, metric, _), points in found.items():
-        groups.setdefault((host, metric), []).append(points)
+    hosts = dict.fromkeys(host for host, _, _ in found)
+    return "\n\n".join(f"## {host}\n\n{_of_host(found, hinted, host)}" for host in hosts)
+
+
+def _of_host(found: Series, hinted: Sequence[Hint], host: str) -> str:
+    groups: dict[str, list[list[Point]]] = {}
+    for (where, metric, _), points in found.items():
+        if where == host:
+            groups.setdefault(metric, []).append(points)
+    own = [hint for hint in hinted if hint.host == host]
     lines = [
         {
-            "machine": host,
             "metric": metric,
             "cells": str(len(group)),
             "commits": str(len({point.commit for points in group for point in points})),
             "last / first, median": _ratio([(points[0].value, points[-1].value) for points in group]),
-            "hints": str(sum((hint.host, hint.metric) == (host, metric) for hint in hinted)),
+            "hints": str(sum(hint.metric == metric for hint in own)),
         }
-        for (host, metric), group in groups.items()
+        for metric, group in groups.items()
     ]
-    text = table.markdown(pd.DataFrame(lines))
-    if not hinted:
-        return f"{text}\n\nNo step."
     steps = [
         {
             "metric": hint.metric,
@@ -224,11 +240,11 @@ def markdown(found: Series, hinted: Sequence[Hint]) -> str:
             "ratio": f"×{hint.ratio:.4g}",
             "from commit": hint.at.commit[:10],
             "gated": hint.at.date[:10],
-            "machine": hint.host,
         }
-        for hint in sorted(hinted, key=lambda hint: -abs(math.log(hint.ratio)) if hint.ratio > 0 else -math.inf)
+        for hint in sorted(own, key=lambda hint: -abs(math.log(hint.ratio)) if hint.ratio > 0 else -math.inf)
     ]
-    return f"{text}\n\nHints, no verdicts:\n\n{table.markdown(pd.DataFrame(steps))}"
+    said = f"Hints, no verdicts:\n\n{table.markdown(pd.DataFrame(steps))}" if steps else "No step."
+    return f"{table.markdown(pd.DataFrame(lines))}\n\n{said}"
 
 
 def _ratio(ends: Sequence[tuple[float, float]]) -> str:

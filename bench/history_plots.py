@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
+from textwrap import wrap
 
 import matplotlib as mpl
 import pandas as pd
@@ -12,14 +14,17 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from bench import history
 from bench.errors import UsageError
-from bench.history import Hint, Series
+from bench.history import Hint, Point, Series
 from bench.plots import DPI, words
 
 COLUMNS = 4
 GREY = "0.75"
+LEAST = 1.05  # the axis reaches this far, so that rounding does not look like a change
 
 
 def show(path: Path, picture: Path) -> str:
@@ -42,48 +47,59 @@ def show(path: Path, picture: Path) -> str:
 
 
 def draw(found: Series, hinted: Sequence[Hint], picture: Path) -> None:
-    """Steps of every value relative to the first one of its cell; what began at zero is in the tables only."""
+    """Steps of every value relative to the median of its cell; a metric that never moved has no panel."""
     sns.set_theme(style="whitegrid", context="notebook")
-    groups: dict[tuple[str, str], dict[str, list[history.Point]]] = {}
+    groups: dict[tuple[str, str], dict[str, list[Point]]] = {}
     for (host, metric, cell), points in found.items():
         groups.setdefault((host, metric), {})[cell] = points
-    drawn = {key: frame for key, cells in groups.items() if not (frame := _relative(cells)).empty}
-    rows = -(-len(drawn) // COLUMNS)
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=(4.4 * COLUMNS, 3.2 * rows), squeeze=False)
-    for axis in axes.flat[len(drawn) :]:
+    moved = {key: frame for key, cells in groups.items() if (frame := _relative(cells))["relative"].nunique() > 1}
+    columns = min(COLUMNS, max(len(moved), 1))
+    rows = max(-(-len(moved) // columns), 1)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False)
+    for axis in axes.flat[len(moved) :]:
         axis.axis("off")
-    for axis, ((host, metric), frame) in zip(axes.flat, drawn.items(), strict=False):
-        own = [hint for hint in hinted if (hint.host, hint.metric) == (host, metric)]
-        named = list(dict.fromkeys(hint.cell for hint in own))
-        colours = dict(zip(named, sns.color_palette("tab10", len(named)), strict=True))
-        for cell in sorted(groups[host, metric], key=lambda name: name in colours):  # the hinted ones on top
-            line = frame[frame["cell"] == cell]
-            colour, width = colours.get(cell, GREY), 1.8 if cell in colours else 0.9
-            label = words(cell) if cell in colours else None
-            axis.plot(line["at"], line["relative"], drawstyle="steps-post", color=colour, lw=width, label=label)
-        for hint in own:
-            at = frame[(frame["cell"] == hint.cell) & (frame["commit"] == hint.at.commit)]
-            axis.plot(at["at"], at["relative"], marker="o", ls="", color=colours[hint.cell])
+    for axis, ((host, metric), frame) in zip(axes.flat, moved.items(), strict=False):
+        _panel(axis, frame, [hint for hint in hinted if (hint.host, hint.metric) == (host, metric)])
         axis.set_title(f"{metric}\n{host}", fontsize=8)
-        axis.set(xlabel="commits, in the order gated", ylabel="relative to the first", yscale="log")
-        axis.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
-        axis.yaxis.set_minor_formatter(lambda value, _: f"{value:.3g}")
-        axis.tick_params(axis="both", which="both", labelsize=7)
-        if named:
-            axis.legend(fontsize=6, frameon=False)
-    figure.suptitle("What every gated commit measured; in colour where a change is hinted at, a dot where it begins")
+    still = ", ".join(sorted({metric for _, metric in groups} - {metric for _, metric in moved}))
+    words_about = "In colour where a change is hinted at, a dot where it begins." + f" Never moved: {still}." * bool(
+        still
+    )
+    figure.suptitle("\n".join(["What every gated commit measured", *wrap(words_about, 30 * columns)]), fontsize=10)
     figure.tight_layout()
     figure.savefig(picture, dpi=DPI)
     plt.close(figure)
 
 
-def _relative(cells: dict[str, list[history.Point]]) -> pd.DataFrame:
+def _panel(axis: Axes, frame: pd.DataFrame, own: Sequence[Hint]) -> None:
+    hinted = list(dict.fromkeys(hint.cell for hint in own))
+    colours = dict(zip(hinted, sns.color_palette("husl", len(hinted)), strict=True))
+    for cell in sorted(frame["cell"].unique(), key=lambda name: name in colours):  # the hinted ones on top
+        line = frame[frame["cell"] == cell]
+        style = (
+            {"color": colours[cell], "lw": 1.8, "label": words(cell)} if cell in colours else {"color": GREY, "lw": 0.9}
+        )
+        axis.plot(line["at"], line["relative"], drawstyle="steps-post", **style)
+    for hint in own:
+        at = frame[(frame["cell"] == hint.cell) & (frame["commit"] == hint.at.commit)]
+        axis.plot(at["at"], at["relative"], marker="o", ms=5, ls="", color=colours[hint.cell])
+    low, high = frame["relative"].min(), frame["relative"].max()
+    axis.set_ylim(min(low, 2 - LEAST) - 0.02, max(high, LEAST) + 0.02)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("commits, in the order gated", fontsize=8)
+    axis.set_ylabel("relative to its median", fontsize=8)
+    axis.tick_params(labelsize=7)
+    if hinted:
+        axis.legend(fontsize=6, loc="best")
+
+
+def _relative(cells: dict[str, list[Point]]) -> pd.DataFrame:
+    """Every value over the median of its cell's; cells that are zero throughout stay out."""
     order = {commit: k for k, commit in enumerate(dict.fromkeys(p.commit for points in cells.values() for p in points))}
-    return pd.DataFrame(
-        [
-            {"cell": cell, "commit": p.commit, "at": order[p.commit], "relative": p.value / points[0].value}
-            for cell, points in cells.items()
-            for p in points
-            if points[0].value > 0 and p.value > 0
-        ]
-    )
+    lines = [
+        {"cell": cell, "commit": p.commit, "at": order[p.commit], "relative": p.value / middle}
+        for cell, points in cells.items()
+        if (middle := median(p.value for p in points)) > 0
+        for p in points
+    ]
+    return pd.DataFrame(lines, columns=["cell", "commit", "at", "relative"])
