@@ -1,11 +1,8 @@
-"""Two versions in one job: their steps timed in turns, their quality paired by seed.
+"""Two versions in one job: a worktree of the other one beside this, and the steps of both timed in turns.
 
-Time: blocks of before, after, after, before (ABBA), so that a drift of the machine cancels; the CPU time of the
-process, so that neighbours on the machine hardly matter. A cell is dearer if the 99 % bound of its median ratio lies
-above the limit in one pair of processes and again in a second.
-
-Quality: the ratio of the metric over common seeds. "Not worse" is shown, not assumed: its one-sided interval must lie
-below the margin, Holm-corrected over cells. Where it does not, more seeds are run, up to a cap.
+Blocks of before, after, after, before (ABBA), so that a drift of the machine cancels; the CPU time of the process, so
+that neighbours on the machine hardly matter. A cell is dearer if the 99 % bound of its median ratio lies above the
+limit in one pair of processes and again in a second.
 """
 
 from __future__ import annotations
@@ -17,19 +14,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
 from bench.gate import Check, Outcome
-from bench.statistics import holm, median_interval
+from bench.statistics import median_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = 15
 LIMIT = 1.05
 LEVEL = 0.98  # two-sided: each bound holds with probability .99
-ALPHA = 0.05
+MATTERS = 1.10  # an increase that must not be missed; where noise could hide it, nothing was measured
+GRAIN = 10  # steps of a turn are a multiple, so that a planted tenth is a whole number of steps
 
 
 @contextmanager
@@ -88,6 +87,36 @@ class Worker:
         return found
 
 
+@dataclass(frozen=True)
+class Subject:
+    """An objective whose step is timed; `planted` lets the later version take that many times the steps."""
+
+    objective: str
+    planted: float = 1.0
+
+
+@dataclass
+class Timing:
+    """after / before of every block, in one pair of processes and, where that was called for, in a second."""
+
+    rounds: list[list[float]] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> Outcome:
+        """A regression if dearer in two pairs; undecided if the last pair could not have seen what matters."""
+        if len(self.rounds) > 1 and all(dearer(found) for found in self.rounds):
+            return "regression"
+        return "undecided" if least_seen(self.rounds[-1]) > MATTERS else "pass"
+
+    def __str__(self) -> str:
+        shown = []
+        for found in self.rounds:
+            interval = median_interval(found, LEVEL)
+            shown.append(f"×{interval.mean:.3f} ({interval.low or math.nan:.3f} to {interval.high or math.nan:.3f})")
+        blind = f"; ×{least_seen(self.rounds[-1]):.3g} is the least that could be seen"
+        return ", then ".join(shown) + blind * (self.outcome == "undecided")
+
+
 def ratios(before: Callable[[], float], after: Callable[[], float], blocks: int = BLOCKS) -> list[float]:
     """after / before of each ABBA block."""
     found = []
@@ -103,98 +132,59 @@ def dearer(measured: Sequence[float]) -> bool:
     return low is not None and low > LIMIT
 
 
-def times(before: Path, after: Path, suite: Path, objectives: Sequence[str], blocks: int = BLOCKS) -> list[Check]:
-    """The time of every objective's step in two trees; what is dearer once is measured again in fresh processes."""
-    first = _time_round(before, after, suite, objectives, blocks)
-    again = [name for name, found in first.items() if dearer(found)]
-    second = _time_round(before, after, suite, again, blocks) if again else {}
-    checks = []
-    for name, found in first.items():
-        recurs = name in second and dearer(second[name])
-        interval = median_interval(found, LEVEL)
-        shown = f"×{interval.mean:.3f} ({interval.low or math.nan:.3f} to {interval.high or math.nan:.3f})"
-        outcome: Outcome = "regression" if recurs else "pass"
-        checks.append(
-            Check(
-                "time", name, "CPU seconds a step", outcome, "×1", shown, f"99 % bound below ×{LIMIT}", "gate --against"
-            )
+def least_seen(measured: Sequence[float]) -> float:
+    """The smallest ratio that `dearer` would have seen through this noise; infinite without an interval."""
+    found = median_interval(measured, LEVEL)
+    return math.inf if found.low is None or found.mean is None else LIMIT * found.mean / found.low
+
+
+def times(
+    before: Path, after: Path, suite: Path, subjects: Sequence[Subject], blocks: int = BLOCKS
+) -> dict[Subject, Timing]:
+    """The time of every subject's step in two trees.
+
+    What is dearer, or too noisy to tell, is measured again in fresh processes.
+    """
+    found = {subject: Timing() for subject in subjects}
+    for _ in range(2):
+        for subject, measured in _time_round(before, after, suite, subjects, blocks).items():
+            found[subject].rounds.append(measured)
+        subjects = [s for s in subjects if dearer(r := found[s].rounds[-1]) or least_seen(r) > MATTERS]
+        if not subjects:
+            break
+    return found
+
+
+def time_checks(timings: Mapping[Subject, Timing], command: str) -> list[Check]:
+    """One check a subject; `command` measures one again, its name added."""
+    return [
+        Check(
+            "time",
+            subject.objective,
+            "CPU seconds a step",
+            timing.outcome,
+            "×1",
+            str(timing),
+            f"99 % bound below ×{LIMIT}",
+            f"{command} --objective {subject.objective}",
         )
-    return checks
+        for subject, timing in timings.items()
+    ]
 
 
 def _time_round(
-    before: Path, after: Path, suite: Path, objectives: Sequence[str], blocks: int
-) -> dict[str, list[float]]:
+    before: Path, after: Path, suite: Path, subjects: Sequence[Subject], blocks: int
+) -> dict[Subject, list[float]]:
     workers = Worker(before, suite), Worker(after, suite)
     try:
         found = {}
-        for name in objectives:
-            steps = max(worker.prepare(name) for worker in workers)
-            first, second = (partial(worker.seconds, name, steps) for worker in workers)
-            found[name] = ratios(first, second, blocks)
+        for subject in subjects:
+            name = subject.objective
+            steps = GRAIN * math.ceil(max(worker.prepare(name) for worker in workers) / GRAIN)
+            first = partial(workers[0].seconds, name, steps)
+            second = partial(workers[1].seconds, name, round(steps * subject.planted))
+            found[subject] = ratios(first, second, blocks)
         return found
     finally:
         for worker in workers:
             worker.close()
-
-
-def judge(pairs: Mapping[str, Sequence[tuple[float, float]]], margin: float) -> dict[str, tuple[Outcome, str]]:
-    """{cell: (outcome, what was seen)} from (before, after) pairs of a metric that is positive and better when lower.
-
-    A value that is lost comes as infinity, and is a regression whatever the others say.
-
-    "pass": the ratio is shown to be below the margin, or every pair is equal. "regression": it is shown to be above 1
-    and its mean is above the margin. Else "undecided", with the smallest ratio that these seeds could have shown.
-    """
-    below: dict[str, float] = {}
-    above: dict[str, float] = {}
-    seen: dict[str, tuple[float, float, int]] = {}
-    found: dict[str, tuple[Outcome, str]] = {}
-    for cell, values in pairs.items():
-        lost = sum(math.isinf(after) for _, after in values)
-        if lost:
-            found[cell] = "regression", f"no value at {lost} of {len(values)} seeds"
-            continue
-        logs = [math.log(after / before) for before, after in values]
-        if all(value == 0 for value in logs):
-            found[cell] = "pass", f"equal at {len(logs)} seeds"
-            continue
-        mean, error = _mean_and_error(logs)
-        seen[cell] = mean, error, len(logs)
-        below[cell] = _one_sided(math.log(margin) - mean, error, len(logs))
-        above[cell] = _one_sided(mean, error, len(logs))
-    not_worse, worse = holm(below), holm(above)
-    for cell, (mean, error, n) in seen.items():
-        text = f"×{math.exp(mean):.3g} at {n} seeds"
-        if not_worse[cell] <= ALPHA:
-            found[cell] = "pass", text
-        elif worse[cell] <= ALPHA and mean > math.log(margin):
-            found[cell] = "regression", text
-        else:
-            found[cell] = "undecided", f"{text}; ×{math.exp(_quantile(n) * error):.3g} is the least that could be seen"
-    return found
-
-
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    n = len(values)
-    mean = math.fsum(values) / n
-    if n < 2:
-        return mean, math.inf
-    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
-
-
-def _one_sided(excess: float, error: float, n: int) -> float:
-    """P(T > excess/error) for Student's T with n - 1 degrees of freedom: small when the excess is shown."""
-    if n < 2 or math.isinf(error):
-        return 1.0
-    if error == 0:
-        return 0.0 if excess > 0 else 1.0
-    from scipy.special import stdtr
-
-    return 1.0 - float(stdtr(n - 1, excess / error))
-
-
-def _quantile(n: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(n - 1, 1 - ALPHA)) if n > 1 else math.inf

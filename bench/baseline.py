@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench import table
@@ -16,8 +17,8 @@ SCHEMA = 1
 KIND = "ebm-bench baseline"
 
 
-class BaselineError(UsageError):
-    """A baseline that nothing can be held against: missing, torn, foreign or newer."""
+class IncomparableError(UsageError):
+    """What nothing can be held against: missing, torn, foreign or newer. The gate has not decided, and exits with 4."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Measured:
         quality: metric -> seed -> value, None where there is none.
         better: metric -> "lower" or "higher".
         command: what runs the cell again.
+        cpu_ms: CPU milliseconds of a training step, median over seeds: remembered, not compared.
     """
 
     status: dict[str, str]
@@ -37,6 +39,7 @@ class Measured:
     quality: dict[str, dict[str, float | None]]
     better: dict[str, str] = field(default_factory=dict)
     command: str = ""
+    cpu_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Baseline:
 
     Attributes:
         env_id: of the environment; under another one, rounding differs.
+        host: the class of machine, by its processor; times compare within one.
         accepted: who it was accepted for: reason, commit, date.
     """
 
@@ -52,6 +56,7 @@ class Baseline:
     env_id: str
     cells: dict[str, Measured]
     accepted: dict[str, str] = field(default_factory=dict)
+    host: str = ""
 
 
 def measured(records: Iterable[Record], suite: str) -> Baseline:
@@ -68,7 +73,14 @@ def measured(records: Iterable[Record], suite: str) -> Baseline:
         f"{objective} on {dataset}": _cell(cell.records, suite)
         for (_, _, _, objective, dataset), cell in table.cells(chosen).items()
     }
-    return Baseline(suite, environments[0] if environments else "", cells)
+    hosts = [host_class(env) for record in chosen if (env := record.get("env"))]
+    return Baseline(suite, environments[0] if environments else "", cells, host=hosts[0] if hosts else "")
+
+
+def host_class(environment: Mapping[str, Any]) -> str:
+    """What times depend on beside the code, from a row's environment: "system, processor, cores"."""
+    found = (environment.get(key, "unknown") for key in ("system", "processor", "cores"))
+    return "{}, {}, {} cores".format(*found)
 
 
 def _cell(records: list[Record], suite: str) -> Measured:
@@ -86,7 +98,9 @@ def _cell(records: list[Record], suite: str) -> Measured:
         f"python -m bench run --suite {suite} --objective '{first.spec['objective'].get('ref', first.objective)}' "
         f"--dataset '{first.dataset}' --seed {','.join(map(str, seeds))}"
     )
-    return Measured({str(r.run.seed): r.status for r in records}, work, quality, better, command)
+    steps = [1000 * cpu / n for r in ran if (cpu := r.get("time.train_cpu")) and (n := r.get("work.steps"))]
+    cpu_ms = median(steps) if steps else None
+    return Measured({str(r.run.seed): r.status for r in records}, work, quality, better, command, cpu_ms)
 
 
 def save(baseline: Baseline, path: Path) -> None:
@@ -97,7 +111,7 @@ def save(baseline: Baseline, path: Path) -> None:
     """
     plain = {"kind": KIND, "schema": SCHEMA, **asdict(baseline)}
     for cell in plain["cells"].values():
-        del cell["command"]
+        del cell["command"], cell["cpu_ms"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n")
@@ -105,30 +119,49 @@ def save(baseline: Baseline, path: Path) -> None:
         raise UsageError(f"a baseline needs a place to write to; '{path}': {error.strerror}: give another") from None
 
 
-def load(path: Path) -> Baseline:
-    """The baseline in a file.
+def load(path: Path, suite: str | None = None) -> Baseline:
+    """The baseline in a file, of the suite that is asked for.
 
     Raises:
-        BaselineError: if it is missing, torn, of another kind, or of another version than this program's.
+        IncomparableError: if it is missing, torn, of another kind, suite or version than this program's, or not whole.
     """
     way_out = 'make one with: python -m bench accept --reason "..."'
     try:
-        plain: Any = json.loads(path.read_text())
+        plain: Any = json.loads(path.read_text(), parse_constant=_refuse)
     except OSError as error:
-        raise BaselineError(f"there is no baseline to hold against; '{path}': {error.strerror}; {way_out}") from None
+        raise IncomparableError(
+            f"there is no baseline to hold against; '{path}': {error.strerror}; {way_out}"
+        ) from None
     except ValueError as error:
-        raise BaselineError(f"the baseline '{path}' is torn ({error}); restore it from git, or {way_out}") from None
+        raise IncomparableError(f"the baseline '{path}' is torn ({error}); restore it from git, or {way_out}") from None
     if not isinstance(plain, Mapping) or plain.get("kind") != KIND:
-        raise BaselineError(f"'{path}' is not a baseline of this program; {way_out}")
+        raise IncomparableError(f"'{path}' is not a baseline of this program; {way_out}")
     if plain.get("schema") != SCHEMA:
-        raise BaselineError(
+        raise IncomparableError(
             f"the baseline '{path}' has schema {plain.get('schema')!r}, this program knows {SCHEMA}; use the program "
             f"that wrote it, or {way_out}"
         )
+    if suite is not None and plain.get("suite") != suite:
+        raise IncomparableError(f"the baseline '{path}' is of suite {plain.get('suite')!r}, not '{suite}'; {way_out}")
     try:
-        cells = {name: Measured(**cell) for name, cell in plain["cells"].items()}
-        return Baseline(str(plain["suite"]), str(plain["env_id"]), cells, dict(plain["accepted"]))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BaselineError(
-            f"the baseline '{path}' lacks a part ({error}); restore it from git, or {way_out}"
+        cells = {name: _whole(name, Measured(**cell)) for name, cell in plain["cells"].items()}
+        host = str(plain.get("host", ""))
+        return Baseline(str(plain["suite"]), str(plain["env_id"]), cells, dict(plain["accepted"]), host)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise IncomparableError(
+            f"the baseline '{path}' is not whole ({error}); restore it from git, or {way_out}"
         ) from None
+
+
+def _whole(name: str, cell: Measured) -> Measured:
+    """The cell, if it holds words and finite numbers where they belong."""
+    numbers = [*cell.work.values(), *(v for seeds in cell.quality.values() for v in seeds.values() if v is not None)]
+    if not all(isinstance(v, int | float) for v in numbers) or not all(
+        isinstance(s, str) for s in cell.status.values()
+    ):
+        raise ValueError(f"the cell '{name}' holds something that is not a number")
+    return cell
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number that anything can be held against")

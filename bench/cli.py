@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 GOOD, USAGE, FAILED, INTERRUPTED = 0, 2, 3, 130
 DEFAULT_STORE = Path("results/runs")
 DEFAULT_BASELINE = Path("results/baselines/main.json")
+DEFAULT_HISTORY = Path("results/history.jsonl")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,11 +84,26 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("b", type=Path, metavar="B")
     command = verb("verify", _verify, "look for rows, curves and logs that were changed after they were written")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
-    command = verb("gate", _gate, "hold this version against the accepted baseline: work, quality, completeness")
-    command.add_argument("--baseline", type=Path, default=DEFAULT_BASELINE, metavar="FILE.json")
-    command.add_argument("--against", metavar="REF", help="a commit: compare time and quality with it, in one job")
+    command = verb("gate", _gate, "hold this version against the accepted baseline: completeness, work, quality")
+    command.add_argument("--baseline", type=Path, metavar="FILE.json", help=f"default, alone: {DEFAULT_BASELINE}")
+    command.add_argument("--against", metavar="REF", help="a commit: compare quality and time with it, in one job")
+    command.add_argument("--objective", action="append", metavar="A,B", help="with --against: these only")
+    command.add_argument(
+        "--benchmark",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE.json",
+        help="of pytest-benchmark; 2 or 4 times: before, after, after, before",
+    )
+    command.add_argument("--self-test", action="store_true", help="how often the gate is wrong on this machine")
+    command.add_argument("--rounds", type=int, default=40, metavar="N", help="of the self-test")
     command.add_argument("--report", type=Path, action="append", default=[], metavar="FILE.md|.xml|.json")
+    command.add_argument("--history", type=Path, default=DEFAULT_HISTORY, metavar="FILE.jsonl")
     command.add_argument("--jobs", type=int, default=None, metavar="N")
+    command = verb("history", _history, "show what every gated commit measured, and where something changed for good")
+    command.add_argument("--history", type=Path, default=DEFAULT_HISTORY, metavar="FILE.jsonl")
+    command.add_argument("--out", type=Path, metavar="FILE.png", help="default: beside the history")
     command = verb("accept", _accept, "measure this version and make it the baseline that later ones are held against")
     command.add_argument("--reason", required=True)
     command.add_argument("--baseline", type=Path, default=DEFAULT_BASELINE, metavar="FILE.json")
@@ -209,9 +225,27 @@ def _verify(options: argparse.Namespace) -> int:
 def _gate(options: argparse.Namespace) -> int:
     from bench import gate_session
 
-    if options.against is not None:
-        return gate_session.against(options.against, jobs=_jobs(options), reports=options.report)
-    return gate_session.run(options.baseline, jobs=_jobs(options), reports=options.report)
+    if options.self_test:
+        return gate_session.self_test(options.rounds, reports=options.report, jobs=_jobs(options))
+    alone = options.against is None and not options.benchmark
+    return gate_session.run(
+        gate_session.Request(
+            baseline=options.baseline or (DEFAULT_BASELINE if alone else None),
+            against=options.against,
+            objectives=_joined(options.objective),
+            benchmarks=options.benchmark,
+            reports=options.report,
+            history=options.history,
+            jobs=_jobs(options),
+        )
+    )
+
+
+def _history(options: argparse.Namespace) -> int:
+    from bench import history_plots
+
+    print(history_plots.show(options.history, options.out or options.history.with_suffix(".png")))
+    return GOOD
 
 
 def _accept(options: argparse.Namespace) -> int:

@@ -274,10 +274,10 @@ def _bare_start(worker: str) -> Iterator[None]:
     """Starts a child that knows nothing of the caller's script, from a server with one thread and torch loaded.
 
     Without this, multiprocessing would run the caller's main script again in every child, which a script without a
-    `__main__` guard does not survive; and the libraries that torch loads would open a pool of threads each.
+    `__main__` guard does not survive; and the libraries that torch loads would open a pool of threads each. The
+    server loads what torch would load at a child's first optimiser, most of a second, too.
     """
     with _starting:
-        # an optimiser loads _dynamo when it is first made, which takes as long as torch itself
         multiprocessing.set_forkserver_preload(["torch", "torch._dynamo", "bench.child", worker.partition(":")[0]])
         script = sys.modules["__main__"]
         single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

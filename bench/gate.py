@@ -25,7 +25,7 @@ class Check:
     """One thing that was compared.
 
     Attributes:
-        part: "completeness", "work", "quality", "time" or "self-test".
+        part: "completeness", "work", "quality", "paired quality", "time", "benchmark" or "self-test".
         before, after: values, or words; `allowed` is the interval or the limit in words.
         command: what measures it again.
     """
@@ -49,12 +49,19 @@ def exit_code(checks: Sequence[Check]) -> int:
     """1 if anything is worse; else 4 if anything was not measured, not decided, or has become better; else 0.
 
     What has become better must be accepted, or it could be lost again unseen; and a short run that scores better may be
-    a detuned one that will end worse.
+    a detuned one that will end worse. A gate that failed its self-test cannot see, and is neither green nor red: 4.
     """
+    if broken(checks):
+        return UNDECIDED
     outcomes = {check.outcome for check in checks}
     if "regression" in outcomes:
         return REGRESSION
     return UNDECIDED if outcomes & {"undecided", "better"} or not checks else GOOD
+
+
+def broken(checks: Sequence[Check]) -> bool:
+    """Whether the self-test let through what was planted, or objected to what was equal."""
+    return any(check.part == "self-test" and check.outcome != "pass" for check in checks)
 
 
 def completeness(baseline: Baseline, head: Baseline) -> list[Check]:
@@ -65,7 +72,8 @@ def completeness(baseline: Baseline, head: Baseline) -> list[Check]:
         if before is None or after is None:
             present = ("not in the baseline", "measured") if before is None else ("in the baseline", "not measured")
             rule = "the same cells; a rename, an addition or a removal is accepted by `accept`"
-            checks.append(Check("completeness", name, "presence", "undecided", *present, rule))
+            command = after.command if after else "python -m bench gate"
+            checks.append(Check("completeness", name, "presence", "undecided", *present, rule, command))
             continue
         for seed in sorted(before.status.keys() | after.status.keys(), key=int):
             old, new = before.status.get(seed, "not planned"), after.status.get(seed, "not measured")
@@ -89,7 +97,7 @@ def work(baseline: Baseline, head: Baseline) -> list[Check]:
             outcome: Outcome = "pass"
             if old is None or new is None:
                 outcome = "undecided"
-            elif abs(new - old) > WORK_TOLERANCE * abs(old):
+            elif not abs(new - old) <= WORK_TOLERANCE * abs(old):
                 outcome = "regression" if new > old else "better"
             low, high = (None, None) if old is None else (old * (1 - WORK_TOLERANCE), old * (1 + WORK_TOLERANCE))
             checks.append(
@@ -117,7 +125,7 @@ def quality(baseline: Baseline, head: Baseline) -> list[Check]:
             if not same:
                 tolerance = max(tolerance, SPREADS * _deviation(list(old.values())))
             outcome: Outcome = "pass"
-            if largest > tolerance:
+            if not largest <= tolerance:
                 worse = (now > was) == (before.better.get(metric, "lower") == "lower")
                 outcome = "regression" if worse else "better"
             where = "this environment" if same else "another environment"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,16 +12,17 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from bench.errors import UsageError
-from bench.gate import Check, exit_code
+from bench.gate import Check, broken, exit_code
 from bench.table import markdown as table_of
 
 WORDS = {0: "good", 1: "regression", 4: "undecided"}
+_JUNIT = {"regression": "failure", "undecided": "error", "better": "error"}
 MOST = 40  # lines of a table that a person reads
 
 
 def verdict(checks: Sequence[Check]) -> str:
     """One line: the word, and how many checks of each part came out how."""
-    if any(c.part == "self-test" and c.outcome != "pass" for c in checks):
+    if broken(checks):
         return "gate broken: the self-test did not catch what was planted, so nothing below can be believed"
     counts = Counter((check.part, check.outcome) for check in checks)
     said = ", ".join(f"{part} {n} {outcome}" for (part, outcome), n in sorted(counts.items()))
@@ -53,16 +54,15 @@ def plain(checks: Sequence[Check]) -> str:
 
 
 def junit(checks: Sequence[Check]) -> str:
-    """A test suite a part; a regression is a failure, what could not be decided an error."""
+    """A test suite a part; a regression is a failure; what is undecided, or better and not accepted, an error."""
     root = ElementTree.Element("testsuites", name="bench gate")
     for part in dict.fromkeys(check.part for check in checks):
         own = [check for check in checks if check.part == part]
-        failures, errors = (sum(c.outcome == word for c in own) for word in ("regression", "undecided"))
-        counts = {"tests": str(len(own)), "failures": str(failures), "errors": str(errors)}
-        suite = ElementTree.SubElement(root, "testsuite", {"name": part, **counts})
-        for check in own:
+        kinds = [_JUNIT.get(check.outcome) for check in own]
+        counts = {"tests": len(own), "failures": kinds.count("failure"), "errors": kinds.count("error")}
+        suite = ElementTree.SubElement(root, "testsuite", {"name": part, **{k: str(v) for k, v in counts.items()}})
+        for check, kind in zip(own, kinds, strict=True):
             case = ElementTree.SubElement(suite, "testcase", classname=check.cell, name=check.metric)
-            kind = {"regression": "failure", "undecided": "error"}.get(check.outcome)
             if kind:
                 message = f"before {check.before}, after {check.after}, allowed {check.allowed}"
                 ElementTree.SubElement(case, kind, message=message).text = check.command
@@ -70,17 +70,28 @@ def junit(checks: Sequence[Check]) -> str:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def write(checks: Sequence[Check], path: Path) -> None:
-    """Writes the report as the suffix says: .md, .xml (JUnit) or .json.
+FORMS = {".md": lambda checks: markdown(checks) + "\n", ".xml": junit, ".json": plain}
+
+
+def require(paths: Iterable[Path], forms: Collection[str]) -> None:
+    """Goes on if every report can be written in the form that its suffix asks for.
 
     Raises:
-        UsageError: if it is none of these, or the place cannot be written to.
+        UsageError: if one cannot; better before an hour's measurements than after.
     """
-    forms = {".md": markdown, ".xml": junit, ".json": plain}
-    if path.suffix not in forms:
-        raise UsageError(f"a gate's report is written as .md, .xml or .json; got '{path.name}'")
+    for path in paths:
+        if path.suffix not in forms:
+            raise UsageError(f"this report is written as {', '.join(forms)}; got '{path.name}'")
+
+
+def save(text: str, path: Path) -> None:
+    """Writes a report.
+
+    Raises:
+        UsageError: if the place cannot be written to.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(forms[path.suffix](checks))
+        path.write_text(text)
     except OSError as error:
         raise UsageError(f"a report needs a place to write to; '{path}': {error.strerror}: give another") from None

@@ -1,4 +1,4 @@
-"""Two versions compared in one job: statistics with known error rates, and a worker that times a real tree."""
+"""Two versions timed in one job: a rule with known error rates, and workers that time a real tree."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench import against, spec
+from bench.against import Subject, Timing
 from bench.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,39 +41,80 @@ def test_abba_cancels_a_steady_drift() -> None:
     assert np.mean(against.ratios(slower, slower)) == pytest.approx(1.0, abs=1e-12)
 
 
-def pairs(rng: np.random.Generator, ratio: float, n: int, spread: float = 0.03) -> list[tuple[float, float]]:
-    before = np.exp(0.5 * rng.normal(size=n))
-    return [(float(b), float(b * ratio * np.exp(spread * rng.normal()))) for b in before]
+def found(*medians: float, spread: float = 0.004) -> Timing:
+    """A timing whose rounds have these medians."""
+    return Timing([[m * (1 + spread * (k - 7)) for k in range(15)] for m in medians])
 
 
-def test_quality_that_is_kept_passes_what_is_lost_does_not_and_what_is_noisy_stays_open() -> None:
-    rng = np.random.default_rng(1)
-    cells = {
-        "equal": [(0.2, 0.2), (0.3, 0.3)],
-        "kept": pairs(rng, 1.0, 12),
-        "worse": pairs(rng, 1.3, 12),
-        "noisy": pairs(rng, 1.0, 3, spread=1.0),
-        "failed": [(0.2, math.inf), (0.3, 0.3), (0.2, 0.2)],
-    }
-    found = {name: outcome for name, (outcome, _) in against.judge(cells, 1.1).items()}
-    assert found == {
-        "equal": "pass",
-        "kept": "pass",
-        "worse": "regression",
-        "noisy": "undecided",
-        "failed": "regression",
-    }
+def test_what_is_dearer_once_passes_and_what_is_dearer_in_a_second_pair_does_not() -> None:
+    assert found(1.0).outcome == "pass"
+    assert found(1.2, 1.0).outcome == "pass"
+    assert found(1.2, 1.2).outcome == "regression"
 
 
-def test_a_loss_at_the_margin_is_seldom_called_harmless() -> None:
-    rng = np.random.default_rng(2)
-    passed = sum(against.judge({"cell": pairs(rng, 1.1, 6, 0.05)}, 1.1)["cell"][0] == "pass" for _ in range(400))
-    assert passed / 400 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
+def test_noise_that_could_hide_a_tenth_is_undecided_and_says_what_it_would_have_seen() -> None:
+    blind = found(1.0, 1.0, spread=0.03)
+    assert blind.outcome == "undecided"
+    assert "least that could be seen" in str(blind)
+    assert against.least_seen(blind.rounds[0]) > against.MATTERS
+    assert against.least_seen([1.0, 1.0]) == math.inf
 
 
-def test_an_undecided_cell_names_the_effect_it_could_have_seen() -> None:
-    _, seen = against.judge({"cell": [(0.2, 0.3), (0.3, 0.2), (0.2, 0.26)]}, 1.1)["cell"]
-    assert "least that could be seen" in seen
+def test_least_seen_is_the_ratio_at_which_a_cell_becomes_dearer() -> None:
+    noise = [1 + 0.01 * (k - 7) for k in range(15)]
+    least = against.least_seen(noise)
+    assert not against.dearer([0.999 * least * v for v in noise])
+    assert against.dearer([1.001 * least * v for v in noise])
+
+
+def test_a_verdict_on_time_names_cell_metric_interval_and_command() -> None:
+    (check,) = against.time_checks({Subject("an_objective"): found(1.2, 1.2)}, "python -m bench gate --against main")
+    assert (check.cell, check.metric, check.before, check.outcome) == (
+        "an_objective",
+        "CPU seconds a step",
+        "×1",
+        "regression",
+    )
+    assert check.after.startswith("×1.200 (1.")
+    assert check.command == "python -m bench gate --against main --objective an_objective"
+
+
+class Clock:
+    """Stands in for a worker: a step of the tree `slow` takes `factor` of a noisy unit of time."""
+
+    factor = 1.0
+    started = 0
+
+    def __init__(self, tree: Path, suite: Path) -> None:
+        self.unit = self.factor if tree.name == "slow" else 1.0
+        type(self).started += 1
+        self.rng = np.random.default_rng(self.started)
+
+    def prepare(self, objective: str) -> int:
+        return 43
+
+    def seconds(self, objective: str, steps: int) -> float:
+        return steps * self.unit * math.exp(0.01 * self.rng.normal())
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("factor", "planted", "outcome", "processes"),
+    [(1.0, 1.0, "pass", 2), (1.1, 1.0, "regression", 4), (1.0, 1.1, "regression", 4), (0.9, 1.1, "pass", 2)],
+)
+def test_what_looks_dearer_is_timed_again_in_fresh_processes(
+    monkeypatch: pytest.MonkeyPatch, factor: float, planted: float, outcome: str, processes: int
+) -> None:
+    monkeypatch.setattr(against, "Worker", Clock)
+    monkeypatch.setattr(Clock, "factor", factor)
+    monkeypatch.setattr(Clock, "started", 0)
+    subject = Subject("an_objective", planted)
+    timing = against.times(Path("fast"), Path("slow"), Path("suite"), [subject])[subject]
+    assert (timing.outcome, Clock.started) == (outcome, processes)
+    # 43 steps are rounded up to 50, so that a tenth more is 55, not 47 for 43
+    assert np.median(timing.rounds[0]) == pytest.approx(factor * planted, rel=0.01)
 
 
 def test_a_worker_times_the_steps_of_a_tree() -> None:

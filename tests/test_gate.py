@@ -75,6 +75,26 @@ def test_another_environment_may_differ_by_less_than_the_seeds_do_and_no_more() 
     assert gate.exit_code(gate.compare(ACCEPTED, far)) == gate.REGRESSION
 
 
+def test_what_is_not_a_number_does_not_pass() -> None:
+    nan = cell(flops=float("nan"))
+    assert gate.exit_code(gate.work(ACCEPTED, changed(a=nan))) != gate.GOOD
+    strange = cell(level=float("nan"))
+    assert gate.exit_code(gate.quality(ACCEPTED, changed(a=strange))) != gate.GOOD
+
+
+def test_every_verdict_names_cell_metric_before_after_what_is_allowed_and_the_command() -> None:
+    heads = [
+        changed(a=cell(flops=1.1e6)),
+        changed(a=cell(level=0.3)),
+        changed(a=cell(status="diverged")),
+        changed(c=cell()),
+        replace(ACCEPTED, cells={"a on line": cell()}),
+    ]
+    for check in (check for head in heads for check in gate.compare(ACCEPTED, head)):
+        said = (check.part, check.cell, check.metric, check.before, check.after, check.allowed, check.command)
+        assert all(said), check
+
+
 def test_nothing_compared_is_not_good() -> None:
     assert gate.exit_code([]) == gate.UNDECIDED
 
@@ -105,15 +125,39 @@ def hollow(text: str) -> str:
     return json.dumps({k: v for k, v in json.loads(text).items() if k != "cells"})
 
 
-@pytest.mark.parametrize("damage", [torn, foreign, newer, hollow])
+def of_another_suite(text: str) -> str:
+    return text.replace('"suite": "gate"', '"suite": "toy2d"')
+
+
+def without_a_number(text: str) -> str:
+    return text.replace("1000000.0", "NaN")
+
+
+def with_words_for_numbers(text: str) -> str:
+    return text.replace("1000000.0", '"many"')
+
+
+def not_text(text: str) -> str:
+    return "\udcff"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [torn, foreign, newer, hollow, of_another_suite, without_a_number, with_words_for_numbers, not_text],
+)
 def test_a_baseline_that_cannot_be_trusted_is_exit_4_with_a_way_out(
     damage: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "b.json"
     baseline.save(ACCEPTED, path)
-    path.write_text(damage(path.read_text()))
+    before = path.read_text()
+    path.write_text(damage(before), errors="surrogateescape")
+    assert path.read_bytes() != before.encode()
     assert cli.main(["gate", "--baseline", str(path)]) == gate.UNDECIDED
-    assert "b.json" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "b.json" in error
+    assert "bench accept" in error
+    assert error.count("\n") == 1
 
 
 def test_a_missing_baseline_is_exit_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,6 +187,47 @@ def test_the_report_says_the_same_to_people_and_to_machines() -> None:
     assert len(plain["checks"]) == len(checks)
 
 
-def test_a_self_test_that_failed_is_a_broken_gate() -> None:
+def test_a_self_test_that_failed_is_a_broken_gate_whatever_else_was_found() -> None:
     missed = gate.Check("self-test", "a sign flip", "is a regression", "undecided", "planted", "not caught", "")
-    assert gate_report.verdict([*gate.compare(ACCEPTED, ACCEPTED), missed]).startswith("gate broken")
+    checks = [*gate.compare(ACCEPTED, changed(a=cell(flops=1.1e6))), missed]
+    assert gate.exit_code(checks) == gate.UNDECIDED
+    assert gate_report.verdict(checks).startswith("gate broken")
+    assert json.loads(gate_report.plain(checks))["exit_code"] == gate.UNDECIDED
+
+
+def test_what_is_better_and_not_accepted_is_an_error_to_machines_too() -> None:
+    checks = gate.compare(ACCEPTED, changed(a=cell(flops=0.9e6)))
+    tree = ElementTree.fromstring(gate_report.junit(checks))
+    assert [e.get("name") for e in tree.iter("testcase") if e.find("error") is not None] == ["flops_per_step"]
+    assert "accept" in gate_report.verdict(checks)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--report", "gate.txt"), "this report is written as .md, .xml, .json; got 'gate.txt'"),
+        (("--self-test", "--report", "gate.xml"), "this report is written as .md, .json; got 'gate.xml'"),
+        (("--self-test", "--rounds", "0"), "--rounds must be at least 1; got 0"),
+        (("--objective", "anything"), "add --against REF"),
+        (("--benchmark", "one.json"), "2 or 4 times"),
+        (("--jobs", "0"), "--jobs must be at least 1; got 0"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_measured(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["gate", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_baseline_is_not_accepted_without_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["accept", "--reason", " "]) == 2
+    assert "reason" in capsys.readouterr().err
+
+
+def test_a_class_of_machine_is_named_by_what_its_times_depend_on() -> None:
+    host = baseline.host_class({"system": "Linux x86_64", "processor": "A", "cores": 2, "torch": "2", "python": "3"})
+    assert host == "Linux x86_64, A, 2 cores"
+    assert host != baseline.host_class({"system": "Linux x86_64", "processor": "B", "cores": 2})
