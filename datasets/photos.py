@@ -1,5 +1,6 @@
 """Patches of photographs, and whole photographs held out for denoising."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -50,19 +51,9 @@ def photos(
 
     test, valid, train = map(patches, scaled, (n_test, n_valid, n_train))
     whole_test, whole_valid = (torch.stack([_crop(photo, whole) for photo in part]) for part in scaled[:2])
+    data = Data("photos", train, valid, test, sigma or None, whole_valid=whole_valid, whole_test=whole_test)
     kept = content(*(photo for part in pixels for photo in part))
-    return Data(
-        "photos",
-        train,
-        valid,
-        test,
-        local_scale=sigma or None,
-        noise=sigma,
-        value_range=(-1.0, 1.0),
-        whole_valid=whole_valid,
-        whole_test=whole_test,
-        content=kept,
-    )
+    return replace(data, noise=sigma, value_range=(-1.0, 1.0), content=kept)
 
 
 def _pixels(name: str) -> Tensor:
