@@ -61,12 +61,15 @@ def read_cifar(path: Path, archive_md5: str, batches: Mapping[str, str]) -> dict
     Raises:
         UsageError: if a batch is missing, torn, or not the one with that md5.
     """
-    if path.is_dir():
-        found = {name: (path / name).read_bytes() for name in batches if (path / name).is_file()}
-    else:
-        with path.open("rb") as file:
-            _require(path, "md5", archive_md5, hashlib.file_digest(file, "md5").hexdigest())
-        found = _members(path, {f"cifar-10-batches-py/{name}": name for name in batches})
+    try:
+        if path.is_dir():
+            found = {name: (path / name).read_bytes() for name in batches if (path / name).is_file()}
+        else:
+            with path.open("rb") as file:
+                _require(path, "md5", archive_md5, hashlib.file_digest(file, "md5").hexdigest())
+            found = _members(path, {f"cifar-10-batches-py/{name}": name for name in batches})
+    except TORN as error:
+        raise _broken(path, str(error)) from None
     for name, md5 in batches.items():
         if name not in found:
             raise _broken(path, f"it lacks {name}")
@@ -77,14 +80,11 @@ def read_cifar(path: Path, archive_md5: str, batches: Mapping[str, str]) -> dict
 def _members(path: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
     """The contents of the wanted regular files of an archive, wherever its other members would like to be written."""
     found = {}
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.isreg() and member.name in wanted else None
-                if content is not None:
-                    found[wanted[member.name]] = content.read()
-    except TORN as error:
-        raise _broken(path, str(error)) from None
+    with tarfile.open(path, "r:gz") as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() and member.name in wanted else None
+            if content is not None:
+                found[wanted[member.name]] = content.read()
     return found
 
 

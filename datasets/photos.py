@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,8 +53,8 @@ def photos(
     test, valid, train = map(patches, scaled, (n_test, n_valid, n_train))
     whole_test, whole_valid = (torch.stack([_crop(photo, whole) for photo in part]) for part in scaled[:2])
     data = Data("photos", train, valid, test, sigma or None, whole_valid=whole_valid, whole_test=whole_test)
-    kept = content(*(photo for part in pixels for photo in part))
-    return replace(data, noise=sigma, value_range=(-1.0, 1.0), content=kept)
+    seen = content(*(photo for part in pixels for photo in part))
+    return replace(data, noise=sigma, value_range=(-1.0, 1.0), content=seen)
 
 
 def _pixels(name: str) -> Tensor:
@@ -64,8 +65,7 @@ def _pixels(name: str) -> Tensor:
     path = Path(skimage.data.__file__).with_name(name)
     if not path.is_file():
         raise UsageError(f"photos needs {name} of scikit-image 0.26.0; it is not in {path.parent}; install it again")
-    pixels = torch.from_numpy(imread(path))
-    return pixels.reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
+    return torch.from_numpy(np.atleast_3d(imread(path))).permute(2, 0, 1)
 
 
 def _in_units_of_x(photo: Tensor, colour: str) -> Tensor:

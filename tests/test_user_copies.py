@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import shutil
 import sys
 import zipfile
@@ -20,6 +21,7 @@ from bench import check, data_files, load, spec
 from bench.api import Data, Rng, UsageError
 from bench.cli import main
 from bench.data_files import AbsentDataError
+from bench.train import Trainer
 
 SIZES = {"n_train": 6, "n_valid": 3, "n_test": 4}
 IDX = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
@@ -32,6 +34,18 @@ seeds = "0"
 n_train = 6
 n_valid = 3
 n_test = 4
+"""
+RUN = """
+[network]
+name = "convolutional"
+width = 2
+[budget]
+steps = 2
+batch = 4
+[evaluation]
+checkpoints = 1
+samples = 4
+sampler_steps = 2
 """
 
 
@@ -189,6 +203,33 @@ def test_a_cell_is_its_images_and_not_the_folder_they_lie_in(
     assert planned(name, tmp_path)[name, "denoising_score_matching"].cell_id == here.cell_id
     copy(seed=1, where="others")
     assert planned(name, tmp_path)[name, "denoising_score_matching"].cell_id != here.cell_id
+
+
+def test_a_run_refuses_images_that_are_not_those_it_was_planned_with(
+    name: str, copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    copy()
+    run = planned(name, tmp_path)[name, "denoising_score_matching"]
+    Trainer(run, 0, torch.device("cpu"))
+    copy(seed=1, where="others")
+    with pytest.raises(UsageError, match="a run must see the images it was planned with"):
+        Trainer(run, 0, torch.device("cpu"))
+
+
+def test_run_trains_on_what_is_in_the_data_directory_and_skips_what_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(data_files.ENVIRONMENT, str(tmp_path / "nowhere"))
+    celeba_copy(packed=True)(tmp_path, "celeba", 0)
+    suite = tmp_path / "mine.toml"
+    text = SUITE.format(name="celeba").replace("two_moons", "mnist").replace(', "maximum_likelihood"', "")
+    suite.write_text(text + RUN)
+    out = tmp_path / "out"
+    assert main(["run", "--suite", str(suite), "--data-dir", str(tmp_path), "--out", str(out), "--jobs", "1"]) == 0
+    assert "Clipping input data" not in caplog.text  # colours of the pictures lie in matplotlib's range
+    rows = {p.parts[-4]: json.loads(p.read_text()) for p in out.rglob("row.json")}
+    assert {name: row["status"] for name, row in rows.items()} == {"celeba": "ok", "mnist": "skipped"}
+    assert rows["mnist"]["reason"].startswith(f"mnist not found in {tmp_path}; run python -m bench data fetch mnist")
 
 
 def test_a_torn_file_is_bad_input(name: str, copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
