@@ -87,10 +87,10 @@ def tweedie(energy: Energy, y: Tensor, sigma: float) -> Tensor:
     return y + sigma**2 * score(energy, y)
 
 
-def posterior_mode(energy: Energy, y: Tensor, sigma: float, rng: Rng, *, steps: int) -> Tensor:
-    """argmin E(x) + ‖y - x‖² / 2σ², by L-BFGS from y with at most `steps` gradients."""
+def posterior_mode(energy: Energy, y: Tensor, start: Tensor, sigma: float, rng: Rng, *, steps: int) -> Tensor:
+    """argmin E(x) + ‖y - x‖² / 2σ², by L-BFGS from `start` with at most `steps` gradients."""
     posterior = tethered(energy, y, rng, sigma=sigma)
-    x = y.clone()
+    x = start.clone()
     optimiser = torch.optim.LBFGS([x], max_iter=steps, max_eval=steps, history_size=10, line_search_fn="strong_wolfe")
 
     def evaluate() -> float:
@@ -134,9 +134,11 @@ def denoised(energy: Energy, data: Data, rng: Rng, *, level: int, steps: int) ->
     sigma = in_units(data, level)
     y = noisy(held_out(data), sigma, rng)
     smoothed = energy.at(sigma) if isinstance(energy, Trained) else None
-    mode = posterior_mode(energy, y, sigma, rng, steps=steps)
+    one_step = None if smoothed is None else tweedie(smoothed, y, sigma)
+    # an energy of slightly noised images has seen nothing like y; its own one step, where it has one, leads nearer
+    mode = posterior_mode(energy, y, y if one_step is None else one_step, sigma, rng, steps=steps)
     return {
-        f"tweedie_{level}": NO_LEVEL if smoothed is None else tweedie(smoothed, y, sigma),
+        f"tweedie_{level}": NO_LEVEL if one_step is None else one_step,
         f"mean_{level}": posterior_mean(energy, y, mode, sigma, rng.stream(f"chains {level}"), steps=steps),
         f"mode_{level}": mode,
     }

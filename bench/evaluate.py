@@ -94,26 +94,21 @@ def all_samples(energy: Energy, objective: load.Objective, data: Data, settings:
     """The model's samples by each of the suite's samplers.
 
     "own" is the way in which the objective itself makes samples: a short run from noise, noise levels one by one, a
-    generator. "noise" and "data" are MALA chains of `sampler_steps` steps on exp(-E) from noise and from training data:
-    the former says whether the energy by itself leads to samples, the latter whether it holds on to them. "" is an
-    exact sample on a grid, elsewhere "noise".
+    generator; "noise" where it has none of its own. "noise" and "data" are MALA chains of `sampler_steps` steps on
+    exp(-E) from noise and from training data: the former says whether the energy by itself leads to samples, the latter
+    whether it holds on to them. "" is an exact sample on a grid, elsewhere "noise".
     """
     found: dict[str, Tensor | str] = {}
     for sampler in settings["samplers"] or [""]:
         stream = rng.stream(f"sampler {sampler}") if sampler else rng.stream("eval")
+        drawn: Tensor | str | None = None
         if sampler == "own":
-            found[sampler] = _own_samples(energy, objective, data, settings, stream)
-        else:
-            found[sampler] = model_samples(energy, data, settings, stream, from_data=sampler == "data")
+            network = energy.network if isinstance(energy, Trained) else energy
+            drawn = objective.sample(network, data.train[:1].expand(settings["samples"], *data.train.shape[1:]), stream)
+        if drawn is None:
+            drawn = model_samples(energy, data, settings, stream, from_data=sampler == "data")
+        found[sampler] = drawn
     return found
-
-
-def _own_samples(
-    energy: Energy, objective: load.Objective, data: Data, settings: dict[str, Any], rng: Rng
-) -> Tensor | str:
-    like = data.train[:1].expand(settings["samples"], *data.train.shape[1:])
-    drawn = objective.sample(energy.network if isinstance(energy, Trained) else energy, like, rng)
-    return "n/a (the objective has no sampler of its own)" if drawn is None else drawn
 
 
 def model_samples(

@@ -1,6 +1,7 @@
 """Patches of photographs, and whole photographs held out for denoising."""
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -53,8 +54,7 @@ def photos(
     test, valid, train = map(patches, scaled, (n_test, n_valid, n_train))
     whole_test, whole_valid = (torch.stack([_crop(photo, whole) for photo in part]) for part in scaled[:2])
     data = Data("photos", train, valid, test, sigma or None, whole_valid=whole_valid, whole_test=whole_test)
-    seen = content(*(photo for part in pixels for photo in part))
-    return replace(data, noise=sigma, value_range=(-1.0, 1.0), content=seen)
+    return replace(data, noise=sigma, value_range=(-1.0, 1.0), content=content(*chain(*pixels)))
 
 
 def _pixels(name: str) -> Tensor:

@@ -56,7 +56,7 @@ def test_tweedie_s_formula_gives_the_posterior_mean_of_a_gaussian(data: Data) ->
 
 def test_the_descent_finds_the_mode(data: Data) -> None:
     y, sigma, exact = noised(data)
-    mode = denoise.posterior_mode(gaussian(SCALE**2), y, sigma, Rng(0), steps=60)
+    mode = denoise.posterior_mode(gaussian(SCALE**2), y, y, sigma, Rng(0), steps=60)
     assert float((mode - exact).abs().max()) < 0.01 * sigma
 
 
