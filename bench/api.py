@@ -17,6 +17,7 @@ from bench.denoise import quality as denoising_quality
 from bench.diffusion import Noised, NoiseInterval, noise_interval, noise_levels, noised, posterior_steps
 from bench.errors import UsageError
 from bench.exact import Count, Mixture, exact_data, noisy_curves, noisy_points
+from bench.fidelity import fidelity, image_features, image_flaw
 from bench.images import Pixels, content, embedded, image_data
 from bench.pairs import u_statistic
 from bench.quadrature import (
@@ -73,6 +74,7 @@ __all__ = [
     "evaluate",
     "exact_data",
     "exponential_langevin",
+    "fidelity",
     "filtered",
     "flaw",
     "freeze",
@@ -80,6 +82,8 @@ __all__ = [
     "hessian_product",
     "hmc",
     "image_data",
+    "image_features",
+    "image_flaw",
     "in_chunks",
     "langevin",
     "laplacian",

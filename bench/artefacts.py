@@ -13,9 +13,10 @@ from torch import Tensor
 from bench.calculus import Energy, score
 from bench.declare import Data
 from bench.denoise import held_out, in_units, noisy
+from bench.extractor import quantised
 from bench.quadrature import nodes, tabulate
 from bench.rng import Rng
-from bench.store import ARTEFACTS
+from bench.store import ARTEFACTS, SAMPLES
 from bench.trained import Trained
 
 CELLS = 96
@@ -29,13 +30,14 @@ def save(folder: Path, energy: Energy, samples: Mapping[str, Tensor | str], data
     On a grid: `log_density` of the model and `log_truth`, (CELLS, CELLS) with x first, in nats; `score_error`, the
     length of the difference of their scores; `box`, (2, 2), its low and high corner. For images, in the data's own
     units: `data` and `samples`, or `samples_own` and the like for each sampler, (IMAGES, C, H, W), and what
-    `save_denoised` writes.
+    `save_denoised` writes; all samples go into `samples.npz`, by the sampler's name, as uint8 images (n, C, H, W).
     """
     if data.grid is not None and len(data.grid.low) == 2:
         _write(folder, _on_grid(energy, data))
     elif data.train.ndim == 4:
         drawn = {_named("samples", k): v[:IMAGES] for k, v in samples.items() if isinstance(v, Tensor)}
         drawn["data"] = data.test[:IMAGES]
+        _save_whole(folder, samples, data)
         if isinstance(energy, Trained):
             drawn |= _strips({k: v for k, v in energy.denoised.items() if isinstance(v, Tensor)}, data, rng)
         _write(folder, drawn)
@@ -44,6 +46,14 @@ def save(folder: Path, energy: Energy, samples: Mapping[str, Tensor | str], data
 def save_denoised(folder: Path, images: Mapping[str, Tensor], data: Data, rng: Rng) -> None:
     """Writes `clean`, `noisy_25`, `denoised_mean_25` and the like, (STRIPS, C, H, W), and `value_range`, (2,)."""
     _write(folder, _strips(images, data, rng))
+
+
+def _save_whole(folder: Path, samples: Mapping[str, Tensor | str], data: Data) -> None:
+    if data.value_range is None:
+        return
+    finite = {k or "samples": v for k, v in samples.items() if isinstance(v, Tensor) and v.isfinite().all()}
+    images = {name: quantised(v, data.value_range).cpu().numpy() for name, v in finite.items()}
+    np.savez_compressed(folder / SAMPLES, allow_pickle=False, **images)
 
 
 def _strips(images: Mapping[str, Tensor], data: Data, rng: Rng) -> dict[str, Tensor]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench import check_objective, load
+from bench import check_objective, extractor, load
 from bench.calculus import score
 from bench.data_files import AbsentDataError
 from bench.declare import Data, Estimate, Grid
@@ -154,13 +154,22 @@ def _density(plugin: load.Plugin, ref: str) -> str:
     return f"integrates to {mass:.5f}; the examples agree within {worst:.1f} standard errors"
 
 
+def _image_extractor(plugin: load.Plugin, ref: str) -> str:
+    data = _solo(ref, DATA_SEEDS[0])
+    if data.extractor is None:
+        return "none declared"
+    require(data.value_range is not None, "an extractor sees images in a range; declare value_range")
+    takes, event = extractor.load(data.extractor).network.event, tuple(data.train.shape[1:])
+    require(takes == event, f"extractor {data.extractor} takes images {takes}; these are {event}")
+    return f"{data.extractor} takes images {event}"
+
+
 def _bed() -> Data:
-    """Two Gaussians in the plane with all that a data set can declare, and features."""
+    """Two Gaussians in the plane with all that a data set of points can declare."""
     half = 5.0
     mixture = noisy_points(torch.tensor([[-1.0, 0.0], [1.0, 0.5]], dtype=torch.float64), 0.4)
     grid = Grid((-half, -half), (half, half))
-    data = exact_data("two Gaussians", Rng(0, "data"), (256, 256, 512), mixture, grid=grid, local_scale=0.4)
-    return replace(data, features=lambda x: x)
+    return exact_data("two Gaussians", Rng(0, "data"), (256, 256, 512), mixture, grid=grid, local_scale=0.4)
 
 
 @cache
@@ -287,6 +296,7 @@ RULES: dict[load.Kind, dict[str, Any]] = {
         "private randomness": _private_data,
         "stack equals solo": _stacked_data,
         "density": _density,
+        "extractor": _image_extractor,
     },
     "metrics": {"estimate": _estimate, "energy's zero": _without_zero, "private randomness": _repeatable},
     "networks": {

@@ -129,6 +129,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--scaling", action="store_true", help="along batch, width and dimension, with a plot")
     command.add_argument("--overhead", action="store_true", help="the harness's own share of a training step")
     command.add_argument("--out", type=Path, default=Path("results/runs/cost"), metavar="DIR")
+    command = verb("rulers", _rulers, "what FID and its kin say of test images, Gaussians and noise")
+    command.add_argument("--dataset", required=True, metavar="NAME[k=v]|path.py")
+    command.add_argument("--samples", type=int, default=1000, metavar="N", help="images in each set (default: 1000)")
+    command.add_argument("--out", type=Path, default=Path("results/runs/rulers"), metavar="DIR")
+    fid = verb("fid", _fid, "FID and its kin of the samples that a store's runs have saved")
+    fid.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
+    for each in (command, fid):
+        _takes_data_dir(each)
+        each.add_argument("--inception", type=Path, metavar="FILE.pth", help="on the standard Inception features")
+        each.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
     verb("doctor", _doctor, "say what this machine offers and lacks")
     return parser
 
@@ -301,6 +311,22 @@ def _cost(options: argparse.Namespace) -> int:
         session.scaling(objectives, rounds=options.rounds, device=options.device, out=options.out)
     else:
         session.cost(objectives, networks, options.batch, rounds=options.rounds, device=options.device, out=options.out)
+    return GOOD
+
+
+def _rulers(options: argparse.Namespace) -> int:
+    from bench import session
+
+    if options.samples < 8:
+        raise UsageError(f"--samples must be at least 8, or there are no neighbours; got {options.samples}")
+    session.rulers(options.dataset, options.samples, options.inception, device=options.device, out=options.out)
+    return GOOD
+
+
+def _fid(options: argparse.Namespace) -> int:
+    from bench import session
+
+    session.fid(options.store, options.inception, device=options.device)
     return GOOD
 
 

@@ -76,9 +76,9 @@ def compare(a: Sequence[Record], b: Sequence[Record]) -> list[Line]:
 
 def _line(key: Key, a: Cell | None, b: Cell | None) -> Line:
     both = [record for cell in (a, b) if cell for record in cell.records]
-    shared = [table.primary(cell.records) for cell in (a, b) if cell]
-    # a value of one metric cannot be paired with a value of another
-    column = shared[0] if len(set(shared)) == 1 and shared[0] else ""
+    shared = [(name := table.primary(c.records) or "", table.bases(c.records, name)) for c in (a, b) if c]
+    # a value of one metric, or on some features, cannot be paired with a value of another, or on others
+    column = shared[0][0] if len(set(shared)) == 1 else ""
     estimates = [e for record in both if record.status == "ok" and (e := record.estimate(column))]
     better = str(estimates[0].get("better", "lower")) if estimates else "lower"
     doubt = any(cell.uncertified(column) for cell in (a, b) if cell)
@@ -106,7 +106,7 @@ def _shown(line: Line, word: str) -> dict[str, str]:
         ),
         "objective": objective,
         "data set": dataset,
-        "metric": line.metric.removesuffix("_best") or "n/a",
+        "metric": _metric(line),
         "A": _mean(line, line.a),
         "B": _mean(line, line.b),
         "B − A": _difference(line.comparison),
@@ -115,6 +115,11 @@ def _shown(line: Line, word: str) -> dict[str, str]:
         "train s": f"{_seconds(line.a)} → {_seconds(line.b)}",
         "changed": _changed(line.a, line.b),
     }
+
+
+def _metric(line: Line) -> str:
+    basis = table.bases((record for cell in (line.a, line.b) if cell for record in cell.records), line.metric)
+    return (line.metric.removesuffix("_best") or "n/a") + f" ({basis})" * bool(basis)
 
 
 def _mean(line: Line, cell: Cell | None) -> str:

@@ -223,11 +223,14 @@ class Data:
         grid: where quadrature is done.
         modes, mode_weights: centres (M, *event) and probabilities (M,) of the modes.
         mode_of: the index of the mode that each point belongs to, (*batch, *event) -> (*batch,).
-        features: a fixed map to the features that sample metrics are taken on.
         noise: the standard deviation of Gaussian noise that was added to what the examples are of, in units of x.
         whole_valid, whole_test: held-out clean images (n, C, H, W), where the examples are patches of images or noised.
-        value_range: the interval in which clean images lie, in units of x; PSNR's data range is its length.
+        value_range: the interval in which clean images lie, in units of x; PSNR's data range is its length, and image
+            metrics clamp samples to it before they look at them.
         content: a hash of what was read from files, before any noise; part of a cell's identity.
+        extractor: the feature extractor that image metrics are taken on, a name in `bench/extractors`. It ends with the
+            digest of the weights, so that other weights make another data set's code, and other cells.
+        train_classes, test_classes: what each image shows, (n,), 0 to K - 1; only extractors are trained on it.
     """
 
     name: str
@@ -243,12 +246,14 @@ class Data:
     modes: Tensor | None = None
     mode_weights: Tensor | None = None
     mode_of: Callable[[Tensor], Tensor] | None = None
-    features: Callable[[Tensor], Tensor] | None = None
     value_range: tuple[float, float] | None = None
     noise: float = 0.0
     whole_valid: Tensor | None = None
     whole_test: Tensor | None = None
     content: str | None = None
+    extractor: str | None = None
+    train_classes: Tensor | None = None
+    test_classes: Tensor | None = None
 
     @property
     def provides(self) -> frozenset[str]:

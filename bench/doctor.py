@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bench.child import processor
 
-PACKAGES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "seaborn", "joblib")
+_VISION = ("torchvision", "torch-fidelity", "scikit-image")
+PACKAGES = ("torch", *_VISION, "numpy", "pandas", "scipy", "scikit-learn", "seaborn", "joblib")
 
 
 def report() -> str:

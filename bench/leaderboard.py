@@ -46,7 +46,8 @@ def caption(group: pd.DataFrame) -> str:
             continue
         ruler = f"; entropy of the data {first['entropy']:.4f} nats" if pd.notna(first["entropy"]) else ""
         unit = f" in {first['unit']}" if first["unit"] else ""
-        words.append(f"{dataset}: `{first['metric']}`{unit}, {first['better']} is better{ruler}")
+        basis = f" ({first['basis']})" if first["basis"] else ""
+        words.append(f"{dataset}: `{first['metric']}`{basis}{unit}, {first['better']} is better{ruler}")
     return ". ".join(words) + "." if words else "No run of this suite has a result yet."
 
 
@@ -87,6 +88,15 @@ def standings(group: pd.DataFrame) -> list[Standing]:
     return [standing for _, standing in sorted(found, key=lambda pair: pair[0])]
 
 
+def headings(group: pd.DataFrame) -> dict[str, str]:
+    """By data set, what stands over its column: an image metric with what it stands on, or just the data set."""
+    found = {}
+    for dataset, rows in group.groupby("dataset", sort=False):
+        first = rows.iloc[0]
+        found[str(dataset)] = f"{dataset}: {first['metric']}, {first['basis']}" if first["basis"] else str(dataset)
+    return found
+
+
 def ranking(records: Sequence[Record]) -> str:
     """The table of one suite: objectives as rows, data sets as columns."""
     return _ranking(table.leaderboard(records))
@@ -94,11 +104,12 @@ def ranking(records: Sequence[Record]) -> str:
 
 def ranking_table(group: pd.DataFrame) -> pd.DataFrame:
     """Objectives as rows, data sets as columns, in text."""
+    heads = headings(group)
     lines = [
         {
             "objective": f"{standing.objective} (control)" if standing.control else standing.objective,
             "mean rank": "not ranked" if standing.mean_rank is None else f"{standing.mean_rank:.1f}",
-            **dict(zip(standing.rows["dataset"], standing.rows["shown"], strict=True)),
+            **dict(zip(standing.rows["dataset"].map(heads), standing.rows["shown"], strict=True)),
             "succeeded": standing.succeeded,
             "train s": _number(standing.median("train_seconds")),
             "GFLOPs": _number(standing.median("gflops")),

@@ -50,7 +50,7 @@ def write(root: Path, out: Path) -> None:
 def render(store: Store, records: Sequence[Record]) -> str:
     """The page as text."""
     columns = report_rows.columns(records)
-    sections = report_extras.extras(store.root, table.leaderboard(records))
+    sections = report_extras.extras(store.root)
     costs = report_extras.times_fb(sections)
     families = sorted({plots.family(record.run) for record in records})
     colours = {family: f"f{i % COLOURS}" for i, family in enumerate(families)}

@@ -66,7 +66,12 @@ def _metrics(records: Sequence[Record]) -> dict[str, dict[str, str]]:
                 found[name] = {"unit": estimate.get("unit", ""), "better": estimate.get("better", "lower")}
     stems = {name.removesuffix("_ema").removesuffix("_best") for name in found}
     chosen = [next(stem + s for s in ("_best", "_ema", "") if stem + s in found) for stem in sorted(stems)]
-    return {name: {"label": name.removesuffix("_best").replace("_", " "), **found[name]} for name in chosen}
+    bases = {name: ", ".join(filter(None, [_words(name), table.bases(records, name)])) for name in chosen}
+    return {name: {"label": bases[name], **found[name]} for name in chosen}
+
+
+def _words(name: str) -> str:
+    return name.removesuffix("_best").replace("_", " ")
 
 
 def _values(cell: table.Cell, metrics: dict[str, Any]) -> dict[str, Any]:

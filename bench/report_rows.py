@@ -112,7 +112,7 @@ def run(record: Record, column: str) -> dict[str, Any]:
         "seed": record.run.seed,
         "status": record.status,
         "reason": record.reason,
-        "metric": column,
+        "metric": ", ".join(filter(None, [column, record.basis(column)])),
         "value": estimate.get("value"),
         "uncertified": "" if estimate.get("certified", True) else str(estimate.get("reason") or "not certified"),
         "steps": measured["steps"],

@@ -251,6 +251,34 @@ def verify(out: Path) -> int:
     return FAILED if problems else GOOD
 
 
+def rulers(dataset: str, n: int, inception: Path | None, *, device: str, out: Path) -> None:
+    """Prints what image metrics say of sets whose worth is known; writes rulers.csv and rulers.md.
+
+    Raises:
+        UsageError: if the data set has no images or no extractor, or the Inception file is not as it must be.
+    """
+    from bench import fidelity, load
+    from bench.rng import Rng
+    from bench.rulers import rulers
+
+    place = load.device(device)
+    source = None if inception is None else fidelity.inception(inception)
+    _keep(rulers(load.dataset(dataset, Rng(0, "data")).to(place), n, source), out, "rulers")
+
+
+def fid(out: Path, inception: Path | None, *, device: str) -> None:
+    """Prints FID and its kin of the samples that a store's runs have saved; writes fid.csv and fid.md into it.
+
+    Raises:
+        UsageError: if no run left images, or the Inception file is not as it must be.
+    """
+    from bench import fidelity, load
+    from bench.saved import saved
+
+    source = None if inception is None else fidelity.inception(inception)
+    _keep(saved(out, load.device(device), source), out, "fid")
+
+
 def _keep(measured: pd.DataFrame, out: Path, name: str) -> None:
     from bench import table
 

@@ -31,6 +31,7 @@ from bench.plain import digest, plain, read, write
 
 SCHEMA = 1
 ARTEFACTS = "artefacts.npz"  # what a run may leave in its folder for the pictures
+SAMPLES = "samples.npz"  # and for metrics of images, taken later
 _RESERVED = {"env", "plans", "derived"}
 _UNWRITTEN: dict[str, Any] = dict.fromkeys(("status", "reason", "phase", "last_step", "error", "signal"))
 

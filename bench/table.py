@@ -75,6 +75,12 @@ class Record:
             for variant, found in variants.items()
         }
 
+    def basis(self, column: str) -> str:
+        """What an image metric stands on and must be read with, "n = 1000, digits-0123abcd"; "" for other metrics."""
+        found = self.estimate(column)
+        features = found.get("detail", {}).get("extractor")
+        return f"n = {found['n']}, {features}" if features else ""
+
     def measured(self) -> dict[str, Any]:
         values = {column: self.get(path) for column, path in _MEASURED.items()}
         memory = self.get("memory.cuda_allocated_peak") or values["peak_memory_mb"]
@@ -130,8 +136,11 @@ def frame(store: Store, plan: Iterable[Spec] | None = None) -> pd.DataFrame:
 
 
 def lines_of(records: Sequence[Record]) -> pd.DataFrame:
-    """results.csv: one line per planned run, and a column per metric and variant of the weights."""
-    lines = []
+    """results.csv: one line per planned run, and a column per metric and variant of the weights.
+
+    Beside an image metric stand the extractor and the number of samples that it was taken with.
+    """
+    lines, bases = [], []
     for record in records:
         spec = record.run.spec
         line = {
@@ -148,6 +157,8 @@ def lines_of(records: Sequence[Record]) -> pd.DataFrame:
         }
         values = {column: found.get("value") for column, found in record.estimates().items()}
         lines.append({**line, **record.measured(), **values})
+        images = {_stem(c): e for c, e in record.estimates().items() if record.basis(c)}
+        bases.append({f"{name}_{k}": v for name, e in images.items() for k, v in _basis(e).items()})
     found = {name for line in lines for name in line} - set(COLUMNS)
     planned = {
         ref.partition("[")[0] for record in records for ref in record.run.spec.get("evaluation", {}).get("metrics", ())
@@ -157,8 +168,11 @@ def lines_of(records: Sequence[Record]) -> pd.DataFrame:
     # a metric of several values, or of several samplers, has a column for each of them, once there is one
     names |= {name for name in planned if not any(n.startswith(name) for n in names)}
     metrics = [name + suffix for name in sorted(names) for suffix in VARIANTS.values()]
-    table = pd.DataFrame(lines, columns=[*COLUMNS, *metrics])
-    whole = {column: "Int64" for column in ("seed", "steps", "n_params")}
+    beside = sorted({column for basis in bases for column in basis})
+    lines = [line | basis for line, basis in zip(lines, bases, strict=True)]
+    table = pd.DataFrame(lines, columns=[*COLUMNS, *metrics, *beside])
+    counts = [column for column in beside if column.endswith("_n")]
+    whole = {column: "Int64" for column in ("seed", "steps", "n_params", *counts)}
     numbers = {column: "float64" for column in [*_MEASURED, *metrics] if column not in whole}
     return table.astype({**whole, **numbers})
 
@@ -196,8 +210,15 @@ def summary(records: Sequence[Record]) -> pd.DataFrame:
             line |= {f"{name}_median": float(pd.Series(values).median()) if values else None, f"{name}_n": len(values)}
             line |= {f"{name}_median_best_case": best, f"{name}_median_worst_case": worst}
             line[f"{name}_uncertified"] = cell.uncertified(name)
+            if basis := bases(cell.records, name):
+                line[f"{name}_basis"] = basis
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def bases(records: Iterable[Record], column: str) -> str:
+    """What the values of an image metric stand on; several, if they may not be compared; "" for other metrics."""
+    return " / ".join(sorted({basis for record in records if (basis := record.basis(column))}))
 
 
 def primary(records: Iterable[Record]) -> str | None:
@@ -248,6 +269,7 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
                     "metric": column,
                     "unit": sample[0].get("unit", "") if sample else "",
                     "better": better,
+                    "basis": bases((record for each in entries.values() for record in each.records), column),
                     "planned": len(cell.records),
                     "skipped": sum(record.status == "skipped" for record in cell.records),
                     "ok": len(cell.succeeded),
@@ -319,6 +341,10 @@ def markdown(table: pd.DataFrame) -> str:
 def _stem(column: str) -> str:
     """The metric that a column shows a variant of."""
     return column.removesuffix("_ema").removesuffix("_best")
+
+
+def _basis(estimate: dict[str, Any]) -> dict[str, Any]:
+    return {"extractor": estimate["detail"]["extractor"], "n": estimate["n"]}
 
 
 def _aligned(entries: dict[str, Cell], column: str) -> dict[str, list[float | None]]:

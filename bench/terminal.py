@@ -26,7 +26,13 @@ def show(records: Sequence[Record], console: Console | None = None) -> None:
         wide = out.width >= 62 + ROOM * len(datasets)
         printed = Table(title=name, title_justify="left", header_style="bold", box=None, pad_edge=False)
         printed.add_column("objective", overflow="fold", min_width=20)
-        for heading in ("rank", *map(plots.words, datasets), "ok", *(("s", "GFLOPs") if wide else ())):
+        heads = [plots.words(head) for head in leaderboard.headings(frame).values()]
+        for heading in (
+            "rank",
+            *(plots.words(heads[dataset]) for dataset in datasets),
+            "ok",
+            *(("s", "GFLOPs") if wide else ()),
+        ):
             printed.add_column(heading, justify="right", no_wrap=wide)
         for standing in leaderboard.standings(frame):
             printed.add_row(*_cells(standing, datasets, wide=wide), style="dim" if standing.control else "")

@@ -166,7 +166,8 @@ def markdown(records: Sequence[Record]) -> str:
 
 def reading(found: Sequence[Finding], chosen: Sequence[Record], reference: str) -> str:
     """How a suite's verdict is read: the metric, the track, the budget and the test."""
-    metrics = ", ".join(f"`{m}`" for m in dict.fromkeys(f.metric for f in found if f.metric)) or "nothing yet"
+    named = {m: table.bases(chosen, m) for m in dict.fromkeys(f.metric for f in found if f.metric)}
+    metrics = ", ".join(f"`{m}`{f' ({basis})' * bool(basis)}" for m, basis in named.items()) or "nothing yet"
     track = " and ".join(sorted({str(r.run.spec["track"]).replace("_", " ") for r in chosen}))
     spent = [f.gflops for f in found if f.gflops is not None]
     budget = f" (about {max(spent):.3g} GFLOPs a run)" if spent else ""

@@ -1,8 +1,10 @@
 """Handwritten digits, 8×8, dequantised."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
+import torch
 
 from bench.api import Data, Integer, Linear, Rng, dataset, image_data
 
@@ -33,4 +35,11 @@ def digits(
     fold = np.empty(len(images), dtype=np.int64)
     fold[np.argsort(scans.target, kind="stable")] = np.arange(len(images)) % 6
     test, valid, train = images[fold == 0][:n_test], images[fold == 1][:n_valid], images[fold > 1][:n_train]
-    return image_data("digits", rng, train, valid, test, sigma=sigma, levels=LEVELS)
+    data = image_data("digits", rng, train, valid, test, sigma=sigma, levels=LEVELS)
+    train_digits, test_digits = scans.target[fold > 1][:n_train], scans.target[fold == 0][:n_test]
+    return replace(
+        data,
+        extractor="digits-5054ac5d",
+        train_classes=torch.from_numpy(train_digits),
+        test_classes=torch.from_numpy(test_digits),
+    )

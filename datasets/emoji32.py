@@ -1,8 +1,16 @@
 """Colour pictures of 32×32 that come with the project, dequantised."""
 
+from dataclasses import replace
 from typing import Annotated
 
+import torch
+
 from bench.api import Data, Integer, Linear, Rng, dataset, embedded, image_data
+
+TONES = range(0x1F3FB, 0x1F400)
+FLAGS = (range(0x1F1E6, 0x1F200), range(0xE0000, 0xE0080))  # pairs of letters, and tags
+FACES = (range(0x1F600, 0x1F650), range(0x1F910, 0x1F930), range(0x1F970, 0x1F97B), range(0x1FAE0, 0x1FAEA))
+SIGNS = (range(0x1F300),)
 
 
 @dataset(source="the bitmaps of Noto Color Emoji 2.042 (Google, OFL 1.1; its image sources Apache 2.0)", version=1)
@@ -25,4 +33,19 @@ def emoji32(
         pixels[f"{part}_images"][:n].transpose(0, 3, 1, 2)
         for part, n in (("train", n_train), ("valid", n_valid), ("test", n_test))
     )
-    return image_data("emoji32", rng, train, valid, test, sigma=sigma)
+    data = image_data("emoji32", rng, train, valid, test, sigma=sigma)
+    train_classes, test_classes = (
+        torch.tensor([_kind(name) for name in pixels[f"{part}_names"][:n].tolist()])
+        for part, n in (("train", n_train), ("test", n_test))
+    )
+    return replace(data, extractor="emoji32-7af982ce", train_classes=train_classes, test_classes=test_classes)
+
+
+def _kind(name: str) -> int:
+    """0 flags, 1 to 5 people and hands by the darkest of their skin tones, 6 faces, 7 signs, 8 the rest."""
+    points = [int(point, 16) for point in name.split()]
+    tones = [point for point in points if point in TONES]
+    if tones:
+        return 1 + max(tones) - TONES.start
+    blocks = {0: FLAGS, 6: FACES, 7: SIGNS}
+    return next((kind for kind, ranges in blocks.items() if any(max(points) in block for block in ranges)), 8)

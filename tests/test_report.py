@@ -186,7 +186,8 @@ def test_names_cannot_break_out_of_the_page(shelf: Shelf) -> None:
 def test_the_tables_can_be_taken_away(shelf: Shelf) -> None:
     shelf.entry("energy_discrepancy", 1.0)
     links = {a["download"]: a["href"] for _, a in Page(page_of(shelf)).elements if "download" in a}
-    assert set(links) == {f"{name}.{suffix}" for name in ("toy", "results") for suffix in ("csv", "md", "tex")}
+    names = ("toy", "results", "published")
+    assert set(links) == {f"{name}.{suffix}" for name in names for suffix in ("csv", "md", "tex")}
     files = {name: base64.b64decode(uri.partition("base64,")[2]).decode() for name, uri in links.items()}
     assert pd.read_csv(io.StringIO(files["toy.csv"]))["mean"].tolist() == [pytest.approx(1.0)]
     assert len(pd.read_csv(io.StringIO(files["results.csv"]))) == 5
@@ -246,10 +247,35 @@ def test_what_other_commands_left_beside_the_store_is_shown(shelf: Shelf, tmp_pa
     assert {"cost", "audit"} <= {a.get("id") for _, a in page.elements}
     assert "2.5" in page.row("good")
     published = tmp_path / "published.csv"
-    published.write_text("objective,dataset,metric,claimed\ngood,line,kl,0.1\ngood,circle,kl,0.2\n")
-    sections = report_extras.extras(shelf.store.root, shelf.board(), published)
+    published.write_text("method,dataset,metric,value,source,provenance,note\n")
+    sections = report_extras.extras(shelf.store.root, published)
     assert [section.id for section in sections] == ["audit", "cost", "published"]
-    assert sections[-1].table["measured here"].tolist() == ["1.000 ± 0.020 (#1)", "not measured here"]
+
+
+def test_claims_stand_apart_from_what_was_measured_with_where_they_were_read(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = tmp_path / "published.csv"
+    monkeypatch.setattr(report_extras.extras, "__defaults__", (published,))
+    header = "method,dataset,metric,value,source,provenance,note\n"
+    published.write_text(f"{header}good,line,kl,0.1,Author 2020,second hand,\nabsent,line,kl,,Author 2021,,\n")
+    shelf.entry("good", 1.0)
+    page = Page(page_of(shelf))
+    assert ["good", "line", "kl", "0.1", "Author 2020", "second hand", ""] in page.rows
+    assert ["absent", "line", "kl", "not to be had", "Author 2021", "", ""] in page.rows
+    assert page.row("good")[1:4] == ["1.0", "11.000 ± 0.020", "5 of 5"]  # the objective of that name: only measured
+    published.write_text("method,value\ngood,0.1\n")
+    with pytest.raises(UsageError, match="it lacks dataset, metric"):
+        page_of(shelf)
+
+
+def test_the_claims_of_the_project_say_what_they_are_and_where_they_were_read() -> None:
+    claims = report_extras.claims(report_extras.PUBLISHED)
+    assert len(claims) > 20
+    for column in ("method", "dataset", "metric", "source", "provenance"):
+        assert claims[column].str.strip().all(), column
+    ours = claims[claims["method"].str.startswith("Diffusion contrastive divergence")]
+    assert ours["claimed"].tolist() == ["not to be had"]
 
 
 def test_the_same_store_gives_the_same_bytes(shelf: Shelf) -> None:
