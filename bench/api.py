@@ -31,7 +31,17 @@ from bench.quadrature import (
     tabulate_density,
 )
 from bench.rng import Rng
-from bench.samplers import Chain, hmc, langevin, mala, tethered
+from bench.samplers import (
+    Chain,
+    ancestral,
+    ancestral_from_noise,
+    annealed,
+    hmc,
+    langevin,
+    largest_level,
+    mala,
+    tethered,
+)
 from bench.spaces import Choice, Integer, Linear, Log, StepSize
 
 __all__ = [
@@ -57,6 +67,9 @@ __all__ = [
     "StepSize",
     "Table",
     "UsageError",
+    "ancestral",
+    "ancestral_from_noise",
+    "annealed",
     "dataset",
     "energy_and_score",
     "evaluate",
@@ -69,6 +82,7 @@ __all__ = [
     "in_chunks",
     "langevin",
     "laplacian",
+    "largest_level",
     "log_partition",
     "mala",
     "metric",

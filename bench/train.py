@@ -83,6 +83,7 @@ class Trainer:
             tuple(self.data.train.shape[self.rng.batch_ndim :]),
             Rng(seed, "init"),
             conditional=spec.network["conditional"],
+            x_train=data.train,
             **spec.network["params"],
         ).to(device)
         objective = load.objective(

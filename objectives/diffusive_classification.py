@@ -5,7 +5,29 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bench.api import Energy, Integer, Linear, Log, Rng, noise_levels, objective, per_example, score, sum_event
+from bench.api import (
+    Energy,
+    Integer,
+    Linear,
+    Log,
+    Rng,
+    annealed,
+    largest_level,
+    noise_levels,
+    objective,
+    per_example,
+    score,
+    sum_event,
+)
+
+
+def _annealed(
+    energy: Energy, x_like: Tensor, rng: Rng, *, sigma_min: float, sigma_max: float, levels: int, **_: float
+) -> Tensor:
+    """MALA at each of the trained levels; between them the energy is not known, so no ancestral step is taken."""
+    x = largest_level(energy, x_like, rng, sigma=sigma_max)
+    sigmas = noise_levels(sigma_min, sigma_max, levels, x_like)
+    return annealed(energy, x, rng, sigmas=sigmas, steps=20, step_size=0.5)
 
 
 @objective(
@@ -15,6 +37,7 @@ from bench.api import Energy, Integer, Linear, Log, Rng, noise_levels, objective
     source="DiffCLF, 2026, arXiv 2601.21025",
     note="A classifier over noise levels beside denoising score matching: the former compares levels, and so sees the "
     "weights of far modes. Evaluated at sigma_min.",
+    sampler=_annealed,
 )
 def diffusive_classification(
     energy: Energy,
