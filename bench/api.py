@@ -39,6 +39,7 @@ from bench.samplers import (
     hmc,
     langevin,
     largest_level,
+    level_by_level,
     mala,
     tethered,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "langevin",
     "laplacian",
     "largest_level",
+    "level_by_level",
     "log_partition",
     "mala",
     "metric",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.calculus import Energy, energy_and_score, per_example, score, sum_event
-from bench.diffusion import noise_levels
+from bench.diffusion import noise_levels, posterior_steps
 from bench.rng import Rng
 
 StepSize = float | Tensor
@@ -215,10 +215,32 @@ def ancestral(energy: Energy, x: Tensor, rng: Rng, *, sigmas: Iterable[float] | 
         Points of the smallest level, detached, (*batch, *event).
     """
     x = x.detach()
-    falling = sorted(map(float, sigmas), reverse=True)
-    for sigma, smaller in pairwise(falling):
+    for sigma, smaller in pairwise(sorted(map(float, sigmas), reverse=True)):
         gap = sigma**2 - smaller**2
         x = x + gap * score(at_level(energy, sigma, rng), x) + gap**0.5 * smaller / sigma * rng.normal_like(x)
+    return x
+
+
+def level_by_level(energy: Energy, x: Tensor, rng: Rng, *, sigmas: Iterable[float] | Tensor, steps: int) -> Tensor:
+    """From each σ to the next smaller σ', x ~ q(x|y) ∝ exp(-E(x, σ') - ‖x - y‖² / 2(σ² - σ'²)) by MALA from y.
+
+    Right for levels that lie far apart, where one ancestral step is not.   (Gao et al. 2021)
+
+    Args:
+        energy: energy(x, sigma) with sigma (*batch,).
+        x: points of the largest level (*batch, *event); not changed.
+        sigmas: the noise levels in units of x, in any order.
+        steps: transitions a level.
+
+    Returns:
+        Points of the smallest level, detached, (*batch, *event).
+    """
+    x, dim = x.detach(), x.flatten(rng.batch_ndim).shape[-1]
+    for sigma, smaller in pairwise(sorted(map(float, sigmas), reverse=True)):
+        gap = sigma**2 - smaller**2
+        posterior = tethered(at_level(energy, smaller, rng), x, rng, sigma=gap**0.5)
+        schedule = posterior_steps(x.new_tensor(gap), smaller**2, steps=steps, dim=dim)
+        x = mala(posterior, x, rng, steps=steps, step_size=schedule).x
     return x
 
 

@@ -11,8 +11,8 @@ from bench.api import (
     Linear,
     Log,
     Rng,
-    annealed,
     largest_level,
+    level_by_level,
     noise_levels,
     objective,
     per_example,
@@ -20,14 +20,15 @@ from bench.api import (
     sum_event,
 )
 
+STEPS = 20
 
-def _annealed(
+
+def _level_by_level(
     energy: Energy, x_like: Tensor, rng: Rng, *, sigma_min: float, sigma_max: float, levels: int, **_: float
 ) -> Tensor:
-    """MALA at each of the trained levels; between them the energy is not known, so no ancestral step is taken."""
+    """Posterior chains down the trained levels: they lie too far apart for ancestral steps."""
     x = largest_level(energy, x_like, rng, sigma=sigma_max)
-    sigmas = noise_levels(sigma_min, sigma_max, levels, x_like)
-    return annealed(energy, x, rng, sigmas=sigmas, steps=20, step_size=0.5)
+    return level_by_level(energy, x, rng, sigmas=noise_levels(sigma_min, sigma_max, levels, x_like), steps=STEPS)
 
 
 @objective(
@@ -37,7 +38,7 @@ def _annealed(
     source="DiffCLF, 2026, arXiv 2601.21025",
     note="A classifier over noise levels beside denoising score matching: the former compares levels, and so sees the "
     "weights of far modes. Evaluated at sigma_min.",
-    sampler=_annealed,
+    sampler=_level_by_level,
 )
 def diffusive_classification(
     energy: Energy,
