@@ -32,7 +32,19 @@ from bench.quadrature import (
     tabulate_density,
 )
 from bench.rng import Rng
-from bench.samplers import Chain, exponential_langevin, hmc, langevin, mala, tethered
+from bench.samplers import (
+    Chain,
+    ancestral,
+    ancestral_from_noise,
+    annealed,
+    exponential_langevin,
+    hmc,
+    langevin,
+    largest_level,
+    level_by_level,
+    mala,
+    tethered,
+)
 from bench.spaces import Choice, Integer, Linear, Log, StepSize
 
 __all__ = [
@@ -58,6 +70,9 @@ __all__ = [
     "StepSize",
     "Table",
     "UsageError",
+    "ancestral",
+    "ancestral_from_noise",
+    "annealed",
     "content",
     "dataset",
     "embedded",
@@ -74,6 +89,8 @@ __all__ = [
     "in_chunks",
     "langevin",
     "laplacian",
+    "largest_level",
+    "level_by_level",
     "log_partition",
     "mala",
     "metric",

@@ -200,6 +200,8 @@ class Objective(nn.Module):
         self.loss: Callable[..., Tensor] = (
             plugin.target(x_train, rng, **values) if plugin.has_memory else partial(plugin.target, **values)
         )
+        # what a module needs of them it has kept
+        self._sampler_hyper = {} if plugin.has_memory else values
 
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
         """The loss of each example, (*batch,).
@@ -215,6 +217,28 @@ class Objective(nn.Module):
                 "return it unreduced, and let the energy return one value per example (end a network with squeeze(-1))"
             )
         return loss
+
+    @torch.no_grad()
+    def sample(self, energy: Energy, x_like: Tensor, rng: Rng) -> Tensor | None:
+        """Draws of the objective's own sampler, shaped as x_like and detached; None if it declares none.
+
+        Args:
+            energy: as in training: energy(x, sigma) where the objective is of a noise-conditional one.
+            x_like: (*batch, *event); only its shape, dtype and device count.
+
+        Raises:
+            ValueError: if the sampler returns another shape.
+        """
+        if self.info.sampler is None:
+            return None
+        memory = [self.loss] if isinstance(self.loss, nn.Module) else []
+        draws = self.info.sampler(*memory, energy, x_like, rng, **self._sampler_hyper)
+        if draws.shape != x_like.shape:
+            raise ValueError(
+                f"the sampler of {self.info.name} must return draws of shape {tuple(x_like.shape)}; got "
+                f"{tuple(draws.shape)}"
+            )
+        return draws.detach()
 
     def param_groups(self) -> list[dict[str, Any]]:
         """What the optimiser must train beside the energy; an adversary's group says `maximize=True`."""
@@ -303,18 +327,32 @@ def metric(ref: str) -> Metric:
     return Metric(plugin.info, partial(plugin.target, **plugin.resolve()))
 
 
-def network(ref: str, event_shape: tuple[int, ...], rng: Rng, *, conditional: bool = False, **params: Any) -> nn.Module:
+def network(
+    ref: str,
+    event_shape: tuple[int, ...],
+    rng: Rng,
+    *,
+    conditional: bool = False,
+    x_train: Tensor | None = None,
+    **params: Any,
+) -> nn.Module:
     """The energy network that `ref` names, with initial weights from `rng`; a stack of seeds gives a stack of networks.
 
     Args:
         event_shape: the shape of one example.
         conditional: whether it is called energy(x, sigma); the trunk is the same.
+        x_train: training examples (n, *event), or (S, n, *event) for a stack, given to `calibrate` where the network
+            has such a method: it sets what is not trained, such as the data's centre and scale.
 
     Raises:
         UsageError: if the plug-in or a parameter is not as it must be.
     """
     plugin = find("networks", ref)
-    return cast(nn.Module, plugin.target(event_shape, rng, conditional, **plugin.resolve(**params)))
+    built = cast(nn.Module, plugin.target(event_shape, rng, conditional, **plugin.resolve(**params)))
+    calibrate = getattr(built, "calibrate", None)
+    if calibrate is not None and x_train is not None:
+        calibrate(x_train)
+    return built
 
 
 def device(name: str) -> torch.device:

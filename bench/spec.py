@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import fingerprint, load
-from bench.declare import Data
+from bench.declare import Data, plain
 from bench.errors import UsageError, suggest
 from bench.rng import Rng
 
@@ -39,7 +39,8 @@ _DEFAULTS: dict[str, Any] = {
     "evaluation": {"checkpoints": 10, "samples": 2000, "sampler_steps": 500},
     "data": {},
 }
-_IDENTITY = ("name", "params", "sha", "version", "energy", "conditional")  # of a plug-in's description in a spec
+# of a plug-in's description in a spec
+_IDENTITY = ("name", "params", "sha", "version", "energy", "conditional", "sampler")
 _REQUIRED = {"name", "objectives", "datasets"}
 
 
@@ -283,7 +284,7 @@ def _plain(given: dict[str, Any]) -> str:
 
 def _describe_objective(ref: str) -> dict[str, Any]:
     plugin = load.find("objectives", ref)
-    return {**_describe(plugin, ref), **asdict(plugin.info)}
+    return {**_describe(plugin, ref), **plain(plugin.info)}
 
 
 def _describe_dataset(ref: str, params: dict[str, Any]) -> tuple[dict[str, Any], Data]:

@@ -83,10 +83,9 @@ class Trainer:
             tuple(self.data.train.shape[self.rng.batch_ndim :]),
             Rng(seed, "init"),
             conditional=spec.network["conditional"],
+            x_train=data.train,
             **spec.network["params"],
         ).to(device)
-        if calibrate := getattr(self.energy, "calibrate", None):
-            calibrate(self.data.train)
         objective = load.objective(
             spec.objective["ref"],
             self.data.train,
