@@ -37,7 +37,19 @@ from bench.quadrature import (
 )
 from bench.readers import read_cifar, read_idx, read_photographs
 from bench.rng import Rng
-from bench.samplers import Chain, exponential_langevin, hmc, langevin, mala, tethered
+from bench.samplers import (
+    Chain,
+    ancestral,
+    ancestral_from_noise,
+    annealed,
+    exponential_langevin,
+    hmc,
+    langevin,
+    largest_level,
+    level_by_level,
+    mala,
+    tethered,
+)
 from bench.spaces import Choice, Integer, Linear, Log, StepSize
 
 __all__ = [
@@ -65,6 +77,9 @@ __all__ = [
     "StepSize",
     "Table",
     "UsageError",
+    "ancestral",
+    "ancestral_from_noise",
+    "annealed",
     "content",
     "dataset",
     "denoiser",
@@ -87,6 +102,8 @@ __all__ = [
     "in_chunks",
     "langevin",
     "laplacian",
+    "largest_level",
+    "level_by_level",
     "locate",
     "log_partition",
     "mala",

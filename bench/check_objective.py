@@ -52,6 +52,12 @@ class Bench:
         loss: Tensor = self.objective(energy or self.network, self.x, self.rng)
         return loss
 
+    def draws(self) -> Tensor:
+        """What the objective's own sampler draws, as many as x has examples."""
+        drawn = self.objective.sample(self.network, self.x, self.rng)
+        assert drawn is not None
+        return drawn
+
     def train(self, steps: int) -> list[Tensor]:
         """The mean losses of some Adam steps."""
         batches = [self.x.roll(t, self.rng.batch_ndim - 1)[..., : BATCH // 2, :] for t in range(steps)]
@@ -182,15 +188,32 @@ def _resume(plugin: load.Plugin, ref: str) -> str:
     return "goes on from its state to the bit"
 
 
-def _minimiser(plugin: load.Plugin, ref: str) -> str:
-    if plugin.info.minimiser == "none":
+def _own_sampler(plugin: load.Plugin, ref: str) -> str:
+    if plugin.info.sampler is None:
         return "none declared"
+    stack, again = (other_global_seed(k, lambda: Bench(plugin, ref, list(SEEDS)).draws()) for k in range(2))
+    require(torch.equal(stack, again), "another global seed gives other draws; draw everything from rng")
+    require(bool(stack.isfinite().all()), "its draws are not finite")
+    for i, seed in enumerate(SEEDS):
+        own = Bench(plugin, ref, seed).draws()
+        require(agree(stack[i], own, ROUNDING), f"seed {seed} draws other points in a stack than alone")
+    return f"draws {tuple(stack.shape[1:])}, from rng alone, in a stack as alone"
+
+
+def _minimiser(plugin: load.Plugin, ref: str) -> str:
+    place = minimiser.place(plugin.info)
+    if not place and not plugin.info.control:
+        return "no law is declared as the minimiser, and no other place as stationary: no test applies"
     verdicts = list(minimiser.verdicts(plugin, ref))
     left_out = [f"{law.name} left out: {why}" for law in minimiser.LAWS if (why := minimiser.why_not(plugin.info, law))]
     settings = ", ".join(f"{k}={v}" for k, v in {**plugin.info.proof, **plugin.given}.items())
-    words = [f"gradient at .9 | 1 | 1.1 in standard errors{' with ' + settings if settings else ''}"]
+    words = [f"gradient at .9 | 1 | 1.1 of {place or 'the energy of the data'}, in standard errors"]
+    words[0] += f", with {settings}" if settings else ""
     words += [f"{verdict}{' <- ' + verdict.flaw if verdict.flaw else ''}" for verdict in verdicts]
     text = "; ".join(words + left_out)
+    if not place:
+        require(any(v.flaw for v in verdicts), f"{text}; a control is wrong, but this is stationary where it should be")
+        return f"a control, and not stationary where it should be: {text}"
     if any(verdict.flaw for verdict in verdicts):
         raise Broken(f"{text}; if only large steps or noise bias it, declare proof={{...}} with smaller ones")
     return text
@@ -206,5 +229,6 @@ RULES: dict[str, Rule] = {
     "event shape": _event_shape,
     "stack equals solo": _stack,
     "resume": _resume,
+    "own sampler": _own_sampler,
     "minimiser": _minimiser,
 }

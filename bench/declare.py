@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
@@ -16,6 +17,7 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 EnergyKind = Literal["static", "noise"]
 Minimiser = Literal["data", "smoothed", "none"]
+Stationary = Literal["data", "temperature", "sampler"] | Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,12 @@ class ObjectiveInfo:
         max_dim: the largest event dimension it can be used in.
         proof: hyper-parameters at which the declared minimiser holds to well within a tenth, such as a small
             step_size, where the defaults trade some of it for speed; `check` holds the objective to them.
+        stationary: where the loss is known to be stationary although no law is its minimiser, for `check` to hold it
+            to: "data", at the data's energy once `proof` turns off what moves it away; "temperature", at the data's
+            energy times `temperature`; "sampler", at any energy under which the draws of its own sampler are the data;
+            or a function (x, **hyper) -> (*batch, *event), the best energy's score at x for data from N(0, I).
+        sampler: its own sampler (energy, x_like, rng, **hyper) -> draws shaped as x_like, where it has one: the energy
+            is called as in training, and a step size is in squared units of x. Of a class it is the method `sample`.
     """
 
     name: str
@@ -44,6 +52,8 @@ class ObjectiveInfo:
     note: str
     max_dim: int | None
     proof: Mapping[str, Any]
+    stationary: Stationary | None = None
+    sampler: Callable[..., Tensor] | None = None
 
 
 def objective(
@@ -56,6 +66,8 @@ def objective(
     note: str = "",
     max_dim: int | None = None,
     proof: Mapping[str, Any] | None = None,
+    stationary: Stationary | None = None,
+    sampler: Callable[..., Tensor] | None = None,
 ) -> Callable[[T], T]:
     """Declares an objective: a function (energy, x, rng, *, ...) -> (*batch,), or a module with memory.
 
@@ -64,7 +76,10 @@ def objective(
 
     def declare(target: T) -> T:
         name = _snake_case(target.__name__)
-        info = ObjectiveInfo(name, family, energy, minimiser, control, source, note, max_dim, proof or {})
+        own = sampler or (getattr(target, "sample", None) if inspect.isclass(target) else None)
+        info = ObjectiveInfo(
+            name, family, energy, minimiser, control, source, note, max_dim, proof or {}, stationary, own
+        )
         target.__bench__ = info  # type: ignore[attr-defined]
         return target
 
@@ -157,6 +172,12 @@ def network(*, event: Literal["any", "image"] = "any") -> Callable[[T], T]:
         return target
 
     return declare
+
+
+def plain(info: ObjectiveInfo | DatasetInfo | MetricInfo | NetworkInfo | DenoiserInfo) -> dict[str, Any]:
+    """A declaration as plain values; a function is given by its name."""
+    values = {f.name: getattr(info, f.name) for f in fields(info)}
+    return {k: v.__name__.strip("_") if inspect.isfunction(v) else v for k, v in values.items()}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,22 @@ class Noised(NamedTuple):
     alpha: Tensor
 
 
+def signal_scale(sigma: Tensor, kernel: str) -> Tensor:
+    """α of y = αx + σε: 1 under the kernel "ve", √(1 - σ²) under "vp"; shaped as sigma.
+
+    Raises:
+        UsageError: if the kernel is "vp" and a sigma is not below 1.
+    """
+    if kernel != "vp":
+        return torch.ones_like(sigma)
+    if not bool((sigma < 1).all()):
+        raise UsageError(
+            f"kernel vp has α² = 1 - sigma², so sigma must lie below 1; got {float(sigma.max()):g}; "
+            "use a smaller sigma or kernel=ve"
+        )
+    return (1 - sigma.square()).sqrt()
+
+
 def noised(x: Tensor, noise: Tensor, sigma: float | Tensor, kernel: str) -> Noised:
     """y = αx + σε with α = 1 under the kernel "ve", α² = 1 - σ² under "vp".
 
@@ -44,12 +60,7 @@ def noised(x: Tensor, noise: Tensor, sigma: float | Tensor, kernel: str) -> Nois
         UsageError: if the kernel is "vp" and a sigma is not below 1.
     """
     scale = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
-    if kernel == "vp" and not bool((scale < 1).all()):
-        raise UsageError(
-            f"kernel vp has α² = 1 - sigma², so sigma must lie below 1; got {float(scale.max()):g}; "
-            "use a smaller sigma or kernel=ve"
-        )
-    alpha = (1 - scale.square()).sqrt() if kernel == "vp" else torch.ones_like(scale)
+    alpha = signal_scale(scale, kernel)
     y = per_example(alpha, x) * x.detach() + per_example(scale, x) * noise
     return Noised(y, y / per_example(alpha, x), (scale / alpha).square(), alpha)
 
@@ -72,15 +83,19 @@ def posterior_steps(v: Tensor, step_size: float | Tensor, *, steps: int, dim: in
 
 
 class NoiseInterval(NamedTuple):
-    """A noise level for each example, and the way to the next one.
+    """A noise level for each example, and the way to the next one: y = a xₖ + √(σₖ₊₁² - a²σₖ²) ε', a = αₖ₊₁ / αₖ.
 
     Attributes:
-        sigma: σₖ, (*batch,).
-        gap: √(σₖ₊₁² - σₖ²), the standard deviation of the noise that leads from level k to level k + 1, (*batch,).
+        sigma: σₖ of xₖ = αₖx + σₖε, (*batch,).
+        gap: √(σₖ₊₁² - a²σₖ²), the standard deviation of the noise that leads from level k to level k + 1, (*batch,).
+        alpha: αₖ, (*batch,).
+        decay: a, (*batch,).
     """
 
     sigma: Tensor
     gap: Tensor
+    alpha: Tensor
+    decay: Tensor
 
 
 def noise_levels(sigma_min: float, sigma_max: float, count: int, like: Tensor) -> Tensor:
@@ -96,12 +111,28 @@ def noise_levels(sigma_min: float, sigma_max: float, count: int, like: Tensor) -
     return torch.linspace(math.log(sigma_min), math.log(sigma_max), count, dtype=torch.float64).exp().to(like)
 
 
-def noise_interval(x: Tensor, rng: Rng, *, sigma_min: float, sigma_max: float, levels: int) -> NoiseInterval:
-    """One of `levels` intervals between geometric noise levels for each example of x, all equally likely.
+def noise_interval(
+    x: Tensor,
+    rng: Rng,
+    *,
+    sigma_min: float,
+    sigma_max: float,
+    levels: int,
+    kernel: str = "ve",
+    k: int | None = None,
+) -> NoiseInterval:
+    """One of `levels` intervals between geometric noise levels for each example of x.
+
+    Args:
+        k: which, counted from the smallest noise; None draws one for each example, all equally likely.
 
     Raises:
-        UsageError: if sigma_min does not lie below sigma_max.
+        UsageError: if sigma_min does not lie below sigma_max, or sigma_max not below 1 under the kernel "vp".
     """
     sigmas = noise_levels(sigma_min, sigma_max, levels + 1, x)
-    k = rng.integers(levels, x.shape[: rng.batch_ndim]).to(x.device)
-    return NoiseInterval(sigmas[k], (sigmas[k + 1].square() - sigmas[k].square()).sqrt())
+    alphas = signal_scale(sigmas, kernel)
+    batch = x.shape[: rng.batch_ndim]
+    index = rng.integers(levels, batch).to(x.device) if k is None else torch.full(batch, k, device=x.device)
+    decay = alphas[index + 1] / alphas[index]
+    gap = (sigmas[index + 1].square() - (decay * sigmas[index]).square()).sqrt()
+    return NoiseInterval(sigmas[index], gap, alphas[index], decay)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
 from bench import load, spec
+from bench.declare import plain
 from bench.errors import UsageError, suggest
 
 KINDS = ("objectives", "datasets", "metrics", "networks")
@@ -80,9 +80,9 @@ def _kind_of(ref: str) -> load.Kind:
 
 def _explain(plugin: load.Plugin) -> str:
     lines = [f"{plugin.name} ({plugin.kind.removesuffix('s')})", ""]
-    for key, value in asdict(plugin.info).items():
+    for key, value in plain(plugin.info).items():
         if key == "downloads":
-            lines += [f"  {'download':12} {each['url']}  {each['checksum']}" for each in value]
+            lines += [f"  {'download':12} {each.url}  {each.checksum}" for each in value]
         elif key != "name" and value not in ("", None, {}):
             lines.append(f"  {key:12} {', '.join(sorted(value)) if isinstance(value, frozenset) else value}")
     values = plugin.resolve()

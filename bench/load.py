@@ -211,6 +211,8 @@ class Objective(nn.Module):
         self.loss: Callable[..., Tensor] = (
             plugin.target(x_train, rng, **values) if plugin.has_memory else partial(plugin.target, **values)
         )
+        # what a module needs of them it has kept
+        self._sampler_hyper = {} if plugin.has_memory else values
 
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
         """The loss of each example, (*batch,).
@@ -227,10 +229,27 @@ class Objective(nn.Module):
             )
         return loss
 
+    @torch.no_grad()
     def sample(self, energy: Energy, x_like: Tensor, rng: Rng) -> Tensor | None:
-        """Samples shaped as x_like, made in the objective's own way; None where it has none."""
-        own = getattr(self.loss, "sample", None)
-        return None if own is None else cast(Tensor, own(energy, x_like, rng))
+        """Draws of the objective's own sampler, shaped as x_like and detached; None if it declares none.
+
+        Args:
+            energy: as in training: energy(x, sigma) where the objective is of a noise-conditional one.
+            x_like: (*batch, *event); only its shape, dtype and device count.
+
+        Raises:
+            ValueError: if the sampler returns another shape.
+        """
+        if self.info.sampler is None:
+            return None
+        memory = [self.loss] if isinstance(self.loss, nn.Module) else []
+        draws = self.info.sampler(*memory, energy, x_like, rng, **self._sampler_hyper)
+        if draws.shape != x_like.shape:
+            raise ValueError(
+                f"the sampler of {self.info.name} must return draws of shape {tuple(x_like.shape)}; got "
+                f"{tuple(draws.shape)}"
+            )
+        return draws.detach()
 
     def param_groups(self) -> list[dict[str, Any]]:
         """What the optimiser must train beside the energy; an adversary's group says `maximize=True`."""

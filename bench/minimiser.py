@@ -2,6 +2,8 @@
 
 Energies with one parameter θ, at its best value for θ = 1, on laws that are known exactly. All seeds and the three
 values of θ run side by side as one stack; a seed sees the same random numbers at all three.
+
+An objective that no law minimises may declare another place at which it is `stationary`; the same is asked of it there.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -144,26 +147,40 @@ def why_not(info: ObjectiveInfo, law: Law) -> str:
         return f"it takes {info.max_dim} dimensions at most"
     if not law.smooths and (info.minimiser == "smoothed" or info.energy == "noise"):
         return "its convolution with a Gaussian has no closed form"
+    if not law.smooths and callable(info.stationary):
+        return "the score is declared for Gaussian data"
     return ""
+
+
+def place(info: ObjectiveInfo) -> str:
+    """Where the objective is held to be stationary, in words; empty if it does not say."""
+    if info.minimiser != "none":
+        return "the minimiser"
+    if callable(info.stationary):
+        return "the declared score"
+    return {
+        "data": "the data's energy",
+        "temperature": "the data's energy times the temperature",
+        "sampler": "the energy under which its own sampler draws the data",
+        None: "",
+    }[info.stationary]
 
 
 def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any]) -> Verdict:
     data_rng, rng = _Repeated("data"), _Repeated("objective")
     theta = torch.tensor(THETAS, dtype=torch.float64).repeat_interleave(SEEDS).unsqueeze(-1).requires_grad_()
     objective = load.objective(ref, law.draw(TRAINING, data_rng), rng, local_scale=law.local_scale, **hyper)
-    smoothing = 0.0
-    if info.minimiser == "smoothed" and info.energy == "static":
-        if "sigma" not in objective.hyper:
-            raise ValueError("a static objective with a smoothed minimiser says how smooth in a parameter 'sigma'")
-        smoothing = objective.hyper["sigma"] ** 2
+    energy = partial(_energy_at(law, info, objective), theta)
 
-    def energy(x: Tensor, *sigma: Tensor) -> Tensor:
-        return law.energy(x, sigma[0].square() if sigma else smoothing, theta)
+    def batch() -> Tensor:
+        if info.stationary != "sampler":
+            return law.draw(BATCH, data_rng)
+        return _own_draws(objective, partial(energy.func, torch.ones_like(theta)), law.draw(BATCH, data_rng), data_rng)
 
-    _settle(objective, energy, lambda: law.draw(BATCH, data_rng), rng)
+    _settle(objective, energy, batch, rng)
     total = torch.zeros_like(theta)
     for call in range(1, CALLS + 1):
-        loss = objective(energy, law.draw(BATCH, data_rng), rng).mean(-1).sum()
+        loss = objective(energy, batch(), rng).mean(-1).sum()
         total += torch.autograd.grad(loss, theta)[0]
         mean = (total.detach() / call).reshape(len(THETAS), SEEDS)
         below, here, above = (mean.mean(-1) / (mean.std(-1) / SEEDS**0.5)).tolist()
@@ -171,6 +188,39 @@ def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any]) -> 
         if call >= FIRST_CALLS and call & (call - 1) == 0 and min(abs(below), abs(above)) >= CLEAR:
             break
     return Verdict(law, (below, here, above), call * BATCH)
+
+
+def _energy_at(law: Law, info: ObjectiveInfo, objective: load.Objective) -> Callable[..., Tensor]:
+    """(θ, x, σ if it is told one) -> energies, stationary at θ = 1 if the declaration is true."""
+    if callable(info.stationary):
+        score = partial(info.stationary, **objective.hyper)
+        # of its energies nothing is right but the slope, which is -θ times the declared score
+        return lambda theta, x: -theta * (x * score(x.detach())).sum(-1)
+    temperature = 1.0
+    if info.stationary == "temperature":
+        temperature = _needed(objective, "temperature", "a law at a temperature")
+    smoothing = 0.0
+    if info.minimiser == "smoothed" and info.energy == "static":
+        smoothing = _needed(objective, "sigma", "a static objective with a smoothed minimiser") ** 2
+
+    def energy(theta: Tensor, x: Tensor, *sigma: Tensor) -> Tensor:
+        return temperature * law.energy(x, sigma[0].square() if sigma else smoothing, theta)
+
+    return energy
+
+
+def _needed(objective: load.Objective, name: str, whose: str) -> float:
+    if name not in objective.hyper:
+        raise ValueError(f"{whose} is said by a parameter '{name}'; there is none")
+    return float(objective.hyper[name])
+
+
+def _own_draws(objective: load.Objective, energy: Energy, like: Tensor, rng: Rng) -> Tensor:
+    """What the objective's sampler draws at θ = 1, whose copy of its memory stands in the middle; for every θ."""
+    draws = objective.sample(energy, like, rng)
+    if draws is None:
+        raise ValueError("to be stationary at the draws of its own sampler, an objective declares a sampler")
+    return draws.chunk(len(THETAS))[len(THETAS) // 2].repeat(len(THETAS), *[1] * (draws.ndim - 1))
 
 
 def _settle(objective: load.Objective, energy: Energy, batch: Callable[[], Tensor], rng: Rng) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench import fingerprint, load
 from bench.data_files import AbsentDataError
-from bench.declare import Data
+from bench.declare import Data, plain
 from bench.errors import UsageError, suggest
 from bench.rng import Rng
 
@@ -51,7 +51,7 @@ _DEFAULTS: dict[str, Any] = {
     "data": {},
 }
 # of a plug-in's description in a spec
-_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional")
+_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler")
 _REQUIRED = {"name", "objectives", "datasets"}
 
 
@@ -300,7 +300,7 @@ def _plain(given: dict[str, Any]) -> str:
 
 def _describe_objective(ref: str) -> dict[str, Any]:
     plugin = load.find("objectives", ref)
-    return {**_describe(plugin, ref), **asdict(plugin.info)}
+    return {**_describe(plugin, ref), **plain(plugin.info)}
 
 
 def _describe_denoiser(ref: str) -> dict[str, Any]:

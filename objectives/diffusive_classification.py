@@ -5,7 +5,30 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bench.api import Energy, Integer, Linear, Log, Rng, noise_levels, objective, per_example, score, sum_event
+from bench.api import (
+    Energy,
+    Integer,
+    Linear,
+    Log,
+    Rng,
+    largest_level,
+    level_by_level,
+    noise_levels,
+    objective,
+    per_example,
+    score,
+    sum_event,
+)
+
+STEPS = 20
+
+
+def _level_by_level(
+    energy: Energy, x_like: Tensor, rng: Rng, *, sigma_min: float, sigma_max: float, levels: int, **_: float
+) -> Tensor:
+    """Posterior chains down the trained levels: they lie too far apart for ancestral steps."""
+    x = largest_level(energy, x_like, rng, sigma=sigma_max)
+    return level_by_level(energy, x, rng, sigmas=noise_levels(sigma_min, sigma_max, levels, x_like), steps=STEPS)
 
 
 @objective(
@@ -15,6 +38,7 @@ from bench.api import Energy, Integer, Linear, Log, Rng, noise_levels, objective
     source="DiffCLF, 2026, arXiv 2601.21025",
     note="A classifier over noise levels beside denoising score matching: the former compares levels, and so sees the "
     "weights of far modes. Evaluated at sigma_min.",
+    sampler=_level_by_level,
 )
 def diffusive_classification(
     energy: Energy,

@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bench.api import Energy, Linear, Log, Rng, objective, per_example, sum_event
+from bench.api import Energy, Linear, Log, Rng, ancestral_from_noise, objective, per_example, sum_event
 
 
 @objective(
@@ -16,6 +16,7 @@ from bench.api import Energy, Linear, Log, Rng, objective, per_example, sum_even
     source="Guth et al. 2025, Learning normalized image densities via dual score matching, arXiv 2506.05310",
     note="Its derivative in the noise level ties the levels' constants, so that it sees the weights of far modes. "
     "Evaluated at sigma_min.",
+    sampler=ancestral_from_noise,
 )
 def dual_score_matching(
     energy: Energy,

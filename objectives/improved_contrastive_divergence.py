@@ -13,6 +13,16 @@ from bench.api import ChainBuffer, Energy, Integer, Linear, Rng, StepSize, lange
     minimiser="none",
     source="Du et al. 2021, Improved contrastive divergence training of energy based models",
     note="The third term is added, as released, where the gradient of contrastive divergence subtracts it.",
+    stationary="data",
+    proof={
+        "chains": 200,
+        "neighbours": 50,
+        "restart": 0.0,
+        "steps": 20,
+        "step_size": 0.02,
+        "energy_weight": 0.0,
+        "entropy_weight": 0.0,
+    },
 )
 class ImprovedContrastiveDivergence(ChainBuffer):
     r"""E(x) - E(sg x⁻) + μ E_sg(x⁻(θ)) - η log ‖x⁻(θ) - nearest‖, x⁻(θ) differentiated through its last transition.

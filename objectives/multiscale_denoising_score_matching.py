@@ -5,7 +5,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from bench.api import Choice, Energy, Log, Rng, objective, per_example, score, sum_event
+from bench.api import Choice, Energy, Log, Rng, ancestral_from_noise, objective, per_example, score, sum_event
 
 
 @objective(
@@ -14,6 +14,7 @@ from bench.api import Choice, Energy, Log, Rng, objective, per_example, score, s
     minimiser="smoothed",
     source="Song & Ermon 2019, Generative modeling by estimating gradients of the data distribution",
     note="Learns the data's law convolved with N(0, sigma²) for every sigma; evaluated at sigma_min.",
+    sampler=ancestral_from_noise,
 )
 def multiscale_denoising_score_matching(
     energy: Energy,

@@ -12,6 +12,8 @@ from bench.api import BoxNoise, Energy, Integer, Linear, Log, Rng, StepSize, lan
     minimiser="none",
     source="Nijkamp et al. 2019, Learning non-convergent non-persistent short-run MCMC toward energy-based model",
     note="The model is the short chain from noise, not exp(-E): judge its samples, not its likelihood.",
+    stationary="sampler",
+    proof={"steps": 10, "data_noise": 0.0},
 )
 class ShortRunMcmc(BoxNoise):
     r"""E(x + cz) - E(x⁻), with x⁻ = sg(`steps` Langevin transitions from noise), z ~ N(0, I).
@@ -47,9 +49,11 @@ class ShortRunMcmc(BoxNoise):
         super().__init__(x_train, rng)
         self.steps, self.step_size, self.temperature, self.data_noise = steps, step_size, temperature, data_noise
 
+    def sample(self, energy: Energy, x_like: Tensor, rng: Rng) -> Tensor:
+        """The ends of chains from noise, which are the model: (*batch, *event), shaped as x_like."""
+        start = self.noise(tuple(x_like.shape), rng)
+        return langevin(energy, start, rng, steps=self.steps, step_size=self.step_size, temperature=self.temperature)
+
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
-        start = self.noise(tuple(x.shape), rng)
-        negatives = langevin(
-            energy, start, rng, steps=self.steps, step_size=self.step_size, temperature=self.temperature
-        )
+        negatives = self.sample(energy, x, rng)
         return energy(x + self.data_noise * rng.normal_like(x)) - energy(negatives)

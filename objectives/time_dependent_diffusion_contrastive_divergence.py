@@ -1,16 +1,19 @@
 """Diffusion contrastive divergence of an energy at every noise level, each interval anchored anew."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from bench.api import (
+    Choice,
     Energy,
     Integer,
     Linear,
     Log,
+    NoiseInterval,
     Rng,
     StepSize,
+    largest_level,
     mala,
     noise_interval,
     objective,
@@ -20,14 +23,35 @@ from bench.api import (
 )
 
 
+def _recover(energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, step_size: float) -> Tensor:
+    """x' ~ q(x'|y) at the interval's lower level."""
+    posterior = tethered(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap, alpha=here.decay)
+    own = here.alpha.square() * step_size + here.sigma.square()
+    dim = y.flatten(rng.batch_ndim).shape[-1]
+    schedule = posterior_steps((here.gap / here.decay).square(), own, steps=steps, dim=dim)
+    return mala(posterior, y / per_example(here.decay, y), rng, steps=steps, step_size=schedule).x
+
+
+def _level_by_level(
+    energy: Energy, x_like: Tensor, rng: Rng, *, levels: int, steps: int, step_size: float, weight: float, **noise: Any
+) -> Tensor:
+    """From the highest trained level down to σ_min by the chains of training; less the last level's αₖ."""
+    intervals = [noise_interval(x_like, rng, levels=levels, k=k, **noise) for k in range(levels)]
+    x = largest_level(energy, x_like, rng, sigma=float(intervals[-1].sigma.flatten()[0]))
+    for here in reversed(intervals[:-1]):
+        x = _recover(energy, x, here, rng, steps, step_size)
+    return x / per_example(intervals[0].alpha, x)
+
+
 @objective(
     family="diffusion contrastive divergence",
     energy="noise",
     minimiser="smoothed",
     source="Luo et al. 2023, arXiv 2307.01668; Gao et al. 2021, arXiv 2012.08125",
     note="One objective with diffusion_recovery_likelihood, which differs in chain and weights; with fine levels it is "
-    "multiscale_denoising_score_matching with weights of its own. Evaluated at sigma_min.",
+    "multiscale_denoising_score_matching, weights included. Evaluated at sigma_min.",
     proof={"levels": 3, "steps": 60, "sigma_min": 0.3},
+    sampler=_level_by_level,
 )
 def time_dependent_diffusion_contrastive_divergence(
     energy: Energy,
@@ -37,23 +61,28 @@ def time_dependent_diffusion_contrastive_divergence(
     sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
     sigma_max: Annotated[float, Log(0.1, 100.0)] = 2.0,
     levels: Annotated[int, Integer(1, 1000)] = 8,
+    kernel: Annotated[str, Choice("ve", "vp")] = "ve",
     steps: Annotated[int, Integer(1, 1000)] = 8,
     step_size: Annotated[float, StepSize(1e-3, 1.0)] = 0.3,
     weight: Annotated[float, Linear(-2.0, 2.0)] = 0.0,
 ) -> Tensor:
-    r"""(σ₀/σₖ)^w [E(xₖ, σₖ) - E(x', σₖ)], x' = sg(`steps` MALA transitions on q(x'|y) from y), k uniform in 0..K-1.
+    r"""(σ₀/σₖ)^w [E(xₖ, σₖ) - E(x', σₖ)], x' = sg(`steps` MALA transitions on q(x'|y) from y/a), k uniform in 0..K-1.
 
-    σ₀ = σ_min, ..., σ_K = σ_max are geometric; xₖ = x + σₖε; y = xₖ + √(σₖ₊₁² - σₖ²) ε'; and q(x'|y) ∝
-    exp(-E(x', σₖ) - ‖x' - y‖² / 2(σₖ₊₁² - σₖ²)). The expected gradient at level k, for chains that have converged, is
-    that of KL(pₖ‖qₖ) - KL(pₖ₊₁‖Kₖqₖ) >= 0, where q at level k + 1 is the noised qₖ, not the energy's own: the plain
-    difference of two levels' divergences can be negative and is no divergence. Each level is stationary at
-    exp(-E(·, σₖ)) = p * N(0, σₖ²I); a constant of each level is not determined.
+    σ₀ = σ_min, ..., σ_K = σ_max are geometric; xₖ = αₖx + σₖε; y = a xₖ + s ε' with a = αₖ₊₁/αₖ, s² = σₖ₊₁² - a²σₖ²;
+    and q(x'|y) ∝ exp(-E(x', σₖ) - ‖y - ax'‖² / 2s²). The expected gradient at level k, for chains that have converged,
+    is that of KL(pₖ‖qₖ) - KL(pₖ₊₁‖Kₖqₖ) >= 0, where q at level k + 1 is the noised qₖ, not the energy's own: the plain
+    difference of two levels' divergences can be negative and is no divergence. Each level is stationary at the energy
+    of pₖ, the law of xₖ; a constant of each level is not determined.
+
+    As K -> ∞ the K divergences add up to ½∫ E‖∇log p_σ - s(x, σ)‖² dσ² ("ve"): the loss of denoising score matching
+    with weight σ² and ln σ uniform, times 2 ln(σ_K/σ₀).
 
     Args:
         energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
         x: data (*batch, *event).
         sigma_min, sigma_max: the ends of the noise levels, in units of x.
         levels: K, the number of intervals.
+        kernel: "ve", α = 1, or "vp", α² = 1 - σ², for data of about unit variance and sigma_max < 1.
         steps: transitions of a chain.
         step_size: ε of a chain on exp(-E(·, 0)) alone; given in units of local_scale². At level k the data's law is
             wider by σₖ², and so is the step; it falls along the chain as in the recovery of a static energy.
@@ -62,15 +91,8 @@ def time_dependent_diffusion_contrastive_divergence(
     Returns:
         The loss of each example, (*batch,), in nats.
     """
-    here = noise_interval(x, rng, sigma_min=sigma_min, sigma_max=sigma_max, levels=levels)
-    x_k = x + per_example(here.sigma, x) * rng.normal_like(x)
-    y = x_k + per_example(here.gap, x) * rng.normal_like(x)
-
-    def level(u: Tensor) -> Tensor:
-        return energy(u, here.sigma)
-
-    dim = x.flatten(rng.batch_ndim).shape[-1]
-    schedule = posterior_steps(here.gap.square(), step_size + here.sigma.square(), steps=steps, dim=dim)
-    posterior = tethered(level, y, rng, sigma=here.gap)
-    negatives = mala(posterior, y, rng, steps=steps, step_size=schedule).x
-    return (sigma_min / here.sigma) ** weight * (level(x_k) - level(negatives))
+    here = noise_interval(x, rng, sigma_min=sigma_min, sigma_max=sigma_max, levels=levels, kernel=kernel)
+    x_k = per_example(here.alpha, x) * x + per_example(here.sigma, x) * rng.normal_like(x)
+    y = per_example(here.decay, x) * x_k + per_example(here.gap, x) * rng.normal_like(x)
+    negatives = _recover(energy, y, here, rng, steps, step_size)
+    return (sigma_min / here.sigma) ** weight * (energy(x_k, here.sigma) - energy(negatives, here.sigma))

@@ -1,6 +1,6 @@
 """Diffusion contrastive divergence at every noise level, whose chains share their last noise with the data."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from torch import Tensor
 
@@ -9,13 +9,36 @@ from bench.api import (
     Integer,
     Linear,
     Log,
+    NoiseInterval,
     Rng,
     exponential_langevin,
+    largest_level,
     noise_interval,
     objective,
     per_example,
     tethered,
 )
+
+
+def _recover(
+    energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, relaxation: float, last: Tensor | None = None
+) -> Tensor:
+    """x' ~ q(x'|y) at the interval's lower level; `last` is the noise of the last transition."""
+    posterior = tethered(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap)
+    v = 1 / (1 / here.sigma.square() + 1 / here.gap.square())
+    shares = [1.0, *[relaxation] * (steps - 1)]
+    return exponential_langevin(posterior, y, rng, shares=shares, variance=v, last=last)
+
+
+def _level_by_level(
+    energy: Energy, x_like: Tensor, rng: Rng, *, levels: int, steps: int, relaxation: float, **noise: Any
+) -> Tensor:
+    """From the highest trained level down to σ_min by the chains of training."""
+    intervals = [noise_interval(x_like, rng, levels=levels, k=k, **noise) for k in range(levels)]
+    x = largest_level(energy, x_like, rng, sigma=float(intervals[-1].sigma.flatten()[0]))
+    for here in reversed(intervals[:-1]):
+        x = _recover(energy, x, here, rng, steps, relaxation)
+    return x
 
 
 @objective(
@@ -26,6 +49,7 @@ from bench.api import (
     note="The objective of time_dependent_diffusion_contrastive_divergence with other chains; with one step and fine "
     "levels it is multiscale_denoising_score_matching to first order. Evaluated at sigma_min.",
     proof={"levels": 16, "steps": 60, "relaxation": 0.1, "sigma_min": 0.3},
+    sampler=_level_by_level,
 )
 def time_dependent_diffusion_contrastive_divergence_coupled(
     energy: Energy,
@@ -69,17 +93,5 @@ def time_dependent_diffusion_contrastive_divergence_coupled(
     x_k = x + sigma * noise
     y = x_k + gap * more
     innovation = (gap * noise - sigma * more) / (sigma.square() + gap.square()).sqrt()
-
-    def level(u: Tensor) -> Tensor:
-        return energy(u, here.sigma)
-
-    posterior = tethered(level, y, rng, sigma=here.gap)
-    negatives = exponential_langevin(
-        posterior,
-        y,
-        rng,
-        shares=[1.0, *[relaxation] * (steps - 1)],
-        variance=1 / (1 / here.sigma.square() + 1 / here.gap.square()),
-        last=innovation,
-    )
-    return level(x_k) - level(negatives)
+    negatives = _recover(energy, y, here, rng, steps, relaxation, innovation)
+    return energy(x_k, here.sigma) - energy(negatives, here.sigma)

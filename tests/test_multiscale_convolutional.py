@@ -33,16 +33,26 @@ def _calibrate(network: nn.Module, x: Tensor) -> None:
 
 
 @pytest.mark.parametrize("readout", ["position", "sum"])
-def test_without_its_free_part_the_score_is_that_of_noised_gaussian_data(readout: str) -> None:
+def test_without_its_free_part_the_energy_is_that_of_noised_gaussian_data(readout: str) -> None:
     network, x, sigma = _network(conditional=True, readout=readout), _images(), 0.3
     _calibrate(network, x)
     for weights in network.readouts:  # type: ignore[union-attr]
         weights.data.zero_()
     over = (0,) if readout == "position" else (0, 2, 3)
     mean = x.mean(over, keepdim=True)
-    expected = -(x - mean) / ((x - mean).square().mean() + sigma**2)
-    seen = score(lambda y: network(y, y.new_full((len(y),), sigma)), x)
-    assert torch.allclose(seen, expected, rtol=1e-6)  # μ and σ_d are kept in single precision
+    width = ((x - mean).square().mean() + sigma**2).sqrt()
+    expected = -torch.distributions.Normal(mean, width).log_prob(x).sum((1, 2, 3))
+    assert torch.allclose(network(x, x.new_full((len(x),), sigma)), expected, rtol=1e-9)
+
+
+def test_without_its_free_part_a_static_energy_is_about_zero_at_the_data() -> None:
+    network, x = _network(), _images()
+    _calibrate(network, x)
+    for weights in network.readouts:  # type: ignore[union-attr]
+        weights.data.zero_()
+    assert abs(float(network(x).detach().mean())) < 1e-6
+    expected = -(x - x.mean(0)) / (x - x.mean(0)).square().mean()
+    assert torch.allclose(score(network, x), expected, rtol=1e-9)
 
 
 def test_the_free_part_enters_with_the_weight_of_one_tweedie_step() -> None:

@@ -17,11 +17,12 @@ FREQUENCIES = 8  # of ln σ, geometric from 1/4 to 4
 
 @network(event="image")
 class MultiscaleConvolutional(nn.Module):
-    r"""E(x, σ) = ‖x - μ‖² / 2(σ² + σ_d²) - (σ_d/σ) G((x - μ) / √(σ² + σ_d²), σ).
+    r"""E(x, σ) = ‖x - μ‖²/2v + (d/2) ln 2πv - (σ_d/σ) G((x - μ)/√v, σ), v = σ² + σ_d², for images of d pixels.
 
     At G = 0 this is the energy of Gaussian data N(μ, σ_d²I) under noise σ. With it one Tweedie step is μ +
     c_skip (x - μ) + c_out ∇G with the factors of Karras et al. 2022, so that ∇G regresses a target of unit variance at
-    every σ. Static: E(x) = ‖x - μ‖² / 2σ_d² - G((x - μ) / σ_d). G grows at most linearly, so exp(-E) is integrable.
+    every σ. Static: E(x) = ½(‖u‖² - d) - G(u), u = (x - μ)/σ_d, which at G = 0 is about 0 at the data. G grows at most
+    linearly, so exp(-E) is integrable.
 
     G = Σ_k ⟨w_k, SiLU(f(h_k))⟩ over features h_k at strides 2, 4 and 8 of `width`, 2 `width` and 3 `width` channels.
     A stage halves the size by a 4x4 convolution (an odd side is first extended by a zero) and adds `blocks` residual
@@ -60,9 +61,9 @@ class MultiscaleConvolutional(nn.Module):
         self.batch_ndim, self.blocks = rng.batch_ndim, blocks
         self.stack = rng.batch_shape(0)[:-1]
         by_position = readout == "position"
-        one = (*rng.batch_shape(1),)
+        one = rng.batch_shape(1)
         self.register_buffer("mean", torch.zeros(*one, channels, *(size if by_position else (1, 1))))
-        self.register_buffer("scale", torch.ones(*one, 1, 1, 1))
+        self.register_buffer("scale", torch.ones(one))
         self.register_buffer("frequencies", 2 ** torch.linspace(-2, 2, FREQUENCIES))
         self.filters, self.biases, self.readouts = (nn.ParameterList() for _ in range(3))
         widths = [width * (k + 1) for k in range(STAGES)]
@@ -97,19 +98,21 @@ class MultiscaleConvolutional(nn.Module):
         axis = self.batch_ndim - 1
         over = [axis, -1, -2] if self.mean.shape[-1] == 1 else [axis]
         self.mean.copy_(x_train.mean(over, keepdim=True))
-        self.scale.copy_((x_train - self.mean).square().mean([axis, -1, -2, -3], keepdim=True).sqrt())
+        self.scale.copy_((x_train - self.mean).square().mean([axis, -1, -2, -3]).sqrt().reshape(self.scale.shape))
         if not bool((self.scale > 0).all()):
             raise UsageError("an energy of images is calibrated on images that vary; these are all the same")
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
-        u = x - self.mean
-        variance, gain = self.scale.square(), None
+        variance = self.scale.square()
         if condition:
-            sigma = per_example(condition[0], x).to(x.dtype)
-            variance, gain = variance + sigma.square(), (self.scale / sigma).flatten(self.batch_ndim - 1)
-        free = self._free(u * variance.rsqrt(), *condition)
-        quadratic = (u.square() / (2 * variance)).flatten(self.batch_ndim).sum(-1)
-        return quadratic - (free if gain is None else gain.reshape(free.shape) * free)
+            variance = variance + condition[0].to(x.dtype).square()
+        u = (x - self.mean) * per_example(variance.rsqrt(), x)
+        dim = math.prod(x.shape[self.batch_ndim :])
+        square = u.square().flatten(self.batch_ndim).sum(-1)
+        if not condition:
+            return 0.5 * (square - dim) - self._free(u)
+        gaussian = 0.5 * (square + dim * (2 * math.pi * variance).log())
+        return gaussian - self.scale / condition[0].to(x.dtype) * self._free(u, *condition)
 
     def _free(self, u: Tensor, *condition: Tensor) -> Tensor:
         """G, (*batch,); inside, a stack is folded into channels, (B, S · channels, H, W)."""
