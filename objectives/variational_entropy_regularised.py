@@ -15,6 +15,7 @@ from bench.api import Energy, Integer, Linear, Log, Rng, objective, score, sum_e
     source="Grathwohl et al. 2021, No MCMC for me: amortized sampling for fast and stable training of EBMs",
     note="As good as its generator: what the generator cannot reach, the energy does not learn.",
     stationary="sampler",
+    proof={"width": 16, "samples": 5},
 )
 class VariationalEntropyRegularised(nn.Module):
     r"""E(x) - E(sg x⁻) + (γ/2)‖∇E(x)‖² for the energy, E_sg(x⁻) - H(r) for the generator, x⁻ = g(z) + τε ~ r.
@@ -28,8 +29,7 @@ class VariationalEntropyRegularised(nn.Module):
         x_train: training data (n, *event), or (S, n, *event), for the generator's centre, spread and size.
         latent: the dimension of z ~ N(0, I).
         width: units in a hidden layer of the generator.
-        samples: draws of z' for each x⁻.
-        proposal: η, the standard deviation of z' about z.
+        samples, proposal: the draws of z' for each x⁻, and their standard deviation η about z.
         slope: γ, in squared units of x.
 
     Shape:

@@ -7,19 +7,18 @@ from pathlib import Path
 import pytest
 from discovered import ABSENT
 
-from bench import check, load
+from bench import check, check_objective, load
 from bench.cli import main
 from bench.errors import UsageError
 
 PLUGINS = [(kind, name) for kind in load.FOLDERS for name in load.names(kind) if name not in ABSENT]
-WITHOUT_MINIMISER = [
-    name for name in load.names("objectives") if load.find("objectives", name).info.minimiser == "none"
-]
+INFOS = {name: load.find("objectives", name).info for name in load.names("objectives")}
+WITHOUT_MINIMISER = [name for name, info in INFOS.items() if info.minimiser == "none"]
 
 HEADER = """
 import torch
 from typing import Annotated
-from bench.api import Log, Rng, objective, score, laplacian, hessian_product, sum_event, mala, langevin
+from bench.api import Linear, Log, Rng, objective, score, laplacian, hessian_product, sum_event, mala, langevin
 family = dict(family="fake", source="nobody")
 """
 FAKES = {
@@ -110,6 +109,78 @@ def fake(energy, x, rng):
 def fake(energy, x, rng):
     s, trace = laplacian(energy, x, rng)
     return trace - 0.5 * sum_event(s.square(), rng)
+""",
+    ),
+    "a sampler that it is not trained by": (
+        "minimiser",
+        """
+def chains(energy, x_like, rng):
+    return langevin(energy, 2 * rng.normal_like(x_like), rng, steps=9, step_size=0.1)
+@objective(**family, minimiser="none", stationary="sampler", sampler=chains, max_dim=2)
+def fake(energy, x, rng):
+    return energy(x) - energy(langevin(energy, 2 * rng.normal_like(x), rng, steps=6, step_size=0.1))
+""",
+    ),
+    "stationary at a sampler that it has not": (
+        "minimiser",
+        """
+@objective(**family, minimiser="none", stationary="sampler", max_dim=1)
+def fake(energy, x, rng):
+    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)
+""",
+    ),
+    "the root of the temperature": (
+        "minimiser",
+        """
+@objective(**family, minimiser="none", stationary="temperature", max_dim=2)
+def fake(energy, x, rng, *, temperature: Annotated[float, Log(1e-3, 1.0)] = 0.5):
+    return energy(x) - energy(langevin(energy, x, rng, steps=10, step_size=0.1, temperature=temperature**0.5))
+""",
+    ),
+    "another declared score": (
+        "minimiser",
+        """
+def smoothed(x, *, sigma):
+    return -x / (1 + 2 * sigma**2)
+@objective(**family, minimiser="none", stationary=smoothed, max_dim=2)
+def fake(energy, x, rng, *, sigma: Annotated[float, Log(1e-2, 1.0)] = 0.5):
+    z = rng.normal_like(x)
+    s = score(energy, x + sigma * z, create_graph=True)
+    return 0.5 * sum_event((sigma * s + z).square(), rng)
+""",
+    ),
+    "biased even where proof turns the bias off": (
+        "minimiser",
+        """
+@objective(**family, minimiser="none", stationary="data", proof={"weight": 0.0}, max_dim=1)
+def fake(energy, x, rng, *, weight: Annotated[float, Linear(0.0, 1.0)] = 0.5):
+    y = x + 0.1 * score(energy, x) + 0.1**0.5 * rng.normal_like(x)
+    return energy(x) - energy(y) + weight * energy(x).square()
+""",
+    ),
+    "a control that is right": (
+        "minimiser",
+        """
+@objective(**family, minimiser="none", control=True, max_dim=2)
+def fake(energy, x, rng):
+    s, trace = laplacian(energy, x, rng)
+    return 0.5 * sum_event(s.square(), rng) - trace
+""",
+    ),
+    "global randomness in its sampler": (
+        "own sampler",
+        """
+@objective(**family, sampler=lambda energy, x_like, rng: torch.randn_like(x_like))
+def fake(energy, x, rng):
+    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)
+""",
+    ),
+    "draws of another shape": (
+        "own sampler",
+        """
+@objective(**family, sampler=lambda energy, x_like, rng: rng.normal_like(x_like)[..., :1])
+def fake(energy, x, rng):
+    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)
 """,
     ),
     "noised point as negative": (
@@ -203,10 +274,23 @@ def test_every_plugin_keeps_the_contract(kind: str, name: str) -> None:
     assert not [f"{f.rule}: {f.detail}" for f in findings if not f.passed]
 
 
-def test_objectives_without_a_minimiser_say_so_themselves_and_are_few() -> None:
-    assert len(WITHOUT_MINIMISER) <= len(load.names("objectives")) // 3
-    controls = {name for name in load.names("objectives") if load.find("objectives", name).info.control}
+def test_objectives_without_a_minimiser_are_few_and_say_where_else_they_are_stationary() -> None:
+    assert len(WITHOUT_MINIMISER) <= len(INFOS) // 3
+    controls = {name for name, info in INFOS.items() if info.control}
     assert controls <= set(WITHOUT_MINIMISER)
+    assert {name for name in WITHOUT_MINIMISER if INFOS[name].stationary is None} == controls
+
+
+def test_a_check_says_which_test_applied_or_that_none_did(tmp_path: Path) -> None:
+    path = tmp_path / "fake.py"
+    body = "def fake(energy, x, rng):\n    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)\n"
+    said = []
+    for declared in ('minimiser="none"', 'minimiser="none", stationary="data"', ""):
+        path.write_text(f"{HEADER}\n@objective(**family, max_dim=1, {declared})\n{body}")
+        said.append(check_objective.RULES["minimiser"](load.find("objectives", str(path)), str(path)))
+    assert "no test applies" in said[0]
+    assert "of the data's energy" in said[1]
+    assert "of the minimiser" in said[2]
 
 
 @pytest.mark.parametrize("mistake", FAKES)

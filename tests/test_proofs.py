@@ -180,6 +180,50 @@ def test_energy_discrepancy_of_one_negative_is_consistent_at_w_1_alone() -> None
     assert min(size[0.0], size[0.25], size[4.0]) > 1e-3
 
 
+def fisher_gradient(sigma: float = 0.0) -> Tensor:
+    """∇θ ½E‖∇log p_σ - s‖² over p_σ, the data's law convolved with N(0, σ²)."""
+    theta = torch.tensor(THETA, dtype=torch.float64).requires_grad_()
+    x = NODES.clone().requires_grad_()
+    law = log_p(x, sigma**2)
+    (true,) = torch.autograd.grad(law.sum(), x)
+    (slope,) = torch.autograd.grad(energy(x, theta).sum(), x, create_graph=True)
+    return torch.autograd.grad(0.5 * CELL * (law.detach().exp() * (true + slope).square()).sum(), theta)[0]
+
+
+@pytest.mark.parametrize("name", ["implicit_score_matching", "sliced_score_matching"])
+def test_score_matching_has_the_gradient_of_the_fisher_divergence(name: str) -> None:
+    assert relative_error(expected_gradient(name, noises=0), fisher_gradient()) < 1e-6
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.4])
+def test_denoising_has_the_gradient_of_the_fisher_divergence_of_noised_data(sigma: float) -> None:
+    found = expected_gradient("denoising_score_matching", noises=1, sigma=sigma)
+    assert relative_error(found, sigma**2 * fisher_gradient(sigma)) < 1e-6
+    assert relative_error(found, sigma**2 * fisher_gradient()) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "weight", "order"),
+    [
+        ("finite_difference_sliced_score_matching", "epsilon", lambda step: 1.0, 2),
+        ("conditional_noise_contrastive_estimation", "sigma", lambda step: step**2 / 2, 2),
+        ("minimum_probability_flow", "sigma", lambda step: step**2 / 4, 2),
+    ],
+)
+def test_small_moves_tend_to_score_matching_at_the_stated_order(
+    name: str, scale: str, weight: Callable[[float], float], order: int
+) -> None:
+    more = {} if scale == "epsilon" else {"samples" if "noise" in name else "neighbours": 1}
+    steps = (0.08, 0.04, 0.02)
+    errors = [
+        relative_error(expected_gradient(name, noises=1, **{scale: step, **more}) / weight(step), fisher_gradient())
+        for step in steps
+    ]
+    assert errors[0] < 0.2
+    for coarse, fine in pairwise(errors):
+        assert 0.7 * 2**order < coarse / fine < 1.3 * 2**order, errors
+
+
 def full_gradient(step: float) -> Tensor:
     """∇θ [KL(p‖q) - KL(Πp‖q)], Π one transition of unadjusted Langevin, with nothing dropped."""
     theta = torch.tensor(THETA, dtype=torch.float64).requires_grad_()
