@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -33,6 +34,10 @@ class ObjectiveInfo:
         max_dim: the largest event dimension it can be used in.
         proof: hyper-parameters at which the declared minimiser holds to well within a tenth, such as a small
             step_size, where the defaults trade some of it for speed; `check` holds the objective to them.
+        divergence: what the loss estimates, a key of `bench.divergences.DIVERGENCES`, where that is an integral that
+            quadrature gives in one dimension; empty if not. `audit` compares the gradients.
+        bias: how the relative error of the expected gradient against that of the divergence vanishes: {} if there is
+            none, {"sigma": 2} for O(sigma²), {"steps": -1} if it falls as steps grow, None if nothing is promised.
     """
 
     name: str
@@ -44,6 +49,8 @@ class ObjectiveInfo:
     note: str
     max_dim: int | None
     proof: Mapping[str, Any]
+    divergence: str = ""
+    bias: Mapping[str, int] | None = field(default_factory=dict)
 
 
 def objective(
@@ -56,6 +63,8 @@ def objective(
     note: str = "",
     max_dim: int | None = None,
     proof: Mapping[str, Any] | None = None,
+    divergence: str = "",
+    bias: Mapping[str, int] | None = MappingProxyType({}),
 ) -> Callable[[T], T]:
     """Declares an objective: a function (energy, x, rng, *, ...) -> (*batch,), or a module with memory.
 
@@ -64,7 +73,10 @@ def objective(
 
     def declare(target: T) -> T:
         name = _snake_case(target.__name__)
-        info = ObjectiveInfo(name, family, energy, minimiser, control, source, note, max_dim, proof or {})
+        promised = None if bias is None else dict(bias)
+        info = ObjectiveInfo(
+            name, family, energy, minimiser, control, source, note, max_dim, proof or {}, divergence, promised
+        )
         target.__bench__ = info  # type: ignore[attr-defined]
         return target
 

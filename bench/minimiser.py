@@ -160,7 +160,7 @@ def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any]) -> 
     def energy(x: Tensor, *sigma: Tensor) -> Tensor:
         return law.energy(x, sigma[0].square() if sigma else smoothing, theta)
 
-    _settle(objective, energy, lambda: law.draw(BATCH, data_rng), rng)
+    settle(objective, energy, lambda: law.draw(BATCH, data_rng), rng)
     total = torch.zeros_like(theta)
     for call in range(1, CALLS + 1):
         loss = objective(energy, law.draw(BATCH, data_rng), rng).mean(-1).sum()
@@ -173,7 +173,7 @@ def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any]) -> 
     return Verdict(law, (below, here, above), call * BATCH)
 
 
-def _settle(objective: load.Objective, energy: Energy, batch: Callable[[], Tensor], rng: Rng) -> None:
+def settle(objective: load.Objective, energy: Energy, batch: Callable[[], Tensor], rng: Rng) -> None:
     """Brings an objective's memory to rest with the energy held fixed: its own parameters and its chains."""
     groups = objective.param_groups()
     if groups:

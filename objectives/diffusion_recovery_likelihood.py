@@ -9,6 +9,8 @@ from bench.api import Energy, Integer, Log, Rng, langevin, noise_interval, objec
 
 @objective(
     family="diffusion contrastive divergence",
+    divergence="anchored diffusion contrastive",
+    bias={"steps": -1},
     energy="noise",
     minimiser="smoothed",
     source="Gao et al. 2021, Learning energy-based models by diffusion recovery likelihood, arXiv 2012.08125",

@@ -10,6 +10,7 @@ from bench.api import Energy, Integer, Linear, Log, Rng, noise_levels, objective
 
 @objective(
     family="noise contrastive estimation",
+    divergence="level classification",
     energy="noise",
     minimiser="smoothed",
     source="DiffCLF, 2026, arXiv 2601.21025",

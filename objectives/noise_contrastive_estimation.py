@@ -12,6 +12,7 @@ from bench.api import Energy, Integer, Rng, objective
 
 @objective(
     family="noise contrastive estimation",
+    divergence="noise contrastive",
     source="Gutmann & Hyvärinen 2010, Noise-contrastive estimation",
     note="The noise is a Gaussian with the training data's mean and covariance; log Z is learned.",
 )
