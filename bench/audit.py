@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import joblib
 import pandas as pd
@@ -25,11 +25,15 @@ from bench.spaces import Integer, StepSize
 
 TRAINING = 2_048
 CHAINS = 256  # in a buffer: how many there are changes no expectation, and few are soon settled
-SETTLING_ROUNDS = 4
+SETTLING_ROUNDS = 2
 MIDWAY, NEARBY, TRUTH = 0.5, 0.9, 1.0
 PATH = (0.0, MIDWAY, NEARBY, TRUTH)
 VARIANCES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-FINER, LONGER = 0.5, 4  # what a declared bias is held against: half of what it vanishes with, four times what it falls with
+ROUNDING = 1e-12
+FINER, LONGER = (
+    0.5,
+    4,
+)  # what a declared bias is held against: half of what it vanishes with, four times what it falls with
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,10 @@ class Settings:
         noisy: gradients a seed from which the variance is taken.
     """
 
-    seeds: int = 32
+    seeds: int = 16
     batch: int = 128
-    passes: float = 4e7
-    noisy: int = 16
+    passes: float = 1e7
+    noisy: int = 32
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,12 @@ class Gradient:
         rest = (self.by_seed.sum(0) - self.by_seed) / (seeds - 1)
         left_out = torch.stack([statistic(mean) for mean in rest])
         return value, float(left_out.std(correction=0)) * math.sqrt(seeds - 1)
+
+
+class Sampler(Protocol):
+    """Gradients of `calls` batches, (calls, S, P); `even` ones have the same mean and less noise."""
+
+    def __call__(self, calls: int, *, even: bool) -> Tensor: ...
 
 
 class Subject:
@@ -117,49 +127,48 @@ class Subject:
         hyper = {"smoothing": smoothing}
         return divergences.gradient("maximum likelihood", self.law, self.model, theta, hyper)
 
-    def expected(self, theta: Tensor, passes: float) -> Gradient:
-        """E[∇θ loss], integrated if an example draws few normal numbers and signs, else from even and paired draws.
+    def integrated(self, theta: Tensor) -> Gradient | None:
+        """E[∇θ loss] as an integral, if an example draws few numbers, all of them normal or signs."""
+        if self.plugin.has_memory or self.info.energy == "noise":
+            return None
+        loss = self.build(Rng([0])).loss
+        kinds = bed.axes(loss, bed.as_energy(self.model, theta, self.smoothing))
+        if kinds is None:
+            return None
+        found = bed.integrated_gradient(loss, self.model, theta, self.law, kinds, variance=self.smoothing)
+        return Gradient(found.unsqueeze(0), 0)
 
-        Args:
-            passes: of the energy an example takes.
-        """
-        if not self.plugin.has_memory and self.info.energy == "static":
-            objective = self.build(Rng([0])).loss
-            kinds = bed.axes(objective, bed.as_energy(self.model, theta, self.smoothing))
-            if kinds is not None:
-                arguments = (objective, self.model, theta, self.law, kinds)
-                return Gradient(bed.integrated_gradient(*arguments, variance=self.smoothing).unsqueeze(0), 0)
-        settings = self.settings
-        calls = max(8, math.ceil(settings.passes / (passes * settings.seeds * settings.batch)))
-        gradients = self._gradients(theta, calls, even=True)
-        return Gradient(gradients.mean(0), calls * settings.seeds * settings.batch)
+    def drawn(self, sampler: Sampler, passes: float) -> Gradient:
+        """E[∇θ loss] from even and paired draws; an example takes so many passes of the energy."""
+        calls = max(8, math.ceil(self.settings.passes / (passes * self.settings.seeds * self.settings.batch)))
+        return Gradient(sampler(calls, even=True).mean(0), calls * self.settings.seeds * self.settings.batch)
 
-    def noise(self, theta: Tensor) -> tuple[float, float]:
+    def noise(self, sampler: Sampler) -> tuple[float, float]:
         """The trace of the covariance of one example's gradient, and its standard error, as batches show it."""
-        gradients = self._gradients(theta, self.settings.noisy, even=False)
-        by_seed = gradients.var(0).sum(-1) * self.settings.batch
+        by_seed = sampler(self.settings.noisy, even=False).var(0).sum(-1) * self.settings.batch
         return float(by_seed.mean()), float(by_seed.std() / math.sqrt(len(by_seed)))
 
-    def _gradients(self, theta: Tensor, calls: int, *, even: bool) -> Tensor:
-        """Gradients of batches, (calls, S, P), memory being brought to rest first."""
+    def sampler(self, theta: Tensor) -> Sampler:
+        """Gradients of batches at θ, (calls, S, P), memory having been brought to rest there."""
         settings, seeds = self.settings, range(self.settings.seeds)
         rng, data = Rng(seeds), Rng(seeds, "data")
         at = theta.expand(settings.seeds, -1).clone().requires_grad_()
         energy = bed.as_energy(self.model, at, self.smoothing)
         objective = self.build(rng)
+
+        def batch(*, even: bool = False) -> Tensor:
+            return self.law.draw(settings.batch, data, even=even).unsqueeze(-1)
+
         if self.plugin.has_memory:
             for _ in range(SETTLING_ROUNDS):
-                minimiser.settle(objective, energy, lambda: self._batch(data, even=False), rng)
-        if even:
-            rng = bed.Paired(seeds, "eval")
-        found = []
-        for _ in range(calls):
-            loss = objective(energy, self._batch(data, even=even), rng).mean(-1).sum()
-            found.append(torch.autograd.grad(loss, at)[0])
-        return torch.stack(found)
+                minimiser.settle(objective, energy, batch, rng)
+        paired = bed.Paired(seeds, "eval")
 
-    def _batch(self, data: Rng, *, even: bool) -> Tensor:
-        return self.law.draw(self.settings.batch, data, even=even).unsqueeze(-1)
+        def sample(calls: int, *, even: bool) -> Tensor:
+            losses = (objective(energy, batch(even=even), paired if even else rng).mean(-1).sum() for _ in range(calls))
+            return torch.stack([torch.autograd.grad(loss, at)[0] for loss in losses])
+
+        return sample
 
 
 def compare(found: Gradient, exact: Tensor) -> dict[str, float]:
@@ -180,32 +189,48 @@ def compare(found: Gradient, exact: Tensor) -> dict[str, float]:
     }
 
 
-def checkpoint(subject: Subject, theta: Tensor, passes: float, *, noise: bool) -> dict[str, Any]:
-    """One line of the audit: the expected gradient at θ against both exact ones, and the noise of an example's."""
-    found = subject.expected(theta, passes)
+def rise(found: Gradient, away: Tensor) -> dict[str, float]:
+    """The slope of the loss along a direction, and its standard error."""
+    slope, error = found.jackknife(lambda mean: mean @ away / away.norm())
+    return {"rise": slope, "rise_se": error}
+
+
+def checkpoint(
+    subject: Subject, theta: Tensor, passes: float, *, noise: bool = False, away: Tensor | None = None
+) -> dict[str, Any]:
+    """One line of the audit: the expected gradient at θ against both exact ones, and the noise of an example's.
+
+    Args:
+        passes: passes of the energy an example takes.
+        away: a direction along which the loss is to rise, if there is one.
+    """
+    sampler = subject.sampler(theta)
+    found = subject.integrated(theta) or subject.drawn(sampler, passes)
     if not bool(found.mean.isfinite().all()):
         return {"status": "not finite"}
-    size, own, likelihood = found.mean.norm(), subject.exact(theta), subject.likelihood(theta)
+    size, likelihood = found.mean.norm(), subject.likelihood(theta)
     line: dict[str, Any] = {
         "status": "ok",
         "method": "integrated" if found.integrated else "drawn",
         "draws": found.draws,
         "gradient": float(size),
         "gradient_se": float(found.error.norm()),
-        "largest_z": None if found.integrated else float((found.mean / found.error).abs().max()),
     }
-    for name, exact in (("own", own), ("likelihood", likelihood)):
-        if exact is not None and float(exact.norm()) > 1e-12:
+    if away is not None:
+        line |= rise(found, away)
+    if float(likelihood.norm()) < ROUNDING:
+        return line  # at the truth there is no direction to compare with
+    for name, exact in (("own", subject.exact(theta)), ("likelihood", likelihood)):
+        if exact is not None:
             line |= {f"{k}_{name}": v for k, v in compare(found, exact).items()}
     if noise:
-        trace, error = subject.noise(theta)
-        # what one example's gradient must be averaged over for its noise to fall to its size
+        trace, error = subject.noise(sampler)
         line |= {"noise_to_signal": trace / float(size) ** 2, "noise_to_signal_se": error / float(size) ** 2}
     return line
 
 
 def examine(ref: str, settings: Settings) -> list[dict[str, Any]]:
-    """Every line of one objective: as it is run along the path, at its proof's settings, and along its declared bias."""
+    """Every line of one objective: as it is run, at the settings of its proof, and along its declared bias."""
     torch.set_num_threads(1)
     law, model = bed.NEAR, bed.mixture
     work = cost.Bench.build(setting := cost.Setting(dim=1), [ref], torch.device("cpu")).work[ref]
@@ -234,7 +259,7 @@ def examine(ref: str, settings: Settings) -> list[dict[str, Any]]:
         for stop in stops:
             theta = (1 - stop) * bed.START + stop * law.truth
             settled = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in hyper.items())
-            line = checkpoint(subject, theta, passes, noise=name == "as run")
+            line = checkpoint(subject, theta, passes, noise=name == "as run", away=bed.START - law.truth)
             lines.append({**about, "setting": name, "hyper": settled, "path": stop, **line})
     return lines
 
@@ -279,7 +304,7 @@ def one_divergence(ref: str, settings: Settings) -> list[dict[str, Any]]:
     for variance in VARIANCES:
         subject = Subject(ref, {"sigma": math.sqrt(variance)}, bed.NEAR, bed.wells, settings)
         line = {"objective": ref, "control": subject.info.control, "promise": promise(subject.info)}
-        line |= {"variance": variance, **checkpoint(subject, bed.WELLS, passes, noise=False)}
+        line |= {"variance": variance, **checkpoint(subject, bed.WELLS, passes)}
         lines.append(line)
     return lines
 
@@ -296,7 +321,7 @@ def limits() -> list[dict[str, Any]]:
     lines = []
     for variance in VARIANCES:
         exact = divergences.gradient("diffusion contrastive", *arguments, {"sigma": math.sqrt(variance)})
-        small = variance * divergences.gradient("fisher", *arguments, {})
+        small = variance * divergences.gradient("Fisher", *arguments, {})
         large = divergences.gradient("maximum likelihood", *arguments, {})
         for name, gradient in (("score matching × σ²", small), ("maximum likelihood", large)):
             about = {"objective": name, "control": False, "promise": "limit", "variance": variance, "status": "ok"}

@@ -98,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--scaling", action="store_true", help="along batch, width and dimension, with a plot")
     command.add_argument("--overhead", action="store_true", help="the harness's own share of a training step")
     command.add_argument("--out", type=Path, default=Path("results/runs/cost"), metavar="DIR")
+    command = verb("audit", _audit, "hold every objective's expected gradient against exact ones: bias, noise, cost")
+    command.add_argument("--objective", action="append", metavar="A,B[k=v],path.py")
+    command.add_argument("--out", type=Path, default=Path("results/runs/audit"), metavar="DIR")
+    command.add_argument("--jobs", type=int, default=None, metavar="N")
     verb("doctor", _doctor, "say what this machine offers and lacks")
     return parser
 
@@ -232,6 +236,12 @@ def _cost(options: argparse.Namespace) -> int:
     else:
         session.cost(objectives, networks, options.batch, rounds=options.rounds, device=options.device, out=options.out)
     return GOOD
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from bench import session
+
+    return session.audit(_joined(options.objective), out=options.out, jobs=_jobs(options))
 
 
 def _doctor(options: argparse.Namespace) -> int:

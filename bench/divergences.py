@@ -1,4 +1,4 @@
-"""The divergences that objectives descend, by quadrature in one dimension, as functions of θ that autograd differentiates.
+"""The divergences that objectives descend, by quadrature in one dimension; autograd gives their gradients.
 
 Each is (law, model, θ, hyper) -> a scalar, up to what no θ enters, on the scale of the loss that estimates it; `hyper`
 holds the hyper-parameters of that loss. p is the law, q ∝ exp(-E) the model, p_σ the law noised by N(0, σ²).
@@ -50,7 +50,7 @@ def _log_kernel(y: Tensor, x: Tensor, variance: float) -> Tensor:
 
 def _contraction(law: Law, model: Model, theta: Tensor, low: float, gap: float) -> Tensor:
     """KL(p‖q) - KL(Kp‖Kq) for p, q smoothed by `low` and K the kernel that adds N(0, gap); never negative."""
-    (x, cell), (y, wide_cell) = _grid(low), _grid(low + gap)
+    (x, _), (y, wide_cell) = _grid(low), _grid(low + gap)
     log_q = (-model(x, theta, low)).log_softmax(-1)
     log_kq = (_log_kernel(y, x, gap) + log_q).logsumexp(-1)
     log_kp = law.log_density(y, low + gap)
@@ -94,8 +94,9 @@ def anchored_diffusion_contrastive(law: Law, model: Model, theta: Tensor, hyper:
 
 def _slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """df/dx at each x, with its graph."""
-    at = x.detach().requires_grad_()
-    return torch.autograd.grad(function(at).sum(), at, create_graph=True)[0]
+    at = x.detach().clone().requires_grad_()
+    (slope,) = torch.autograd.grad(function(at).sum(), at, create_graph=True)
+    return slope
 
 
 def _regression(law: Law, model: Model, theta: Tensor, variance: float, *, known: float, scale: float) -> Tensor:
@@ -113,7 +114,7 @@ def fisher(law: Law, model: Model, theta: Tensor, hyper: Hyper) -> Tensor:
 
 def stein(law: Law, model: Model, theta: Tensor, hyper: Hyper) -> Tensor:
     """E_p‖s - ∇log p‖² / 4λ: the Stein discrepancy under its best critic."""
-    return fisher(law, model, theta, hyper) / (2 * hyper["penalty"])
+    return fisher(law, model, theta, hyper) / (2 * float(hyper["penalty"]))
 
 
 def _over_levels(hyper: Hyper, term: Callable[[float], Tensor]) -> Tensor:
@@ -146,7 +147,7 @@ def dual_fisher(law: Law, model: Model, theta: Tensor, hyper: Hyper) -> Tensor:
         gap = in_level(lambda y, v: model(y, theta, v), x, sigma) + in_level(law.log_density, x, sigma).detach()
         level = cell * (law.log_density(x, sigma**2).exp() * gap.square()).sum()
         space = _regression(law, model, theta, sigma**2, known=sigma**2, scale=sigma)
-        return space + 0.5 * hyper["time_weight"] * level
+        return space + 0.5 * float(hyper["time_weight"]) * level
 
     return _over_levels(hyper, at)
 
@@ -160,7 +161,7 @@ def level_classification(law: Law, model: Model, theta: Tensor, hyper: Hyper) ->
         logits = torch.stack([-model(x, theta, s**2) for s in sigmas])
         surprise = cell * (law.log_density(x, sigma**2).exp() * -logits.log_softmax(0)[k]).sum()
         score_gap = _regression(law, model, theta, sigma**2, known=sigma**2, scale=sigma)
-        terms.append(surprise + hyper["score_weight"] * score_gap)
+        terms.append(surprise + float(hyper["score_weight"]) * score_gap)
     return torch.stack(terms).mean()
 
 
@@ -231,10 +232,10 @@ DIVERGENCES: dict[str, Divergence] = {
     "maximum likelihood": maximum_likelihood,
     "diffusion contrastive": diffusion_contrastive,
     "anchored diffusion contrastive": anchored_diffusion_contrastive,
-    "fisher": fisher,
-    "stein": stein,
-    "smoothed fisher": smoothed_fisher,
-    "dual fisher": dual_fisher,
+    "Fisher": fisher,
+    "Stein": stein,
+    "smoothed Fisher": smoothed_fisher,
+    "dual Fisher": dual_fisher,
     "level classification": level_classification,
     "noise contrastive": noise_contrastive,
     "conditional noise contrastive": conditional_noise_contrastive,

@@ -11,7 +11,7 @@ from bench.api import Energy, Integer, Log, Rng, objective, score, sum_event
 
 @objective(
     family="score matching",
-    divergence="stein",
+    divergence="Stein",
     bias=None,
     source="Grathwohl et al. 2020, Learning the Stein discrepancy for training and evaluating energy-based models",
     note="A game: at its best critic the loss is Fisher divergence / 4λ, blind to the weights of separate modes.",

@@ -10,7 +10,7 @@ from bench.api import Energy, Log, Rng, objective, per_example, score, sum_event
 
 @objective(
     family="score matching",
-    divergence="smoothed fisher",
+    divergence="smoothed Fisher",
     energy="noise",
     minimiser="smoothed",
     source="Song & Ermon 2019, Generative modeling by estimating gradients of the data distribution",

@@ -10,7 +10,7 @@ from bench.api import Energy, Log, Rng, objective, per_example, score, sum_event
 
 @objective(
     family="score matching",
-    divergence="smoothed fisher",
+    divergence="smoothed Fisher",
     minimiser="none",
     source="Li et al. 2019, Learning energy-based models in high-dimensional spaces with multi-scale denoising score "
     "matching",
