@@ -25,7 +25,7 @@ from bench.spaces import Integer, StepSize
 
 TRAINING = 2_048
 CHAINS = 256  # in a buffer: how many there are changes no expectation, and few are soon settled
-SETTLING_ROUNDS = 2
+SETTLING_ROUNDS = 3
 MIDWAY, NEARBY, TRUTH = 0.5, 0.9, 1.0
 PATH = (0.0, MIDWAY, NEARBY, TRUTH)
 VARIANCES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -49,7 +49,7 @@ class Settings:
 
     seeds: int = 16
     batch: int = 128
-    passes: float = 1e7
+    passes: float = 5e6
     noisy: int = 32
 
 
@@ -107,6 +107,11 @@ class Subject:
         self.smoothing = self.hyper["sigma"] ** 2 if self.info.minimiser == "smoothed" and static else 0.0
 
     @property
+    def label(self) -> str:
+        """Its name, with the hyper-parameters that the reference gives."""
+        return self.plugin.name + self.ref[len(load.split_reference(self.ref)[0]) :]
+
+    @property
     def actual(self) -> dict[str, Any]:
         """Hyper-parameters in units of x."""
         steps = {k for k, p in self.plugin.parameters.items() if isinstance(p.space, StepSize)}
@@ -159,9 +164,9 @@ class Subject:
         def batch(*, even: bool = False) -> Tensor:
             return self.law.draw(settings.batch, data, even=even).unsqueeze(-1)
 
-        if self.plugin.has_memory:
-            for _ in range(SETTLING_ROUNDS):
-                minimiser.settle(objective, energy, batch, rng)
+        # a fit ends by itself, chains go on forgetting
+        for _ in range((1 if objective.param_groups() else SETTLING_ROUNDS) * self.plugin.has_memory):
+            minimiser.settle(objective, energy, batch, rng)
         paired = bed.Paired(seeds, "eval")
 
         def sample(calls: int, *, even: bool) -> Tensor:
@@ -237,7 +242,7 @@ def examine(ref: str, settings: Settings) -> list[dict[str, Any]]:
     plain = Subject(ref, {}, law, model, settings)
     info = plain.info
     about = {
-        "objective": ref,
+        "objective": plain.label,
         "family": info.family,
         "control": info.control,
         "energy": info.energy,
@@ -303,7 +308,7 @@ def one_divergence(ref: str, settings: Settings) -> list[dict[str, Any]]:
     lines = []
     for variance in VARIANCES:
         subject = Subject(ref, {"sigma": math.sqrt(variance)}, bed.NEAR, bed.wells, settings)
-        line = {"objective": ref, "control": subject.info.control, "promise": promise(subject.info)}
+        line = {"objective": subject.label, "control": subject.info.control, "promise": promise(subject.info)}
         line |= {"variance": variance, **checkpoint(subject, bed.WELLS, passes)}
         lines.append(line)
     return lines
@@ -311,7 +316,10 @@ def one_divergence(ref: str, settings: Settings) -> list[dict[str, Any]]:
 
 def family(refs: Sequence[str], settings: Settings, jobs: int) -> pd.DataFrame:
     """The error of every estimator of one divergence against the noise scale, and of the divergence's two limits."""
-    found = joblib.Parallel(n_jobs=jobs)(joblib.delayed(one_divergence)(ref, settings) for ref in refs)
+    chosen = relatives(refs)
+    if not chosen:
+        return pd.DataFrame()
+    found = joblib.Parallel(n_jobs=jobs)(joblib.delayed(one_divergence)(ref, settings) for ref in chosen)
     return pd.DataFrame([line for lines in [*found, limits()] for line in lines])
 
 

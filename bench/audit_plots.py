@@ -16,12 +16,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.plots import DPI, words
 
 LEAST = 1e-4  # a relative bias below this, or below its noise, is drawn on the floor
 RADIUS = 9.0  # of a numbered marker, in points
 PUSHES = 400
+ROOM = 1.3  # a factor about the points
 
 
 def draw(summary: pd.DataFrame, folder: Path) -> list[Path]:
@@ -60,13 +62,11 @@ def _noise(summary: pd.DataFrame) -> Figure:
     _numbered(axis, summary, summary["noise to signal"].dropna(), summary["noise to signal se"])
     (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
     x = np.geomspace(left, right, 50)
-    for power in range(math.floor(math.log10(left * low)), math.ceil(math.log10(right * high)) + 1):
+    for power in range(math.ceil(math.log10(left * low)), math.floor(math.log10(right * high)) + 1):
         axis.plot(x, 10.0**power / x, color="0.75", lw=0.8, ls="--", zorder=1)
-        at = 10.0**power / high
-        if left < at < right:
-            axis.annotate(
-                f"$10^{{{power}}}$", (at, high), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.4"
-            )
+        end = 10.0**power / right
+        if low < end < high:
+            axis.annotate(f"{10.0**power:g}", (right, end), xytext=(3, -3), textcoords="offset points", fontsize=8)
     axis.set(
         xlim=(left, right),
         ylim=(low, high),
@@ -75,7 +75,9 @@ def _noise(summary: pd.DataFrame) -> Figure:
     )
     _legend(figure, summary)
     figure.suptitle(
-        "Noise against cost, midway: lower left is better\ndashed: equal MFLOPs until the gradient is seen", fontsize=12
+        "Noise against cost, midway: lower left is better\n"
+        "dashed: equal cost, in MFLOPs, until the gradient is seen through its noise",
+        fontsize=12,
     )
     figure.tight_layout()
     return figure
@@ -94,8 +96,10 @@ def _numbered(axis: Axes, summary: pd.DataFrame, y: pd.Series, error: pd.Series 
     axis.scatter(x, y, s=12, c=colours, zorder=2)
     if error is not None:
         axis.errorbar(x, y, yerr=error[y.index], fmt="none", ecolor="0.5", lw=1, zorder=1)
-    axis.margins(0.08)
-    axis.set(xlim=axis.get_xlim(), ylim=axis.get_ylim())
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set(xlim=(x.min() / ROOM, x.max() * ROOM), ylim=(y.min() / ROOM**2, y.max() * ROOM**2))
     points = axis.transData.transform(np.column_stack([x, y]))
     placed = axis.transData.inverted().transform(_apart(points, 2.1 * RADIUS * plt.rcParams["figure.dpi"] / 72))
     for at, to, number, colour in zip(np.column_stack([x, y]), placed, y.index + 1, colours, strict=True):
@@ -141,7 +145,7 @@ def draw_family(lines: pd.DataFrame, path: Path) -> Path:
         finite = line[line["status"] == "ok"].sort_values("variance")
         seen = finite["bias_own"] > 2 * finite["floor_own"]
         height = finite["bias_own"].where(seen, 2 * finite["floor_own"])
-        axis.plot(finite["variance"], height, color=colour, lw=1.6, alpha=0.9, zorder=3)
+        axis.plot(finite["variance"], height.where(seen), color=colour, lw=1.6, zorder=3)
         axis.errorbar(
             finite["variance"][seen],
             height[seen],
@@ -179,8 +183,11 @@ def draw_family(lines: pd.DataFrame, path: Path) -> Path:
     )
     handles, labels = axis.get_legend_handles_labels()
     axis.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9, frameon=False)
-    figure.suptitle("One divergence, KL(p‖q) − KL(p noised‖q noised), and those who estimate its gradient", fontsize=12)
-    axis.set_title("open triangles: no more error than noise lets see; bars: one standard error", fontsize=9)
+    axis.set_title(
+        "One divergence, KL(p‖q) − KL(p noised‖q noised), and the estimators of its gradient\n"
+        "open triangles: any error is below twice the noise of the mean; bars: one standard error",
+        fontsize=10,
+    )
     return _save(figure, path)
 
 

@@ -66,6 +66,14 @@ def error_at(name: str, variance: float, kernel: str = "ve") -> float:
     return relative_error(gradient, diffusion_gradient(variance))
 
 
+@pytest.mark.parametrize("variance", [0.01, 0.3, 10.0])
+def test_the_gradient_of_the_divergence_contrasts_the_data_with_posterior_draws(variance: float) -> None:
+    exact = divergences.gradient("diffusion contrastive", NEAR, wells, WELLS, {"sigma": variance**0.5})
+    assert relative_error(diffusion_gradient(variance), exact) < 1e-8
+    likelihood = divergences.gradient("maximum likelihood", NEAR, wells, WELLS, {})
+    assert relative_error(likelihood_gradient(), likelihood) < 1e-8
+
+
 @pytest.mark.parametrize("kernel", ["ve", "vp"])
 @pytest.mark.parametrize(("name", "order"), [(ONE_STEP, 1), (FOKKER_PLANCK, 1), (LAPLACE, 2)])
 def test_the_bias_has_the_stated_order_in_the_noise(name: str, order: int, kernel: str) -> None:

@@ -252,6 +252,18 @@ def test_what_other_commands_left_beside_the_store_is_shown(shelf: Shelf, tmp_pa
     assert sections[-1].table["measured here"].tolist() == ["1.000 ± 0.020 (#1)", "not measured here"]
 
 
+def test_an_audit_in_its_own_folder_is_a_section_with_its_pictures(shelf: Shelf) -> None:
+    shelf.entry("good", 1.0)
+    folder = shelf.store.root / "audit"
+    folder.mkdir()
+    (folder / "audit.csv").write_text("objective,bias\ngood,0.125\n")
+    Image.new("L", (2, 2)).save(folder / "audit-family.png")
+    page = Page(page_of(shelf))
+    assert "audit" in {a.get("id") for _, a in page.elements}
+    assert "0.125" in page.row("good")
+    assert "audit family" in {a.get("alt") for _, a in page.elements}
+
+
 def test_the_same_store_gives_the_same_bytes(shelf: Shelf) -> None:
     shelf.entry("good", 1.0)
     assert page_of(shelf) == page_of(shelf)
