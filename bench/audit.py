@@ -7,21 +7,23 @@ is compared with that of the objective's own divergence and with that of maximum
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import joblib
 import pandas as pd
 import torch
 from torch import Tensor
 
-from bench import bed, cost, divergences, load, minimiser
+from bench import bed, cost, divergences, load, meter, minimiser
 from bench.bed import Law, Model
+from bench.calculus import Energy
 from bench.declare import ObjectiveInfo
 from bench.rng import Rng
-from bench.spaces import Integer, StepSize
+from bench.spaces import Choice, Integer, StepSize
 
 TRAINING = 2_048
 CHAINS = 256  # in a buffer: how many there are changes no expectation, and few are soon settled
@@ -30,10 +32,8 @@ MIDWAY, NEARBY, TRUTH = 0.5, 0.9, 1.0
 PATH = (0.0, MIDWAY, NEARBY, TRUTH)
 VARIANCES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 ROUNDING = 1e-12
-FINER, LONGER = (
-    0.5,
-    4,
-)  # what a declared bias is held against: half of what it vanishes with, four times what it falls with
+FINER, LONGER = 0.5, 4  # a bias is looked at again at half of what it vanishes with, at four times what it falls with
+LEAST_CALLS = 8
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Settings:
 
     seeds: int = 16
     batch: int = 128
-    passes: float = 5e6
+    passes: float = 4e6
     noisy: int = 32
 
 
@@ -84,10 +84,39 @@ class Gradient:
         return value, float(left_out.std(correction=0)) * math.sqrt(seeds - 1)
 
 
-class Sampler(Protocol):
-    """Gradients of `calls` batches, (calls, S, P); `even` ones have the same mean and less noise."""
+@dataclass(frozen=True)
+class Sampler:
+    """Gradients of batches at one θ, of an objective whose memory has been brought to rest there."""
 
-    def __call__(self, calls: int, *, even: bool) -> Tensor: ...
+    objective: load.Objective
+    model: Model
+    smoothing: float
+    law: Law
+    at: Tensor
+    rng: Rng
+    data: Rng
+    paired: bed.Paired
+    settings: Settings
+
+    def batch(self, *, even: bool = False) -> Tensor:
+        """Examples (S, batch, 1)."""
+        return self.law.draw(self.settings.batch, self.data, even=even).unsqueeze(-1)
+
+    def gradient(self, energy: Energy, *, even: bool) -> Tensor:
+        """∇θ of the mean loss of one batch, (S, P)."""
+        loss = self.objective(energy, self.batch(even=even), self.paired if even else self.rng).mean(-1).sum()
+        return torch.autograd.grad(loss, self.at)[0]
+
+    def __call__(self, calls: int, *, even: bool) -> Tensor:
+        """(calls, S, P); even and paired draws have the mean of plain ones, and less noise."""
+        energy = bed.as_energy(self.model, self.at, self.smoothing)
+        return torch.stack([self.gradient(energy, even=even) for _ in range(calls)])
+
+    def passes(self) -> float:
+        """Forward and backward passes of the energy that one batch takes, in examples."""
+        calls: list[meter.Call] = []
+        self.gradient(meter.tapped(bed.as_energy(self.model, self.at, self.smoothing), calls, 2), even=False)
+        return sum(call.rows * (2.0 + call.input_gradients + 2 * call.double_backwards) for call in calls)
 
 
 class Subject:
@@ -143,10 +172,11 @@ class Subject:
         found = bed.integrated_gradient(loss, self.model, theta, self.law, kinds, variance=self.smoothing)
         return Gradient(found.unsqueeze(0), 0)
 
-    def drawn(self, sampler: Sampler, passes: float) -> Gradient:
-        """E[∇θ loss] from even and paired draws; an example takes so many passes of the energy."""
-        calls = max(8, math.ceil(self.settings.passes / (passes * self.settings.seeds * self.settings.batch)))
-        return Gradient(sampler(calls, even=True).mean(0), calls * self.settings.seeds * self.settings.batch)
+    def drawn(self, sampler: Sampler) -> Gradient:
+        """E[∇θ loss] from even and paired draws."""
+        settings = self.settings
+        calls = max(LEAST_CALLS, math.ceil(settings.passes / sampler.passes()))
+        return Gradient(sampler(calls, even=True).mean(0), calls * settings.seeds * settings.batch)
 
     def noise(self, sampler: Sampler) -> tuple[float, float]:
         """The trace of the covariance of one example's gradient, and its standard error, as batches show it."""
@@ -154,26 +184,17 @@ class Subject:
         return float(by_seed.mean()), float(by_seed.std() / math.sqrt(len(by_seed)))
 
     def sampler(self, theta: Tensor) -> Sampler:
-        """Gradients of batches at θ, (calls, S, P), memory having been brought to rest there."""
-        settings, seeds = self.settings, range(self.settings.seeds)
-        rng, data = Rng(seeds), Rng(seeds, "data")
-        at = theta.expand(settings.seeds, -1).clone().requires_grad_()
-        energy = bed.as_energy(self.model, at, self.smoothing)
+        """Draws of the gradient at θ."""
+        seeds = range(self.settings.seeds)
+        rng, data, paired = Rng(seeds), Rng(seeds, "data"), bed.Paired(seeds, "eval")
+        at = theta.expand(self.settings.seeds, -1).clone().requires_grad_()
         objective = self.build(rng)
-
-        def batch(*, even: bool = False) -> Tensor:
-            return self.law.draw(settings.batch, data, even=even).unsqueeze(-1)
-
+        found = Sampler(objective, self.model, self.smoothing, self.law, at, rng, data, paired, self.settings)
         # a fit ends by itself, chains go on forgetting
-        for _ in range((1 if objective.param_groups() else SETTLING_ROUNDS) * self.plugin.has_memory):
-            minimiser.settle(objective, energy, batch, rng)
-        paired = bed.Paired(seeds, "eval")
-
-        def sample(calls: int, *, even: bool) -> Tensor:
-            losses = (objective(energy, batch(even=even), paired if even else rng).mean(-1).sum() for _ in range(calls))
-            return torch.stack([torch.autograd.grad(loss, at)[0] for loss in losses])
-
-        return sample
+        rounds = (1 if objective.param_groups() else SETTLING_ROUNDS) if self.plugin.has_memory else 0
+        for _ in range(rounds):
+            minimiser.settle(objective, bed.as_energy(self.model, at, self.smoothing), found.batch, rng)
+        return found
 
 
 def compare(found: Gradient, exact: Tensor) -> dict[str, float]:
@@ -200,17 +221,14 @@ def rise(found: Gradient, away: Tensor) -> dict[str, float]:
     return {"rise": slope, "rise_se": error}
 
 
-def checkpoint(
-    subject: Subject, theta: Tensor, passes: float, *, noise: bool = False, away: Tensor | None = None
-) -> dict[str, Any]:
+def checkpoint(subject: Subject, theta: Tensor, *, noise: bool = False, away: Tensor | None = None) -> dict[str, Any]:
     """One line of the audit: the expected gradient at θ against both exact ones, and the noise of an example's.
 
     Args:
-        passes: passes of the energy an example takes.
         away: a direction along which the loss is to rise, if there is one.
     """
     sampler = subject.sampler(theta)
-    found = subject.integrated(theta) or subject.drawn(sampler, passes)
+    found = subject.integrated(theta) or subject.drawn(sampler)
     if not bool(found.mean.isfinite().all()):
         return {"status": "not finite"}
     size, likelihood = found.mean.norm(), subject.likelihood(theta)
@@ -252,19 +270,18 @@ def examine(ref: str, settings: Settings) -> list[dict[str, Any]]:
         "note": info.note,
         "mflops": work.flops / setting.batch / 1e6,
     }
-    passes = 2 * work.forwards + work.input_gradients + 2 * work.double_backwards
     plans: list[tuple[str, dict[str, Any], tuple[float, ...]]] = [("as run", {}, PATH)]
     if info.proof:
-        plans.append(("proof", dict(info.proof), (NEARBY, TRUTH)))
+        plans.append(("proof", {**info.proof, **plain.plugin.given}, (NEARBY, TRUTH)))
     if info.divergence and info.bias:
         plans.append(("along its bias", _nearer(plain, info.bias), (MIDWAY,)))
     lines = []
     for name, hyper, stops in plans:
-        subject = Subject(ref, {**hyper, **plain.plugin.given}, law, model, settings)
+        subject = Subject(ref, hyper, law, model, settings)
         for stop in stops:
             theta = (1 - stop) * bed.START + stop * law.truth
             settled = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in hyper.items())
-            line = checkpoint(subject, theta, passes, noise=name == "as run", away=bed.START - law.truth)
+            line = checkpoint(subject, theta, noise=name == "as run", away=bed.START - law.truth)
             lines.append({**about, "setting": name, "hyper": settled, "path": stop, **line})
     return lines
 
@@ -280,14 +297,33 @@ def promise(info: ObjectiveInfo) -> str:
 
 
 def _nearer(subject: Subject, bias: Mapping[str, int]) -> dict[str, Any]:
-    """Hyper-parameters at which the declared bias is smaller."""
-    return {k: subject.hyper[k] * (FINER if power > 0 else LONGER) for k, power in bias.items()}
+    """Hyper-parameters at which the declared bias is smaller, where their spaces allow it."""
+    found: dict[str, Any] = {}
+    for name, power in bias.items():
+        space, value = subject.plugin.parameters[name].space, subject.hyper[name] * (FINER if power > 0 else LONGER)
+        found[name] = value if isinstance(space, Choice) else min(max(value, space.low), space.high)
+    return found
 
 
-def audit(refs: Sequence[str], settings: Settings, jobs: int) -> pd.DataFrame:
-    """Every line of every objective, one process for each."""
-    found = joblib.Parallel(n_jobs=jobs)(joblib.delayed(examine)(ref, settings) for ref in refs)
+def audit(refs: Sequence[str], settings: Settings, jobs: int, told: Callable[[str], None]) -> pd.DataFrame:
+    """Every line of every objective, one process for each; `told` hears the name of each that is finished."""
+    found = []
+    for lines in _each(examine, refs, settings, jobs):
+        told(lines[0]["objective"])
+        found.append(lines)
+    found.sort(key=lambda lines: (lines[0]["family"], lines[0]["objective"]))
     return pd.DataFrame([line for lines in found for line in lines])
+
+
+def _each(
+    work: Callable[[str, Settings], list[dict[str, Any]]], refs: Sequence[str], settings: Settings, jobs: int
+) -> Iterator[list[dict[str, Any]]]:
+    """work(ref, settings) for each, as they are finished."""
+    with warnings.catch_warnings():
+        # joblib renews a worker that has grown, and no work is lost
+        warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)
+        tasks = (joblib.delayed(work)(ref, settings) for ref in refs)
+        yield from joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
 
 
 def relatives(refs: Sequence[str]) -> list[str]:
@@ -303,13 +339,11 @@ def relatives(refs: Sequence[str]) -> list[str]:
 def one_divergence(ref: str, settings: Settings) -> list[dict[str, Any]]:
     """The error of one estimator of the diffusion contrastive divergence at each noise scale."""
     torch.set_num_threads(1)
-    work = cost.Bench.build(cost.Setting(dim=1), [ref], torch.device("cpu")).work[ref]
-    passes = 2 * work.forwards + work.input_gradients + 2 * work.double_backwards
     lines = []
     for variance in VARIANCES:
         subject = Subject(ref, {"sigma": math.sqrt(variance)}, bed.NEAR, bed.wells, settings)
         line = {"objective": subject.label, "control": subject.info.control, "promise": promise(subject.info)}
-        line |= {"variance": variance, **checkpoint(subject, bed.WELLS, passes)}
+        line |= {"variance": variance, **checkpoint(subject, bed.WELLS)}
         lines.append(line)
     return lines
 
@@ -319,7 +353,7 @@ def family(refs: Sequence[str], settings: Settings, jobs: int) -> pd.DataFrame:
     chosen = relatives(refs)
     if not chosen:
         return pd.DataFrame()
-    found = joblib.Parallel(n_jobs=jobs)(joblib.delayed(one_divergence)(ref, settings) for ref in chosen)
+    found = sorted(_each(one_divergence, chosen, settings, jobs), key=lambda lines: str(lines[0]["objective"]))
     return pd.DataFrame([line for lines in [*found, limits()] for line in lines])
 
 

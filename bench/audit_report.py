@@ -40,8 +40,8 @@ class Finding:
 
 def findings(lines: pd.DataFrame) -> list[Finding]:
     """One finding an objective, in the order of families."""
-    found = [_finding(group.to_dict("records")) for _, group in lines.groupby("objective", sort=False)]
-    return sorted(found, key=lambda finding: (finding.line["family"], finding.objective))
+    ordered = lines.sort_values(["family", "objective"], kind="stable")
+    return [_finding(group.to_dict("records")) for _, group in ordered.groupby("objective", sort=False)]
 
 
 def _number(line: Line, key: str) -> float:

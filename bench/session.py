@@ -237,10 +237,16 @@ def audit(objectives: Sequence[str] | None, *, out: Path, jobs: int | None) -> i
     for ref in refs:
         load.find("objectives", ref)  # before any of them is worked on
     at_once = jobs or len(os.sched_getaffinity(0))
-    began = time.monotonic()
+    began, done = time.monotonic(), list[str]()
     print(f"{len(refs)} objectives, {at_once} at a time, into {out}", file=sys.stderr)
+
+    def told(objective: str) -> None:
+        done.append(objective)
+        left = (time.monotonic() - began) / len(done) * (len(refs) - len(done))
+        print(f"[{len(done)}/{len(refs)}] {objective}   (left: {duration(left)})", file=sys.stderr, flush=True)
+
     settings = audit.Settings()
-    lines, relatives = audit.audit(refs, settings, at_once), audit.family(refs, settings, at_once)
+    lines, relatives = audit.audit(refs, settings, at_once, told), audit.family(refs, settings, at_once)
     found = audit_report.write(lines, relatives, out)
     for finding in found:
         print(f"- {finding.sentence}")

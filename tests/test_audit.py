@@ -120,7 +120,7 @@ def test_an_integral_and_draws_agree_on_the_expected_gradient(name: str) -> None
     subject = Subject(name, {}, NEAR, mixture, QUICK)
     integrated = subject.integrated(MIDWAY)
     assert integrated is not None
-    drawn = subject.drawn(subject.sampler(MIDWAY), 4.0)
+    drawn = subject.drawn(subject.sampler(MIDWAY))
     assert ((drawn.mean - integrated.mean).abs() < 4 * drawn.error).all()
     assert float(drawn.error.norm()) < 0.2 * float(drawn.mean.norm())
 
