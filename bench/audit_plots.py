@@ -24,6 +24,7 @@ LEAST = 1e-4  # a relative bias below this, or below its noise, is drawn on the 
 RADIUS = 9.0  # of a numbered marker, in points
 PUSHES = 400
 ROOM = 1.3  # a factor about the points
+HIGHEST = 20.0  # a relative error that still has a place in the picture of one divergence
 
 
 def draw(summary: pd.DataFrame, folder: Path) -> list[Path]:
@@ -66,7 +67,7 @@ def _noise(summary: pd.DataFrame) -> Figure:
         axis.plot(x, 10.0**power / x, color="0.75", lw=0.8, ls="--", zorder=1)
         end = 10.0**power / right
         if low < end < high:
-            axis.annotate(f"{10.0**power:g}", (right, end), xytext=(3, -3), textcoords="offset points", fontsize=8)
+            axis.annotate(f"$10^{{{power}}}$", (right, end), xytext=(3, -3), textcoords="offset points", fontsize=8)
     axis.set(
         xlim=(left, right),
         ylim=(low, high),
@@ -178,6 +179,7 @@ def draw_family(lines: pd.DataFrame, path: Path) -> Path:
     axis.set(
         xscale="log",
         yscale="log",
+        ylim=(None, HIGHEST),
         xlabel="variance σ² of the noise (the data's narrowest mode has .16)",
         ylabel="‖E[gradient] − exact‖ / ‖exact‖",
     )
@@ -195,7 +197,7 @@ def _slopes(axis: Axes, estimators: pd.DataFrame) -> None:
     """Guides for errors of first and of second order in σ²."""
     left, right = float(estimators["variance"].min()), float(estimators["variance"].max())
     x = np.array([left, (left * right) ** 0.5])
-    for order, height in ((1, 3e-3), (2, 1e-6)):
+    for order, height in ((1, 1.2e-3), (2, 6e-6)):
         axis.plot(x, height * (x / left) ** order, color="0.6", lw=1, zorder=1)
         axis.annotate(
             f"∝ σ{'²⁴'[order - 1]}",
