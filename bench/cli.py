@@ -139,6 +139,10 @@ def _parser() -> argparse.ArgumentParser:
         _takes_data_dir(each)
         each.add_argument("--inception", type=Path, metavar="FILE.pth", help="on the standard Inception features")
         each.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
+    command = verb("audit", _audit, "hold every objective's expected gradient against exact ones: bias, noise, cost")
+    command.add_argument("--objective", action="append", metavar="A,B[k=v],path.py")
+    command.add_argument("--out", type=Path, default=Path("results/runs/audit"), metavar="DIR")
+    command.add_argument("--jobs", type=int, default=None, metavar="N")
     verb("doctor", _doctor, "say what this machine offers and lacks")
     return parser
 
@@ -328,6 +332,12 @@ def _fid(options: argparse.Namespace) -> int:
 
     session.fid(options.store, options.inception, device=options.device)
     return GOOD
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from bench import session
+
+    return session.audit(_joined(options.objective), out=options.out, jobs=_jobs(options))
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -41,6 +42,10 @@ class ObjectiveInfo:
             or a function (x, **hyper) -> (*batch, *event), the best energy's score at x for data from N(0, I).
         sampler: its own sampler (energy, x_like, rng, **hyper) -> draws shaped as x_like, where it has one: the energy
             is called as in training, and a step size is in squared units of x. Of a class it is the method `sample`.
+        divergence: what the loss estimates, a key of `bench.divergences.DIVERGENCES`, where that is an integral that
+            quadrature gives in one dimension; empty if not. `audit` compares the gradients.
+        bias: how the relative error of the expected gradient against that of the divergence vanishes: {} if there is
+            none, {"sigma": 2} for O(sigma²), {"steps": -1} if it falls as steps grow, None if nothing is promised.
     """
 
     name: str
@@ -54,6 +59,8 @@ class ObjectiveInfo:
     proof: Mapping[str, Any]
     stationary: Stationary | None = None
     sampler: Callable[..., Tensor] | None = None
+    divergence: str = ""
+    bias: Mapping[str, int] | None = field(default_factory=dict)
 
 
 def objective(
@@ -68,6 +75,8 @@ def objective(
     proof: Mapping[str, Any] | None = None,
     stationary: Stationary | None = None,
     sampler: Callable[..., Tensor] | None = None,
+    divergence: str = "",
+    bias: Mapping[str, int] | None = MappingProxyType({}),
 ) -> Callable[[T], T]:
     """Declares an objective: a function (energy, x, rng, *, ...) -> (*batch,), or a module with memory.
 
@@ -77,9 +86,9 @@ def objective(
     def declare(target: T) -> T:
         name = _snake_case(target.__name__)
         own = sampler or (getattr(target, "sample", None) if inspect.isclass(target) else None)
-        info = ObjectiveInfo(
-            name, family, energy, minimiser, control, source, note, max_dim, proof or {}, stationary, own
-        )
+        promised = None if bias is None else dict(bias)
+        known = (name, family, energy, minimiser, control, source, note, max_dim, proof or {}, stationary, own)
+        info = ObjectiveInfo(*known, divergence, promised)
         target.__bench__ = info  # type: ignore[attr-defined]
         return target
 

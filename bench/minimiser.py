@@ -177,7 +177,7 @@ def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any]) -> 
             return law.draw(BATCH, data_rng)
         return _own_draws(objective, partial(energy.func, torch.ones_like(theta)), law.draw(BATCH, data_rng), data_rng)
 
-    _settle(objective, energy, batch, rng)
+    settle(objective, energy, batch, rng)
     total = torch.zeros_like(theta)
     for call in range(1, CALLS + 1):
         loss = objective(energy, batch(), rng).mean(-1).sum()
@@ -223,7 +223,7 @@ def _own_draws(objective: load.Objective, energy: Energy, like: Tensor, rng: Rng
     return draws.chunk(len(THETAS))[len(THETAS) // 2].repeat(len(THETAS), *[1] * (draws.ndim - 1))
 
 
-def _settle(objective: load.Objective, energy: Energy, batch: Callable[[], Tensor], rng: Rng) -> None:
+def settle(objective: load.Objective, energy: Energy, batch: Callable[[], Tensor], rng: Rng) -> None:
     """Brings an objective's memory to rest with the energy held fixed: its own parameters and its chains."""
     groups = objective.param_groups()
     if groups:

@@ -22,7 +22,9 @@ CLAIMS = (
 )
 # file, title, what the reader should know
 _FILES = {
-    "audit": ("Audit", "What each objective was tested for on its own, apart from how well it trains."),
+    "audit": ("Audit of the gradients", "Expected gradients against exact ones, midway between a bad energy and the "
+              "truth, on a law of one dimension: what each objective estimates, with what bias, noise and cost, apart "
+              "from how well it trains."),
     "cost": ("What a step costs", "One training step, timed in interleaved rounds; ×fb is the time in units of one "
              "forward and backward pass of the same network over the same batch."),
     "scaling": ("How a step's cost grows", "Along batch, width and dimension."),
@@ -49,9 +51,9 @@ def extras(root: Path, published: Path = PUBLISHED) -> list[Extra]:
     """The sections whose files exist; published claims come last, in a table of their own."""
     found = []
     for name, (title, note) in _FILES.items():
-        path = root / f"{name}.csv"
-        if path.exists():
-            found.append(Extra(name, title, note, _read(path), _pictures(root, name)))
+        for folder in (root, root / name):
+            if (path := folder / f"{name}.csv").exists():
+                found.append(Extra(name, title, note, _read(path), _pictures(folder, name)))
     if published.exists():
         found.append(Extra("published", "Claimed elsewhere, not re-measured here", CLAIMS, claims(published)))
     return found

@@ -17,7 +17,7 @@ from bench.table import FAILURES
 if TYPE_CHECKING:
     import pandas as pd
 
-GOOD, FAILED = 0, 3
+GOOD, CONTRADICTED, FAILED = 0, 1, 3
 WORKER = "bench.run:work"
 
 
@@ -240,6 +240,35 @@ def overhead(objectives: Sequence[str] | None, *, rounds: int, device: str) -> N
         share = cost.overhead(planned, rounds=rounds, device=place)
         low, high = share.low or 0.0, share.high or 0.0
         print(f"{planned.objective['label']}: {share.mean or 0.0:.1%} of a step ({low:.1%} to {high:.1%})")
+
+
+def audit(objectives: Sequence[str] | None, *, out: Path, jobs: int | None) -> int:
+    """Audits the gradients of objectives, writes tables and pictures, prints a sentence each; returns the exit code.
+
+    Raises:
+        UsageError: if an objective is not as it must be.
+    """
+    from bench import audit, audit_report, load
+
+    refs = list(objectives or load.names("objectives"))
+    for ref in refs:
+        load.find("objectives", ref)  # before any of them is worked on
+    at_once = jobs or len(os.sched_getaffinity(0))
+    began, done = time.monotonic(), list[str]()
+    print(f"{len(refs)} objectives, {at_once} at a time, into {out}", file=sys.stderr)
+
+    def told(objective: str) -> None:
+        done.append(objective)
+        left = (time.monotonic() - began) / len(done) * (len(refs) - len(done))
+        print(f"[{len(done)}/{len(refs)}] {objective}   (left: {duration(left)})", file=sys.stderr, flush=True)
+
+    settings = audit.Settings()
+    lines, relatives = audit.audit(refs, settings, at_once, told), audit.family(refs, settings, at_once)
+    found = audit_report.write(lines, relatives, out)
+    for finding in found:
+        print(f"- {finding.sentence}")
+    print(f"{duration(time.monotonic() - began)}; tables and pictures: {out / 'audit.md'}", file=sys.stderr)
+    return CONTRADICTED if any(finding.broken for finding in found) else GOOD
 
 
 def verify(out: Path) -> int:

@@ -10,6 +10,7 @@ from bench.api import Energy, Integer, Log, Rng, objective
 
 @objective(
     family="noise contrastive estimation",
+    divergence="conditional noise contrastive",
     source="Ceylan & Gutmann 2018, Conditional noise-contrastive estimation of unnormalised models",
     note="Needs neither log Z nor a noise law that resembles the data.",
     proof={"sigma": 0.4},

@@ -9,6 +9,8 @@ from bench.api import Energy, Integer, Rng, StepSize, langevin, objective
 
 @objective(
     family="contrastive divergence",
+    divergence="contrastive",
+    bias={"steps": -1},
     source="Hinton 2002, Training products of experts by minimizing contrastive divergence",
     note="Truncated gradient of unadjusted chains: the fixed point is off by O(step_size) in variance.",
     proof={"step_size": 0.02},

@@ -9,6 +9,8 @@ from bench.api import Energy, Integer, Rng, StepSize, mala, objective
 
 @objective(
     family="contrastive divergence",
+    divergence="metropolis contrastive",
+    bias={"steps": -1},
     source="Hinton 2002, Training products of experts; chains of Roberts & Tweedie 1996",
     note="Chains keep exp(-E) exactly, so the data's law is a fixed point at every step size.",
 )

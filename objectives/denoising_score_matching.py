@@ -9,6 +9,7 @@ from bench.api import Energy, Log, Rng, objective, score, sum_event
 
 @objective(
     family="score matching",
+    divergence="smoothed Fisher",
     minimiser="smoothed",
     source="Vincent 2011, A connection between score matching and denoising autoencoders",
     note="Learns the data's law convolved with N(0, sigma²), not the data's.",

@@ -10,6 +10,8 @@ from bench.api import Choice, Energy, Integer, Log, Rng, noised, objective, scor
 
 @objective(
     family="diffusion contrastive divergence",
+    divergence="diffusion contrastive",
+    bias={"sigma": 2},
     source="Luo et al. 2023, Training energy-based models with diffusion contrastive divergences, arXiv 2307.01668",
     note="No energy holds data whose narrowest standard deviation is below sigma.",
 )

@@ -10,6 +10,8 @@ from bench.api import Choice, Energy, Integer, Log, Rng, hessian_product, noised
 
 @objective(
     family="diffusion contrastive divergence",
+    divergence="diffusion contrastive",
+    bias={"sigma": 2},
     source="after Luo et al. 2023, arXiv 2307.01668",
     note="An expansion in small noise: at a sigma near the data's narrowest scale it learns a blurred law.",
 )

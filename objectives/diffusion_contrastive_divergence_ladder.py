@@ -21,6 +21,8 @@ from bench.api import (
 
 @objective(
     family="diffusion contrastive divergence",
+    divergence="diffusion contrastive",
+    bias={"steps": -1},
     source="Luo et al. 2023, arXiv 2307.01668; the weights are those of Gao et al. 2021, arXiv 2012.08125",
 )
 def diffusion_contrastive_divergence_ladder(

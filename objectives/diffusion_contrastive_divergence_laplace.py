@@ -10,6 +10,8 @@ from bench.api import Choice, Energy, Integer, Log, Rng, noised, objective
 
 @objective(
     family="diffusion contrastive divergence",
+    divergence="diffusion contrastive",
+    bias={"sigma": 4},
     source="after Luo et al. 2023, arXiv 2307.01668; mean as in Tierney & Kadane 1986",
     note="Diverges, by a NaN, where the energy is more concave than the noise is narrow.",
     max_dim=16,

@@ -22,6 +22,8 @@ from bench.api import (
 
 @objective(
     family="diffusion contrastive divergence",
+    divergence="diffusion contrastive",
+    bias={"steps": -1},
     source="Luo et al. 2023, arXiv 2307.01668; Gao et al. 2021, arXiv 2012.08125 (recovery likelihood)",
     note="Chains too short to leave the noised point bias it.",
     proof={"sigma": 0.5, "steps": 40},

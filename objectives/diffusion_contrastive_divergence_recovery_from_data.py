@@ -21,6 +21,8 @@ from bench.api import (
 
 @objective(
     family="diffusion contrastive divergence",
+    divergence="diffusion contrastive",
+    bias={"steps": -1},
     source="a variant of this project's own, after Luo et al. 2023, arXiv 2307.01668",
 )
 def diffusion_contrastive_divergence_recovery_from_data(

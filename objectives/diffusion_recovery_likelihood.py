@@ -39,6 +39,8 @@ def _level_by_level(
 
 @objective(
     family="diffusion contrastive divergence",
+    divergence="anchored diffusion contrastive",
+    bias={"steps": -1},
     energy="noise",
     minimiser="smoothed",
     source="Gao et al. 2021, Learning energy-based models by diffusion recovery likelihood, arXiv 2012.08125",

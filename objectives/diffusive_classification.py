@@ -33,6 +33,7 @@ def _level_by_level(
 
 @objective(
     family="noise contrastive estimation",
+    divergence="level classification",
     energy="noise",
     minimiser="smoothed",
     source="DiffCLF, 2026, arXiv 2601.21025",

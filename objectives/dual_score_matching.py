@@ -11,6 +11,7 @@ from bench.api import Energy, Linear, Log, Rng, ancestral_from_noise, objective,
 
 @objective(
     family="score matching",
+    divergence="dual Fisher",
     energy="noise",
     minimiser="smoothed",
     source="Guth et al. 2025, Learning normalized image densities via dual score matching, arXiv 2506.05310",

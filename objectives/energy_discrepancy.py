@@ -11,6 +11,8 @@ from bench.api import Energy, Integer, Linear, Log, Rng, objective
 
 @objective(
     family="diffusion contrastive divergence",
+    divergence="diffusion contrastive",
+    bias={"samples": -1},
     source="Schröder et al. 2023, Energy discrepancies: a score-independent loss for energy-based models",
     note="The importance-sampling estimator of diffusion contrastive divergence with a variance-exploding kernel.",
     proof={"sigma": 0.4},

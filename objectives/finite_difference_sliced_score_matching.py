@@ -10,6 +10,8 @@ from bench.api import Energy, Log, Rng, objective, per_example, sum_event
 
 @objective(
     family="score matching",
+    divergence="Fisher",
+    bias={"epsilon": 2},
     source="Pang et al. 2020, Efficient learning of generative models via finite-difference score matching",
     note="Off implicit score matching by O(epsilon²); three energies and no derivative of a derivative.",
 )

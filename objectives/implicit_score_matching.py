@@ -7,6 +7,7 @@ from bench.api import Energy, Rng, laplacian, objective, sum_event
 
 @objective(
     family="score matching",
+    divergence="Fisher",
     source="Hyvärinen 2005, Estimation of non-normalized statistical models by score matching",
     note="Blind to the weights of separate modes; a backward pass for every dimension.",
 )

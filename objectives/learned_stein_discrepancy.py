@@ -11,6 +11,8 @@ from bench.api import Energy, Integer, Log, Rng, objective, score, sum_event
 
 @objective(
     family="score matching",
+    divergence="Stein",
+    bias=None,
     source="Grathwohl et al. 2020, Learning the Stein discrepancy for training and evaluating energy-based models",
     note="A game: at its best critic the loss is Fisher divergence / 4λ, blind to the weights of separate modes.",
     proof={"width": 16, "critic_lr": 0.02},

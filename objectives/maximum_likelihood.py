@@ -10,6 +10,8 @@ from bench.api import Energy, Integer, Linear, Rng, objective
 
 @objective(
     family="maximum likelihood",
+    divergence="maximum likelihood",
+    bias={"margin": -1},
     source="Fisher 1922, On the mathematical foundations of theoretical statistics; log Z by a jittered midpoint rule",
     note="A reference, not a bound: an exact gradient is not the fastest optimiser at finite steps.",
     max_dim=2,

@@ -9,6 +9,7 @@ from bench.api import Energy, Integer, Log, Rng, objective
 
 @objective(
     family="probability flow",
+    divergence="probability flow",
     source="Sohl-Dickstein et al. 2011, Minimum probability flow learning",
     note="The exponential of an energy difference has heavy tails: one bad example can dominate a batch.",
     proof={"sigma": 0.2},

@@ -10,6 +10,7 @@ from bench.api import Choice, Energy, Log, Rng, ancestral_from_noise, objective,
 
 @objective(
     family="score matching",
+    divergence="smoothed Fisher",
     energy="noise",
     minimiser="smoothed",
     source="Song & Ermon 2019, Generative modeling by estimating gradients of the data distribution",

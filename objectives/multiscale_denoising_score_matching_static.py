@@ -21,6 +21,7 @@ def _gaussian_score(x: Tensor, *, sigma_0: float, sigma_min: float, sigma_max: f
 
 @objective(
     family="score matching",
+    divergence="smoothed Fisher",
     minimiser="none",
     source="Li et al. 2019, Learning energy-based models in high-dimensional spaces with multi-scale denoising score "
     "matching",

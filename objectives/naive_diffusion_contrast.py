@@ -9,6 +9,8 @@ from bench.api import Choice, Energy, Log, Rng, noised, objective
 
 @objective(
     family="diffusion contrastive divergence",
+    divergence="diffusion contrastive",
+    bias=None,
     source="no paper: the mistake that leaves the posterior out",
     minimiser="none",
     control=True,

@@ -12,6 +12,8 @@ from bench.api import Energy, Integer, Rng, objective
 
 @objective(
     family="noise contrastive estimation",
+    divergence="noise contrastive",
+    bias=None,  # centres are examples, and quadrature knows the law they are drawn from
     source="Gutmann & Hyvärinen 2010, Noise-contrastive estimation; the noise is a smoothed bootstrap with shrinkage "
     "(Silverman & Young 1987) with the bandwidth of Scott 1992",
     note="The noise is a kernel density with the training data's mean and covariance; log Z is learned.",

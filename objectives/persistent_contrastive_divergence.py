@@ -9,6 +9,8 @@ from bench.api import ChainBuffer, Energy, Integer, Linear, Rng, StepSize, lange
 
 @objective(
     family="contrastive divergence",
+    divergence="maximum likelihood",
+    bias={"restart": 1, "step_size": 1, "decay": 1},
     source="Tieleman 2008, Training restricted Boltzmann machines using approximations to the likelihood gradient; "
     "replay buffer of Du & Mordatch 2019, Implicit generation and modeling with energy-based models",
     note="The fixed point is the data's law as restart, step_size and decay vanish: restarted chains have not "

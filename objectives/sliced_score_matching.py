@@ -7,6 +7,7 @@ from bench.api import Energy, Rng, hessian_product, objective, sum_event
 
 @objective(
     family="score matching",
+    divergence="Fisher",
     source="Song et al. 2019, Sliced score matching",
     note="Variance-reduced: only the Laplacian is sliced. Blind to the weights of separate modes.",
 )

@@ -45,6 +45,8 @@ def _level_by_level(
 
 @objective(
     family="diffusion contrastive divergence",
+    divergence="anchored diffusion contrastive",
+    bias={"steps": -1},
     energy="noise",
     minimiser="smoothed",
     source="Luo et al. 2023, arXiv 2307.01668; Gao et al. 2021, arXiv 2012.08125",

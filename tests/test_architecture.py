@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FIELD_LIBRARIES = {"torch", "numpy", "scipy", "sklearn", "skimage"}
 WITHOUT_TORCH = (
     "against",
+    "audit_plots",
+    "audit_report",
     "baseline",
     "gate",
     "gate_report",

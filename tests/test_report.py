@@ -278,6 +278,18 @@ def test_the_claims_of_the_project_say_what_they_are_and_where_they_were_read() 
     assert ours["claimed"].tolist() == ["not to be had"]
 
 
+def test_an_audit_in_its_own_folder_is_a_section_with_its_pictures(shelf: Shelf) -> None:
+    shelf.entry("good", 1.0)
+    folder = shelf.store.root / "audit"
+    folder.mkdir()
+    (folder / "audit.csv").write_text("objective,bias\ngood,0.125\n")
+    Image.new("L", (2, 2)).save(folder / "audit-family.png")
+    page = Page(page_of(shelf))
+    assert "audit" in {a.get("id") for _, a in page.elements}
+    assert ["good", "0.125"] in page.rows
+    assert "audit family" in {a.get("alt") for _, a in page.elements}
+
+
 def test_the_same_store_gives_the_same_bytes(shelf: Shelf) -> None:
     shelf.entry("good", 1.0)
     assert page_of(shelf) == page_of(shelf)
