@@ -69,7 +69,7 @@ def compare(paths: Sequence[Path]) -> list[Check]:
 def judge(turns: Sequence[Sequence[Rounds]], timer: str) -> list[Check]:
     """The checks of pairs (before, after)."""
     checks = []
-    rule = f"99 % bounds below ×{MATTERS}, or ×{LIMIT} inside" + ", in one of two turns" * (len(turns) > 1)
+    rule = f"upper 99 % bound below ×{MATTERS}" + ", in one of two turns" * (len(turns) > 1)
     for name in sorted({name for turn in turns for side in turn for name in side}):
         absent = sum(name not in side for turn in turns for side in turn)
         if absent:

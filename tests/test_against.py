@@ -135,11 +135,29 @@ def test_what_looks_dearer_is_timed_again_in_fresh_processes(
     assert np.median(timing.rounds[0]) == pytest.approx(factor * planted, rel=0.01)
 
 
+def test_an_objective_that_a_version_cannot_run_is_undecided_and_the_others_are_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def prepare(self: Clock, objective: str) -> int:
+        if objective == "broken":
+            raise against.UntimedError("ValueError")
+        return 43
+
+    monkeypatch.setattr(against, "Worker", Clock)
+    monkeypatch.setattr(Clock, "prepare", prepare)
+    timings = against.times(Path("fast"), Path("slow"), Path("suite"), [Subject("broken"), Subject("whole")])
+    checks = {check.cell: check for check in against.time_checks(timings, "again")}
+    assert {name: check.outcome for name, check in checks.items()} == {"broken": "undecided", "whole": "pass"}
+    assert checks["broken"].after.startswith("not timed")
+
+
 def test_a_worker_times_the_steps_of_a_tree() -> None:
     worker = against.Worker(ROOT, spec.SUITES / "gate.toml")
     try:
         steps = worker.prepare("denoising_score_matching")
         assert steps >= 1
+        with pytest.raises(against.UntimedError, match="no_such_objective"):
+            worker.prepare("no_such_objective")
         assert worker.seconds("denoising_score_matching", 20 * steps) > worker.seconds(
             "denoising_score_matching", steps
         )
