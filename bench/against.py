@@ -1,8 +1,9 @@
 """Two versions in one job: a worktree of the other one beside this, and the steps of both timed in turns.
 
 Blocks of before, after, after, before (ABBA), so that a drift of the machine cancels; the CPU time of the process, so
-that neighbours on the machine hardly matter. A cell is dearer if the 99 % bound of its median ratio lies above the
-limit in one pair of processes and again in a second.
+that neighbours on the machine hardly matter. A cell is dearer if the lower 99 % bound of its median ratio lies above
+×1.05, and the excess recurs in a second pair of processes; it passes if the upper bound lies below ×1.1. While neither
+is so, further pairs are timed, up to a cap.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.errors import UsageError
@@ -25,9 +27,10 @@ from bench.statistics import median_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = 15
+PAIRS = 4  # of processes, at most
 LIMIT = 1.05
 LEVEL = 0.98  # two-sided: each bound holds with probability .99
-MATTERS = 1.10  # an increase that must not be missed; where noise could hide it, nothing was measured
+MATTERS = 1.10  # an increase that must not be missed: what passes is shown to be less
 GRAIN = 10  # steps of a turn are a multiple, so that a planted tenth is a whole number of steps
 
 
@@ -51,6 +54,10 @@ def checked_out(ref: str) -> Iterator[Path]:
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+class UntimedError(RuntimeError):
+    """A version cannot run a step."""
 
 
 class Worker:
@@ -78,12 +85,13 @@ class Worker:
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
         answer = self.process.stdout.readline()
-        if not answer:
-            raise UsageError(f"the version in '{self.tree}' cannot answer {request}: see the traceback above")
-        found: dict[str, Any] = json.loads(answer)
+        found: dict[str, Any] = json.loads(answer) if answer else {"error": "the process ended: see above"}
+        if "error" in found:
+            raise UntimedError(f"the version in '{self.tree}' cannot answer {request}: {found['error']}")
         return found
 
 
@@ -97,24 +105,32 @@ class Subject:
 
 @dataclass
 class Timing:
-    """after / before of every block, in one pair of processes and, where that was called for, in a second."""
+    """after / before of every block, by pair of processes."""
 
     rounds: list[list[float]] = field(default_factory=list)
 
     @property
+    def blocks(self) -> list[float]:
+        """Those of all pairs."""
+        return [ratio for found in self.rounds for ratio in found]
+
+    @property
     def outcome(self) -> Outcome:
-        """A regression if dearer in two pairs; undecided if the last pair could not have seen what matters."""
-        if len(self.rounds) > 1 and all(dearer(found) for found in self.rounds):
-            return "regression"
-        return "undecided" if least_seen(self.rounds[-1]) > MATTERS else "pass"
+        """By all blocks together; a regression must show in at least two pairs, or it is not decided."""
+        high = median_interval(self.blocks, LEVEL).high
+        if dearer(self.blocks):
+            recurs = sum(median(found) > LIMIT for found in self.rounds if found) > 1
+            return "regression" if recurs else "undecided"
+        return "pass" if high is not None and high < MATTERS else "undecided"
 
     def __str__(self) -> str:
-        shown = []
-        for found in self.rounds:
-            interval = median_interval(found, LEVEL)
-            shown.append(f"×{interval.mean:.3f} ({interval.low or math.nan:.3f} to {interval.high or math.nan:.3f})")
-        blind = f"; ×{least_seen(self.rounds[-1]):.3g} is the least that could be seen"
-        return ", then ".join(shown) + blind * (self.outcome == "undecided")
+        found = median_interval(self.blocks, LEVEL)
+        if found.mean is None:
+            return "not timed: a version cannot run its step"
+        text = f"×{found.mean:.3f} ({found.low or math.nan:.3f} to {found.high or math.nan:.3f})"
+        text += f" in {len(self.rounds)} pairs of processes" * (len(self.rounds) > 1)
+        blind = f"; ×{least_seen(self.blocks):.3g} is the least that could be seen"
+        return text + blind * (self.outcome == "undecided")
 
 
 def ratios(before: Callable[[], float], after: Callable[[], float], blocks: int = BLOCKS) -> list[float]:
@@ -141,15 +157,12 @@ def least_seen(measured: Sequence[float]) -> float:
 def times(
     before: Path, after: Path, suite: Path, subjects: Sequence[Subject], blocks: int = BLOCKS
 ) -> dict[Subject, Timing]:
-    """The time of every subject's step in two trees.
-
-    What is dearer, or too noisy to tell, is measured again in fresh processes.
-    """
+    """The time of every subject's step in two trees; what is undecided is timed again in fresh processes."""
     found = {subject: Timing() for subject in subjects}
-    for _ in range(2):
+    for _ in range(PAIRS):
         for subject, measured in _time_round(before, after, suite, subjects, blocks).items():
             found[subject].rounds.append(measured)
-        subjects = [s for s in subjects if dearer(r := found[s].rounds[-1]) or least_seen(r) > MATTERS]
+        subjects = [subject for subject in subjects if found[subject].outcome == "undecided"]
         if not subjects:
             break
     return found
@@ -165,7 +178,7 @@ def time_checks(timings: Mapping[Subject, Timing], command: str) -> list[Check]:
             timing.outcome,
             "×1",
             str(timing),
-            f"99 % bound below ×{LIMIT}",
+            f"upper 99 % bound below ×{MATTERS}",
             f"{command} --objective {subject.objective}",
         )
         for subject, timing in timings.items()
@@ -180,10 +193,14 @@ def _time_round(
         found = {}
         for subject in subjects:
             name = subject.objective
-            steps = GRAIN * math.ceil(max(worker.prepare(name) for worker in workers) / GRAIN)
-            first = partial(workers[0].seconds, name, steps)
-            second = partial(workers[1].seconds, name, round(steps * subject.planted))
-            found[subject] = ratios(first, second, blocks)
+            try:
+                steps = GRAIN * math.ceil(max(worker.prepare(name) for worker in workers) / GRAIN)
+                first = partial(workers[0].seconds, name, steps)
+                second = partial(workers[1].seconds, name, round(steps * subject.planted))
+                found[subject] = ratios(first, second, blocks)
+            except UntimedError as error:
+                print(error, file=sys.stderr)
+                found[subject] = []
         return found
     finally:
         for worker in workers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -22,10 +23,10 @@ from bench.table import markdown as table_of
 
 TENTH = 1.1
 _LEGEND = (
-    "Time: {blocks} blocks of turns (before, after, after, before) of CPU time, a second pair of processes where the "
-    "first calls for it; the tenth more is eleven steps for ten. A round is the whole verdict on one entry. Work: "
-    "counted anew in every round. Quality: three pinned seeds a round, of which one is new. The interval is Wilson's, "
-    "at 95 %."
+    "Time: {blocks} blocks of turns (before, after, after, before) of CPU time in a pair of processes, and further "
+    "pairs, at most {pairs} in all, until it is decided; the tenth more is eleven steps for ten. A round is the whole "
+    "verdict on one entry. Work: counted anew in every round. Quality: three pinned seeds a round, of which one is "
+    "new. The interval is Wilson's, at 95 %."
 )
 
 
@@ -74,8 +75,9 @@ def rates(rounds: int, *, jobs: int | None) -> Rates:
     began, load = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
+        found = [*_time(rounds), *_work(rounds)]
         head = _runs(_of("quality")[0]["entry"], rounds, folder / "head", jobs)
-        found = [*_time(rounds), *_work(rounds), *_quality(head, rounds, folder, jobs)]
+        found += _quality(head, rounds, folder, jobs)
     lost = sum(undecided_without(_seeds(head, k), next(iter(head.cells))) for k in range(rounds))
     found.append(Rate("completeness", "a missing cell", lost, rounds, 1.0))
     return Rates(
@@ -95,7 +97,10 @@ def _time(rounds: int) -> list[Rate]:
     while (left := rounds - len(outcomes[TENTH])) > 0:
         subjects = [Subject(entry, times) for entry in entries[:left] for times in outcomes]
         for subject, timing in against.times(against.ROOT, against.ROOT, gate_suite.FILE, subjects).items():
-            outcomes[subject.planted].append(timing.outcome)
+            done = outcomes[subject.planted]
+            done.append(timing.outcome)
+            said = f"[{len(done)}/{rounds}] {subject.objective}, ×{subject.planted} planted: {timing.outcome}, {timing}"
+            print(said, file=sys.stderr, flush=True)
     return [
         Rate("time", "nothing", outcomes[1.0].count("regression"), rounds, 0.0),
         Rate("time", "nothing, and too noisy to tell", outcomes[1.0].count("undecided"), rounds, None),
@@ -182,7 +187,7 @@ def markdown(found: Rates) -> str:
     head = f"`python -m bench gate --self-test --rounds {found.rounds}`, commit {found.commit[:10]}, {found.date}"
     load = f"load {found.load[0]:.1f} at the beginning and {found.load[1]:.1f} at the end"
     where = f"{found.host}; {load}; {found.seconds:.0f} s"
-    legend = _LEGEND.format(blocks=against.BLOCKS)
+    legend = _LEGEND.format(blocks=against.BLOCKS, pairs=against.PAIRS)
     return f"# How often the gate is wrong\n\n{head}; {where}.\n\n{table_of(pd.DataFrame(lines))}\n\n{legend}"
 
 

@@ -1,4 +1,4 @@
-"""Whether the gate can see: what is equal passes, and what is planted is caught, in every gate run; and how often.
+"""Whether the gate can see: what is equal passes, and what is planted is caught, in every gate run.
 
 Mistakes are planted for real: another objective is run in an entry's place, a version takes more steps in its turn.
 """

@@ -5,6 +5,9 @@ the gate's own tolerance. Times do, so there Pettitt's rank test must find a ste
 K = max_t |2 Σ_{i≤t} rank_i - t(n + 1)| has p ≈ 2 exp(-6K²/(n³ + n²)) (Pettitt 1979), Bonferroni-corrected over the
 times of one class of machine; and the medians of both sides must differ by a twentieth. The sides are then searched
 alike.
+
+The file is not in git: its numbers belong to machines, and any two branches would conflict in it. CI keeps it between
+jobs, and with each.
 """
 
 from __future__ import annotations

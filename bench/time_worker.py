@@ -3,6 +3,7 @@
 It is started with that tree as its working directory and its first import path, so that `bench` is that tree's.
     {"prepare": objective, "suite": path} -> {"steps": n}      builds it; n steps take about `ROUND_SECONDS`
     {"time": objective, "steps": n}       -> {"seconds": s}    CPU seconds of the process for n steps
+What fails is answered by {"error": words}.
 """
 
 from __future__ import annotations
@@ -26,19 +27,21 @@ def main() -> None:
 
     torch.set_num_threads(1)
     trainers: dict[str, Any] = {}
+    answer: dict[str, Any]
     for line in sys.stdin:
-        request = json.loads(line)
-        if "prepare" in request:
-            name = request["prepare"]
-            selection = spec.Selection(objectives=(name,), seeds=(0,))
-            planned = spec.expand(spec.read_suite(request["suite"]), selection, "cpu")[0]
-            trainers[name] = Trainer(planned, 0, torch.device("cpu"))
-            _seconds(trainers[name], WARM_UP)
-            answer: dict[str, float] = {
-                "steps": max(1, round(ROUND_SECONDS * WARM_UP / _seconds(trainers[name], WARM_UP)))
-            }
-        else:
-            answer = {"seconds": _seconds(trainers[request["time"]], request["steps"])}
+        request, answer = json.loads(line), {}
+        try:
+            if "prepare" in request:
+                name = request["prepare"]
+                selection = spec.Selection(objectives=(name,), seeds=(0,))
+                planned = spec.expand(spec.read_suite(request["suite"]), selection, "cpu")[0]
+                trainers[name] = Trainer(planned, 0, torch.device("cpu"))
+                _seconds(trainers[name], WARM_UP)
+                answer["steps"] = max(1, round(ROUND_SECONDS * WARM_UP / _seconds(trainers[name], WARM_UP)))
+            else:
+                answer["seconds"] = _seconds(trainers[request["time"]], request["steps"])
+        except Exception as error:  # one objective's failure must not cost the others their times
+            answer["error"] = f"{type(error).__name__}: {error}"
         print(json.dumps(answer), flush=True)
 
 

@@ -46,18 +46,34 @@ def found(*medians: float, spread: float = 0.004) -> Timing:
     return Timing([[m * (1 + spread * (k - 7)) for k in range(15)] for m in medians])
 
 
-def test_what_is_dearer_once_passes_and_what_is_dearer_in_a_second_pair_does_not() -> None:
+def test_what_is_dearer_must_be_so_in_a_second_pair_of_processes() -> None:
     assert found(1.0).outcome == "pass"
-    assert found(1.2, 1.0).outcome == "pass"
+    assert found(1.2).outcome == "undecided"
     assert found(1.2, 1.2).outcome == "regression"
+    assert found(1.2, 1.0).outcome == "undecided"
+    assert found(1.2, 1.0, 1.0, 1.0).outcome == "pass"
 
 
 def test_noise_that_could_hide_a_tenth_is_undecided_and_says_what_it_would_have_seen() -> None:
-    blind = found(1.0, 1.0, spread=0.03)
+    blind = found(1.0, spread=0.04)
     assert blind.outcome == "undecided"
     assert "least that could be seen" in str(blind)
-    assert against.least_seen(blind.rounds[0]) > against.MATTERS
     assert against.least_seen([1.0, 1.0]) == math.inf
+    assert found(1.0, 1.0, 1.0, 1.0, spread=0.04).outcome == "pass"  # four times the blocks see half as much noise
+
+
+@pytest.mark.parametrize(("noise", "least"), [(0.02, 39), (0.05, 38), (0.1, 0)])
+@pytest.mark.parametrize(("factor", "wanted", "wrong"), [(1.0, "pass", "regression"), (1.1, "regression", "pass")])
+def test_noise_delays_a_decision_and_does_not_make_it_wrong(
+    noise: float, least: int, factor: float, wanted: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(against, "Worker", Clock)
+    monkeypatch.setattr(Clock, "factor", factor)
+    monkeypatch.setattr(Clock, "noise", noise)
+    timings = against.times(Path("fast"), Path("slow"), Path("suite"), [Subject(f"{k}") for k in range(40)])
+    outcomes = [timing.outcome for timing in timings.values()]
+    assert outcomes.count(wanted) >= least
+    assert outcomes.count(wrong) <= 2  # the bounds hold with probability .99: more than 2 of 40 once in a hundred
 
 
 def test_least_seen_is_the_ratio_at_which_a_cell_becomes_dearer() -> None:
@@ -76,6 +92,7 @@ def test_a_verdict_on_time_names_cell_metric_interval_and_command() -> None:
         "regression",
     )
     assert check.after.startswith("×1.200 (1.")
+    assert check.after.endswith("in 2 pairs of processes")
     assert check.command == "python -m bench gate --against main --objective an_objective"
 
 
@@ -83,6 +100,7 @@ class Clock:
     """Stands in for a worker: a step of the tree `slow` takes `factor` of a noisy unit of time."""
 
     factor = 1.0
+    noise = 0.01
     started = 0
 
     def __init__(self, tree: Path, suite: Path) -> None:
@@ -94,7 +112,7 @@ class Clock:
         return 43
 
     def seconds(self, objective: str, steps: int) -> float:
-        return steps * self.unit * math.exp(0.01 * self.rng.normal())
+        return steps * self.unit * math.exp(self.noise * self.rng.normal())
 
     def close(self) -> None:
         pass
@@ -117,11 +135,29 @@ def test_what_looks_dearer_is_timed_again_in_fresh_processes(
     assert np.median(timing.rounds[0]) == pytest.approx(factor * planted, rel=0.01)
 
 
+def test_an_objective_that_a_version_cannot_run_is_undecided_and_the_others_are_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def prepare(self: Clock, objective: str) -> int:
+        if objective == "broken":
+            raise against.UntimedError("ValueError")
+        return 43
+
+    monkeypatch.setattr(against, "Worker", Clock)
+    monkeypatch.setattr(Clock, "prepare", prepare)
+    timings = against.times(Path("fast"), Path("slow"), Path("suite"), [Subject("broken"), Subject("whole")])
+    checks = {check.cell: check for check in against.time_checks(timings, "again")}
+    assert {name: check.outcome for name, check in checks.items()} == {"broken": "undecided", "whole": "pass"}
+    assert checks["broken"].after.startswith("not timed")
+
+
 def test_a_worker_times_the_steps_of_a_tree() -> None:
     worker = against.Worker(ROOT, spec.SUITES / "gate.toml")
     try:
         steps = worker.prepare("denoising_score_matching")
         assert steps >= 1
+        with pytest.raises(against.UntimedError, match="no_such_objective"):
+            worker.prepare("no_such_objective")
         assert worker.seconds("denoising_score_matching", 20 * steps) > worker.seconds(
             "denoising_score_matching", steps
         )

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from shelf import Shelf
 
-from bench import baseline, cli, gate, gate_report
+from bench import baseline, cli, gate, gate_report, gate_suite
 from bench.baseline import Baseline, Measured
 
 SEEDS = ("0", "1", "2")
@@ -23,6 +23,12 @@ def cell(level: float = 0.2, flops: float = 1e6, status: str = "ok") -> Measured
 
 
 ACCEPTED = Baseline("gate", "here", {"a on line": cell(), "b on line": cell(0.7)}, {"reason": "for a test"})
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever measures fails, instead of taking minutes."""
+    monkeypatch.setattr(gate_suite, "measure", lambda *_, **__: pytest.fail("the gate's suite was run"))
 
 
 def changed(**cells: Measured) -> Baseline:
@@ -141,6 +147,7 @@ def not_text(text: str) -> str:
     return "\udcff"
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     "damage",
     [torn, foreign, newer, hollow, of_another_suite, without_a_number, with_words_for_numbers, not_text],
@@ -160,6 +167,7 @@ def test_a_baseline_that_cannot_be_trusted_is_exit_4_with_a_way_out(
     assert error.count("\n") == 1
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_missing_baseline_is_exit_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["gate", "--baseline", str(tmp_path / "none.json")]) == gate.UNDECIDED
     assert "accept" in capsys.readouterr().err
@@ -202,6 +210,7 @@ def test_what_is_better_and_not_accepted_is_an_error_to_machines_too() -> None:
     assert "accept" in gate_report.verdict(checks)
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

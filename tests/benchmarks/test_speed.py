@@ -10,7 +10,7 @@ from bench.api import Rng, langevin, mala, score
 from bench.cost import Bench, Setting
 from bench.load import device
 
-ROUNDS = 11  # fewer than eight give no interval
+ROUNDS = 31  # fewer than eight give no interval, and as few as eight a wide one
 SETTING = Setting(network="mlp[width=32,depth=2]", batch=64)
 
 
@@ -34,4 +34,4 @@ def test_ten_transitions(benchmark: BenchmarkFixture, sampler: object) -> None:
 def test_metric(benchmark: BenchmarkFixture, name: str) -> None:
     data = load.dataset("eight_gaussians[n_train=512,n_valid=512,n_test=512]", Rng(0, "data"))
     network = load.network(SETTING.network, (2,), Rng(0, "init"))
-    benchmark.pedantic(load.metric(name), (network, data.valid, data, Rng(0, "eval")), rounds=ROUNDS)
+    benchmark.pedantic(load.metric(name), (network, data.valid, data, Rng(0, "eval")), rounds=ROUNDS, warmup_rounds=1)
