@@ -16,7 +16,7 @@ from bench import load, meter
 from bench.calculus import Energy
 from bench.declare import Data
 from bench.evaluate import glance
-from bench.pace import Pace, Steps
+from bench.pace import Pace, Seconds, Steps
 from bench.quadrature import freeze
 from bench.rng import Rng
 from bench.spec import RunSpec
@@ -138,6 +138,12 @@ class Trainer:
     def paced(self, steps: int) -> Steps:
         """The pace of a given number of steps."""
         return Steps(steps, self.spec.optimiser["warm_up"], self.spec.evaluation["checkpoints"])
+
+    def timed(self, seconds: float, clock: meter.Stopwatch) -> Seconds:
+        """The pace of a given number of seconds on the training clock; a GPU is not made to wait after each step."""
+        every = CHECK_EVERY if self.device.type == "cuda" else 1
+        optimiser, checkpoints = self.spec.optimiser, self.spec.evaluation["checkpoints"]
+        return Seconds(seconds, optimiser["warm_up"], checkpoints, lambda: clock.seconds, every)
 
     @cached_property
     def models(self) -> list[Model]:
