@@ -11,6 +11,8 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -18,11 +20,11 @@ import torch
 from torch import Tensor
 
 from bench import load, meter
-from bench.calculus import score
+from bench.calculus import Energy, score
 from bench.rng import Rng
 from bench.spec import OPTIMISER, RunSpec
 from bench.statistics import Interval, median_interval
-from bench.train import Learner, Trainer
+from bench.train import Learner, Trainer, advance, divergence
 
 WARM_UP = 3
 ROUND_SECONDS = 0.02  # long enough that the clock's grain does not matter, short enough that rounds interleave
@@ -200,22 +202,41 @@ def measure(
 
 
 def overhead(spec: RunSpec, *, rounds: int, device: torch.device) -> Interval:
-    """The share of a training step that is neither objective nor optimiser nor network: the harness's own.
+    """The share of training that is neither objective nor optimiser nor network: the harness's own.
 
-    A step of the trainer (next batch, schedule, averaging of weights) against the bare update on a fixed batch, in the
-    same rounds. The averaging belongs to the optimisation that a suite asks for, so it is in both.
+    The loop of a run, up to and with a look at the losses (batches, schedule, average of the weights, clock, the search
+    for divergence), around an update that does nothing, against the same loop around the real one, in the same rounds.
+    What a run spends before and after training is `outside`.
     """
     torch.set_num_threads(1)
-    trainer, bare = Trainer(spec, 0, device), Trainer(spec, 0, device)
-    x = bare.batch()
-
-    def update() -> None:
-        bare.learner.update(bare.energy, x, bare.rng)
-        bare.average_weights(0)
-
-    whole, part = Subject(lambda: trainer.step(0), device), Subject(update, device)
+    real, idle = Trainer(spec, 0, device), Trainer(spec, 0, device)
+    idle.learner = _Idle(idle.energy, idle.learner.objective, spec.optimiser)
+    whole, part = (Subject(partial(_stretch, trainer, meter.Stopwatch(device)), device) for trainer in (real, idle))
     interleave([whole, part], rounds)
-    return median_interval([1 - b / a for a, b in zip(whole.seconds, part.seconds, strict=True)])
+    return median_interval([b / a for a, b in zip(whole.seconds, part.seconds, strict=True)])
+
+
+class _Idle(Learner):
+    """Updates nothing."""
+
+    def update(self, energy: Energy, x: Tensor, rng: Rng, factor: float = 1.0) -> Tensor:
+        return self.trained[0].new_zeros(())
+
+
+def _stretch(trainer: Trainer, clock: meter.Stopwatch) -> None:
+    clock.start()
+    losses, _ = advance(trainer, 0, clock)
+    divergence(losses, len(losses))
+
+
+def outside(row: dict[str, Any]) -> tuple[float, float]:
+    """Wall-clock seconds of a run from intent to row, and those of them that are neither training nor evaluation.
+
+    They are the child's start, data and network, counting the work, and writing files.
+    """
+    began, ended = (datetime.fromisoformat(row["provenance"][key]) for key in ("began", "ended"))
+    total = (ended - began).total_seconds()
+    return total, total - row["time"]["train_wall"] - row["time"]["eval_wall"]
 
 
 def scaling(objectives: Sequence[str], *, rounds: int, device: torch.device) -> pd.DataFrame:

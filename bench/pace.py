@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -36,3 +37,32 @@ class Steps:
 
     def over(self, t: int) -> bool:
         return t >= self.steps
+
+
+class Seconds:
+    """As many steps as there is time for: linear warm-up, under a cosine of the share of the time that is gone.
+
+    Args:
+        seconds: the budget.
+        elapsed: seconds of training so far.
+        every: steps between two looks at the clock.
+    """
+
+    def __init__(
+        self, seconds: float, warm_up: int, checkpoints: int, elapsed: Callable[[], float], every: int = 1
+    ) -> None:
+        self.seconds, self.warm_up, self.checkpoints = seconds, warm_up, checkpoints
+        self.elapsed, self.every = elapsed, every
+        self.progress, self._reached = 0.0, 0
+
+    def factor(self, t: int) -> float:
+        return min((t + 1) / self.warm_up, 0.5 * (1 + math.cos(math.pi * self.progress)))
+
+    def due(self, t: int) -> bool:
+        if t % self.every == 0:
+            self.progress = min(1.0, self.elapsed() / self.seconds)
+        reached, self._reached = self._reached, math.floor(self.progress * self.checkpoints)
+        return self._reached > reached
+
+    def over(self, t: int) -> bool:
+        return self.progress >= 1

@@ -126,7 +126,8 @@ def _curves(store: Store, records: Iterable[Record]) -> pd.DataFrame:
             "dataset": record.run.dataset,
             "seed": record.run.seed,
         }
-        lines += [{**about, **point} for point in attempt.curve() if point.get("kl_ema") is not None]
+        points = enumerate(attempt.curve())
+        lines += [{**about, **point, "checkpoint": k} for k, point in points if point.get("kl_ema") is not None]
     return pd.DataFrame(lines)
 
 
@@ -151,11 +152,11 @@ def _learning_curves(store: Store, records: Sequence[Record], x: str) -> Figure 
             axis: Axes = axes[i][j]
             panel = curves[(curves["family"] == family) & (curves["dataset"] == dataset)]
             for name, runs in panel.groupby("objective", sort=False):
-                by_step = runs.groupby("step")
-                middle = by_step["kl_ema"].median()
-                at = by_step[x].median() if x != "step" else middle.index
+                # not by step: at equal seconds every seed has steps of its own
+                by_checkpoint = runs.groupby("checkpoint")
+                at, middle = by_checkpoint[x].median(), by_checkpoint["kl_ema"].median()
                 axis.plot(at, middle, color=palette[name], label=name, lw=1.8)
-                low, high = by_step["kl_ema"].min(), by_step["kl_ema"].max()
+                low, high = by_checkpoint["kl_ema"].min(), by_checkpoint["kl_ema"].max()
                 axis.fill_between(at, low, high, color=palette[name], alpha=0.15, lw=0)
             axis.set_yscale("log")
             _few_ticks(axis)

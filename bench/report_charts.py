@@ -100,14 +100,14 @@ def _curve(store: Store, records: Sequence[Record]) -> dict[str, Any] | None:
     lines: list[dict[str, Any]] = []
     for record in records:
         attempt = plots.newest(store, record.run)
-        lines += attempt.curve() if attempt else []
+        lines += [{**point, "checkpoint": k} for k, point in enumerate(attempt.curve() if attempt else [])]
     measure = next((m for m in CURVES if any(line.get(m) is not None for line in lines)), None)
     if measure is None:
         return None
     points = pd.DataFrame([line for line in lines if line.get(measure) is not None])
-    by_step = points.groupby("step")
-    middle, low, high = (getattr(by_step[measure], how)() for how in ("median", "min", "max"))
-    x = {name: middle.index if name == "step" else by_step[name].median() for name in ALONG if name in points}
+    by_checkpoint = points.groupby("checkpoint")
+    middle, low, high = (getattr(by_checkpoint[measure], how)() for how in ("median", "min", "max"))
+    x = {name: by_checkpoint[name].median() for name in ALONG if name in points}
     if "flops" in x:
         x["flops"] = x["flops"] / GIGA
     return {

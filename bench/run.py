@@ -25,6 +25,8 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
         return classical.run(spec, folder, curve)
     trainer, work, setup = prepare(spec)
     clock, evaluation = meter.Stopwatch(trainer.device), meter.Stopwatch(trainer.device)
+    if spec.track == "equal_seconds":
+        trainer.pace = trainer.timed(spec.budget["seconds"], clock)
     (outcome,) = train(trainer, work, clock, [evaluation], [curve])
     groups = judged(trainer.models[0], outcome, evaluation, folder)
     return groups | measured(trainer, work, outcome.steps) | {"time": times(clock, evaluation, setup, clock.laps)}
@@ -80,6 +82,7 @@ def times(clock: meter.Clock, evaluation: meter.Stopwatch, setup: float, laps: l
         "train_cpu": clock.cpu,
         "train_cuda": clock.cuda,
         "eval_wall": evaluation.wall,
+        "eval_cpu": evaluation.cpu,
         "setup_wall": setup,
         "step_ms": meter.step_milliseconds(laps),
     }

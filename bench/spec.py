@@ -18,7 +18,7 @@ from bench.rng import Rng
 
 SUITES = Path(__file__).resolve().parent / "suites"
 SCHEMA = 1
-TRACKS = {"equal_steps": "steps", "equal_flops": "flops"}
+TRACKS = {"equal_steps": "steps", "equal_flops": "flops", "equal_seconds": "seconds"}  # and what each stops at
 SAMPLERS = ("own", "noise", "data")  # what makes a model's samples, as `evaluate.all_samples` explains
 VARIANTS = ("last", "ema", "best")  # of the weights
 OPTIMISER: dict[str, Any] = {
@@ -179,7 +179,7 @@ def _complete(where: str, raw: dict[str, Any]) -> dict[str, Any]:
         given = raw.get(part, {})
         if not isinstance(given, dict):
             raise UsageError(f"suite {where}: {part} must be a table [{part}]; got {given!r}")
-        allowed = _DEFAULTS[part].keys() | ({"flops"} if part == "budget" else set())
+        allowed = _DEFAULTS[part].keys() | (set(TRACKS.values()) if part == "budget" else set())
         unknown = given.keys() - allowed if part != "network" else set()
         if unknown:
             raise UsageError(

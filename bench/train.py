@@ -17,7 +17,7 @@ from bench.calculus import Energy
 from bench.declare import Data
 from bench.errors import UsageError
 from bench.evaluate import glance
-from bench.pace import Pace, Steps
+from bench.pace import Pace, Seconds, Steps
 from bench.quadrature import freeze
 from bench.rng import Rng
 from bench.spec import RunSpec
@@ -155,6 +155,12 @@ class Trainer:
         """The pace of a given number of steps."""
         return Steps(steps, self.spec.optimiser["warm_up"], self.spec.evaluation["checkpoints"])
 
+    def timed(self, seconds: float, clock: meter.Stopwatch) -> Seconds:
+        """The pace of a given number of seconds on the training clock; a GPU is not made to wait after each step."""
+        every = CHECK_EVERY if self.device.type == "cuda" else 1
+        optimiser, checkpoints = self.spec.optimiser, self.spec.evaluation["checkpoints"]
+        return Seconds(seconds, optimiser["warm_up"], checkpoints, lambda: clock.seconds, every)
+
     @cached_property
     def models(self) -> list[Model]:
         """What each seed has learned."""
@@ -195,13 +201,9 @@ class Trainer:
     def step(self, t: int) -> Tensor:
         """Training step t, counted from 0; returns the mean loss, () or (S,)."""
         loss = self.learner.update(self.energy, self.batch(), self.rng, self.pace.factor(t))
-        self.average_weights(t)
-        return loss
-
-    def average_weights(self, t: int) -> None:
-        """Moves the average towards the weights after step t."""
         decay = min(self.spec.optimiser["ema"], (1 + t) / (10 + t))
         torch._foreach_lerp_(self.average, self._detached, 1 - decay)
+        return loss
 
     def count(self) -> meter.Work:
         """The work of one step, counted on copies: weights, chains and random streams stay as they are."""
@@ -262,21 +264,15 @@ def train(
     another's numbers.
     """
     outcomes = [Outcome() for _ in curves]
-    losses: list[Tensor] = []
     t = 0
     clock.start()
     while not (trainer.pace.over(t) or all(o.divergence for o in outcomes)):
-        losses.append(trainer.step(t))
-        t += 1
-        clock.lap()
-        due = trainer.pace.due(t)
-        if not due and t % CHECK_EVERY:
-            continue
-        of_each = torch.stack(losses).reshape(len(losses), -1).unbind(1)
-        losses.clear()
+        losses, due = advance(trainer, t, clock)
+        t += len(losses)
+        of_each = losses.reshape(len(losses), -1).unbind(1)
         for outcome, values in zip(outcomes, of_each, strict=True):
             if outcome.divergence is None:
-                outcome.divergence = _divergence(values, t)
+                outcome.divergence = divergence(values, t)
                 outcome.steps = t if outcome.divergence is None else outcome.divergence.step
         if not due:
             continue
@@ -301,7 +297,23 @@ def train(
     return outcomes
 
 
-def _divergence(losses: Tensor, t: int) -> Divergence | None:
+def advance(trainer: Trainer, t: int, clock: meter.Clock) -> tuple[Tensor, bool]:
+    """Takes steps from t on up to the next look at their losses, and nothing in here makes a GPU wait.
+
+    Returns:
+        The losses, (n,) or (n, S), and whether a checkpoint is due.
+    """
+    losses: list[Tensor] = []
+    due = False
+    while not losses or (t % CHECK_EVERY and not due):
+        losses.append(trainer.step(t))
+        t += 1
+        clock.lap()
+        due = trainer.pace.due(t)
+    return torch.stack(losses), due
+
+
+def divergence(losses: Tensor, t: int) -> Divergence | None:
     """The first of one seed's losses (n,), the last of them that of step t, which is no loss; None if all are."""
     bad = ~(losses.abs() <= UNBOUNDED)
     if not bad.any():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from bench import cli, cost, load
 from bench.errors import UsageError
+from bench.spec import Selection, expand, read_suite
+from bench.train import Learner, Trainer
 
 CPU = torch.device("cpu")
 SMALL = cost.Setting("mlp[width=8,depth=1]", batch=16)
@@ -71,3 +74,29 @@ def test_the_command_prints_and_keeps_its_table(tmp_path: Path, capsys: pytest.C
     assert "times_fb" in capsys.readouterr().out
     assert (tmp_path / "cost.csv").read_text().count("\n") == 2
     assert cli.main(["cost", "--rounds", "2"]) == 2
+
+
+def test_overhead_is_the_loop_without_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(cost.time, "process_time", lambda: now[0])
+    (planned, *_) = expand(read_suite("smoke"), Selection(("denoising_score_matching",)), "cpu")
+    batch, update = Trainer.batch, Learner.update
+
+    def slow_batch(self: Trainer) -> torch.Tensor:
+        now[0] += 1.0
+        return batch(self)
+
+    def slower_update(self: Learner, *arguments: Any) -> torch.Tensor:
+        now[0] += 3.0
+        return update(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "batch", slow_batch)
+    monkeypatch.setattr(Learner, "update", slower_update)
+    share = cost.overhead(planned, rounds=6, device=CPU)
+    assert (share.low, share.mean, share.high) == (0.25, 0.25, 0.25)
+
+
+def test_what_lies_outside_training_and_evaluation_is_the_rest_of_a_run() -> None:
+    began, ended = "2026-01-01T00:00:00.000000+00:00", "2026-01-01T00:00:10.500000+00:00"
+    row = {"provenance": {"began": began, "ended": ended}, "time": {"train_wall": 6.0, "eval_wall": 4.0}}
+    assert cost.outside(row) == (10.5, 0.5)

@@ -104,6 +104,7 @@ def test_filters_select_by_name_and_add_what_is_given_by_path(tmp_path: Path) ->
         ("include = ['{path}']", "includes itself"),
         (SUITE + "track = 'fast'", "track must be one of"),
         (SUITE + "track = 'equal_flops'", "needs budget.flops"),
+        (SUITE + "track = 'equal_seconds'", "needs budget.seconds"),
         (SUITE + "[network]\nname = 'mlp'\nwidth = 0", "mlp: width must lie in"),
         (SUITE.replace("steps=2", "steps=0"), "contrastive_divergence: steps must lie in"),
         (SUITE.replace("steps=2", "stepsize=2"), "no parameter 'stepsize'"),

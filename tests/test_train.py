@@ -12,7 +12,7 @@ import torch
 
 from bench import meter, spec
 from bench.run import run
-from bench.train import Trainer, train
+from bench.train import Outcome, Trainer, train
 
 CPU = torch.device("cpu")
 STACKED = ("denoising_score_matching", "contrastive_divergence", "persistent_contrastive_divergence")
@@ -113,6 +113,39 @@ def test_equal_flops_stops_at_its_budget(tmp_path: Path) -> None:
     planned = replace(smoke("denoising_score_matching", flops=2e7), track="equal_flops")
     row = run(planned, tmp_path, lambda line: None)
     assert row["work"]["flops_train"] <= 2e7 < row["work"]["flops_train"] + row["work"]["flops_per_step"]
+
+
+def test_equal_seconds_takes_as_many_steps_as_the_training_clock_has_time_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(meter.time, "process_time", lambda: now[0])
+    step, look = Trainer.step, Outcome.look
+    factors: list[float] = []
+
+    def timed_step(self: Trainer, t: int) -> torch.Tensor:
+        now[0] += 0.5
+        factors.append(self.pace.factor(t))
+        return step(self, t)
+
+    def timed_look(self: Outcome, *arguments: Any) -> dict[str, Any]:
+        now[0] += 1000.0  # evaluation is not on the training clock
+        return look(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "step", timed_step)
+    monkeypatch.setattr(Outcome, "look", timed_look)
+    planned = replace(smoke("denoising_score_matching", seconds=40.25), track="equal_seconds")
+    curve: list[dict[str, Any]] = []
+    row = run(planned, tmp_path, curve.append)
+    assert row["work"]["steps"] == row["last_step"] == 81, "the step that passes the budget is the last"
+    assert row["work"]["flops_train"] == 81 * row["work"]["flops_per_step"]
+    assert (row["time"]["train_cpu"], row["time"]["eval_cpu"]) == (40.5, 4000.0)
+    assert [line["step"] for line in curve] == [21, 41, 61, 81], "a quarter of the time each"
+    assert curve[-1]["flops"] == row["work"]["flops_train"]
+    rise, fall = factors[: planned.optimiser["warm_up"]], factors[planned.optimiser["warm_up"] :]
+    assert all(a < b for a, b in pairwise(rise[:15]))
+    assert all(a > b for a, b in pairwise(fall))
+    assert fall[-1] < 1e-2
 
 
 def test_gradient_clipping_is_each_seeds_own() -> None:
