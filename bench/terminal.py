@@ -29,7 +29,7 @@ def show(records: Sequence[Record], console: Console | None = None) -> None:
         heads = [plots.words(head) for head in leaderboard.headings(frame).values()]
         for heading in (
             "rank",
-            *(plots.words(heads[dataset]) for dataset in datasets),
+            *heads,
             "ok",
             *(("s", "GFLOPs") if wide else ()),
         ):

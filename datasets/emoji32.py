@@ -38,7 +38,7 @@ def emoji32(
         torch.tensor([_kind(name) for name in pixels[f"{part}_names"][:n].tolist()])
         for part, n in (("train", n_train), ("test", n_test))
     )
-    return replace(data, extractor="emoji32-7af982ce", train_classes=train_classes, test_classes=test_classes)
+    return replace(data, extractor="emoji32-67065ec5", train_classes=train_classes, test_classes=test_classes)
 
 
 def _kind(name: str) -> int:
