@@ -2,8 +2,8 @@
 
 Blocks of before, after, after, before (ABBA), so that a drift of the machine cancels; the CPU time of the process, so
 that neighbours on the machine hardly matter. A cell is dearer if the lower 99 % bound of its median ratio lies above
-×1.05, and the excess recurs in a second pair of processes; it passes if the upper bound lies below ×1.1. While neither
-is so, further pairs are timed, up to a cap.
+×1.05, and the excess recurs in a second pair of processes; it passes if the upper bound lies below ×1.075. While
+neither is so, further pairs are timed, up to a cap.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BLOCKS = 15
 PAIRS = 4  # of processes, at most
 LIMIT = 1.05
 LEVEL = 0.98  # two-sided: each bound holds with probability .99
-MATTERS = 1.10  # an increase that must not be missed: what passes is shown to be less
+HARMLESS = 1.075  # shown to be below this: a process has a pace of its own, of a percent or two, and ×1.1 must be seen
 GRAIN = 10  # steps of a turn are a multiple, so that a planted tenth is a whole number of steps
 
 
@@ -121,7 +121,7 @@ class Timing:
         if dearer(self.blocks):
             recurs = sum(median(found) > LIMIT for found in self.rounds if found) > 1
             return "regression" if recurs else "undecided"
-        return "pass" if high is not None and high < MATTERS else "undecided"
+        return "pass" if high is not None and high < HARMLESS else "undecided"
 
     def __str__(self) -> str:
         found = median_interval(self.blocks, LEVEL)
@@ -178,7 +178,7 @@ def time_checks(timings: Mapping[Subject, Timing], command: str) -> list[Check]:
             timing.outcome,
             "×1",
             str(timing),
-            f"upper 99 % bound below ×{MATTERS}",
+            f"upper 99 % bound below ×{HARMLESS}",
             f"{command} --objective {subject.objective}",
         )
         for subject, timing in timings.items()

@@ -2,8 +2,8 @@
 
 Files come in turns: before, after, and again after, before, each written in a process of its own by
 `tox -e bench -- --benchmark-json=FILE`. A benchmark is dearer if the lower 99 % bound of the ratio of its medians lies
-above ×1.05 in both turns, and passes if the upper one lies below ×1.1 in one. One turn cannot convict, since a process
-has a pace of its own.
+above ×1.05 in both turns, and passes if the upper one lies below ×1.075 in one. One turn cannot convict, since a
+process has a pace of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.against import LIMIT, MATTERS
+from bench.against import HARMLESS, LIMIT
 from bench.baseline import IncomparableError
 from bench.errors import UsageError
 from bench.gate import Check, Outcome
@@ -69,7 +69,7 @@ def compare(paths: Sequence[Path]) -> list[Check]:
 def judge(turns: Sequence[Sequence[Rounds]], timer: str) -> list[Check]:
     """The checks of pairs (before, after)."""
     checks = []
-    rule = f"upper 99 % bound below ×{MATTERS}" + ", in one of two turns" * (len(turns) > 1)
+    rule = f"upper 99 % bound below ×{HARMLESS}" + ", in one of two turns" * (len(turns) > 1)
     for name in sorted({name for turn in turns for side in turn for name in side}):
         absent = sum(name not in side for turn in turns for side in turn)
         if absent:
@@ -97,7 +97,7 @@ def _outcome(ratios: Sequence[Ratio]) -> tuple[Outcome, str]:
         if len(ratios) > 1:
             return "regression", ""
         return "undecided", "; dearer once: give a second pair of files, after and before"
-    if any(found.high < MATTERS for found in ratios):
+    if any(found.high < HARMLESS for found in ratios):
         return "pass", ""
     least = min(found.least_seen for found in ratios)
     return "undecided", f"; ×{least:.3g} is the least that could be seen: ask for more rounds"

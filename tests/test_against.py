@@ -55,11 +55,11 @@ def test_what_is_dearer_must_be_so_in_a_second_pair_of_processes() -> None:
 
 
 def test_noise_that_could_hide_a_tenth_is_undecided_and_says_what_it_would_have_seen() -> None:
-    blind = found(1.0, spread=0.04)
+    blind = found(1.0, spread=0.03)
     assert blind.outcome == "undecided"
     assert "least that could be seen" in str(blind)
     assert against.least_seen([1.0, 1.0]) == math.inf
-    assert found(1.0, 1.0, 1.0, 1.0, spread=0.04).outcome == "pass"  # four times the blocks see half as much noise
+    assert found(1.0, 1.0, 1.0, 1.0, spread=0.03).outcome == "pass"  # four times the blocks see half as much noise
 
 
 @pytest.mark.parametrize(("noise", "least"), [(0.02, 39), (0.05, 38), (0.1, 0)])

@@ -16,7 +16,7 @@ from bench.gate_benchmarks import judge, ratio
 NAMES = ("test_speed.py::test_step[a]", "test_speed.py::test_score")
 
 
-def rounds(seed: int, factor: float = 1.0, n: int = 1000, spread: float = 0.1) -> list[float]:
+def rounds(seed: int, factor: float = 1.0, n: int = 250, spread: float = 0.05) -> list[float]:
     return list(factor * 1e-3 * np.exp(spread * np.random.default_rng(seed).normal(size=n)))
 
 
