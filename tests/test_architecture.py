@@ -23,6 +23,7 @@ WITHOUT_TORCH = (
     "statistics",
     "table",
     "leaderboard",
+    "efficiency",
     "plots",
     "report",
     "verdict",
