@@ -245,13 +245,13 @@ def _event(plugin: load.Plugin) -> tuple[int, ...]:
 def _network_stack(plugin: load.Plugin, ref: str) -> str:
     event = _event(plugin)
     for conditional in (False, True):
-        stack = load.network(ref, event, Rng([4, 2], "init"), conditional=conditional).double()
         x = Rng([0, 1]).normal((2, 5, *event), torch.float64)
+        stack = load.network(ref, event, Rng([4, 2], "init"), conditional=conditional, x_train=x).double()
         condition = [torch.full((2, 5), 0.3, dtype=torch.float64)] if conditional else []
         energies = stack(x, *condition)
         require(energies.shape == (2, 5), f"energies have shape {tuple(energies.shape)}, not (2, 5)")
         for i, seed in enumerate((4, 2)):
-            alone = load.network(ref, event, Rng(seed, "init"), conditional=conditional).double()
+            alone = load.network(ref, event, Rng(seed, "init"), conditional=conditional, x_train=x[i]).double()
             require(
                 agree(energies[i], alone(x[i], *(c[i] for c in condition)), 1e-10),
                 f"the energies of seed {seed} differ between a stack and a network of its own",
@@ -289,6 +289,28 @@ def _network_private(plugin: load.Plugin, ref: str) -> str:
     return "rng alone decides the initial weights"
 
 
+def _denoiser_shape(plugin: load.Plugin, ref: str) -> str:
+    for channels in (1, 3):
+        y = Rng(0).uniform((2, channels, 24, 20)) + 0.1 * Rng(1).normal((2, channels, 24, 20))
+        images = load.denoiser(ref)(y, 0.1)
+        require(bool(images.isfinite().all()), f"what it makes of {channels} channels is not finite")
+    return "finite images of the shape that they came in, grey and in colour"
+
+
+def _denoiser_flat(plugin: load.Plugin, ref: str) -> str:
+    flat = torch.full((1, 1, 24, 20), 0.25)
+    change = float((load.denoiser(ref)(flat, 0.1) - flat).abs().max())
+    require(change <= 0.02, f"a flat image is changed by {change:.3g}")
+    return "a flat image stays flat"
+
+
+def _denoiser_private(plugin: load.Plugin, ref: str) -> str:
+    y = Rng(0).normal((1, 1, 24, 20))
+    a, b = (other_global_seed(k, lambda: load.denoiser(ref)(y, 0.5)) for k in range(2))
+    require(torch.equal(a, b), "two calls on one image differ")
+    return "the image alone decides"
+
+
 RULES: dict[load.Kind, dict[str, Any]] = {
     "objectives": check_objective.RULES,
     "datasets": {
@@ -305,4 +327,5 @@ RULES: dict[load.Kind, dict[str, Any]] = {
         "stack equals solo": _network_stack,
         "private randomness": _network_private,
     },
+    "denoisers": {"shape": _denoiser_shape, "flat image": _denoiser_flat, "no randomness": _denoiser_private},
 }

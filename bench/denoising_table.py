@@ -47,10 +47,13 @@ class Line:
 def lines(records: Iterable[Record]) -> list[Line]:
     """Every objective by every method, on the one suite and data set that the records are of, best first.
 
-    A method for which the objective has no number at any level is left out, unless its runs failed.
+    A method for which the objective has no number at any level is left out, unless its runs failed. Runs that were not
+    to denoise anything have no line.
     """
     found = []
     for (_, _, _, objective, _), cell in table.cells(records).items():
+        if not any(ref.startswith("denoising_psnr") for ref in _metrics(cell)):
+            continue
         for method in METHODS:
             psnr, ssim = (
                 {level: _by_image(cell, f"denoising_{name}_{method}_{level}") for level in LEVELS}
@@ -94,6 +97,10 @@ def gain(line: Line, ruler: Line, level: int) -> Interval:
     if isinstance(ours, str) or isinstance(theirs, str):
         return Interval(None, None, None, 0, "n/a")
     return t_interval([float(v) for v in ours - theirs])
+
+
+def _metrics(cell: Cell) -> list[str]:
+    return list(cell.records[0].run.spec.get("evaluation", {}).get("metrics", ()))
 
 
 def _by_image(cell: Cell, column: str) -> np.ndarray | str:

@@ -166,17 +166,11 @@ def level_classification(law: Law, model: Model, theta: Tensor, hyper: Hyper) ->
 
 
 def noise_contrastive(law: Law, model: Model, theta: Tensor, hyper: Hyper) -> Tensor:
-    """E_p sp(-r) + ν E_n sp(r), r = -E - c - log n - log ν, at the best c.
-
-    n = E N(m + √(1 - h²) (X - m), h²v), X ~ p, with the mean m and the variance v of p and h = K^(-1/5): the kernel
-    density of K centres, on average over them.
-    """
+    """E_p sp(-r) + ν E_n sp(r), r = -E - c - log n - log ν, n = N(mean, variance of p), at the best c."""
     p = CELL * law.log_density(NODES).exp()
     mean = (p * NODES).sum()
     spread = (p * (NODES - mean).square()).sum()
-    width = float(hyper["centres"]) ** -0.2
-    centres = mean + math.sqrt(1 - width**2) * (NODES - mean)
-    log_n = (_log_kernel(NODES, centres, width**2 * float(spread)) + p.log()).logsumexp(-1)
+    log_n = -0.5 * ((NODES - mean).square() / spread + (2 * math.pi * spread).log())
     n, ratio = CELL * log_n.exp(), float(hyper["ratio"])
     odds = -model(NODES, theta, 0.0) - log_n - math.log(ratio)
     low, high = torch.tensor(-30.0, dtype=F64), torch.tensor(30.0, dtype=F64)

@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench import load, meter
-from bench.evaluate import all_samples, evaluate
 from bench.rng import Rng
+from bench.run import judged
 from bench.spec import RunSpec
-from bench.train import Trainer
+from bench.train import Outcome, Trainer
 
-WARM_UP, TIMED = 2, 6
+WARM_UP, ROUNDS, TIMED = 2, 5, 2
 
 
 @dataclass(frozen=True)
 class Price:
-    """One run's predicted FLOPs of training and seconds on one core, evaluation included."""
+    """One run's predicted FLOPs of training and processor seconds, evaluation included.
+
+    The FLOPs are exact, but at equal seconds, where the steps that there will be time for are an estimate.
+    """
 
     flops: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step's counted FLOPs and its seconds, and the seconds of getting ready for the first."""
+
+    flops: float
+    seconds: float
+    setup: float
+
+    def count(self, spec: RunSpec) -> float:
+        """How many of them a run takes."""
+        if spec.track == "equal_seconds":
+            return float(spec.budget["seconds"]) / self.seconds
+        return int(spec.budget["steps"]) if spec.track == "equal_steps" else max(1, spec.budget["flops"] // self.flops)
 
 
 def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
@@ -33,7 +53,10 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
     A step is timed once for each objective, network and event shape, an evaluation once for each network and data set.
     """
     torch.set_num_threads(1)
-    steps: dict[str, tuple[float, float, float]] = {}
+    # loads what every optimiser needs, which the children of a run find loaded
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    shapes: dict[str, list[int]] = {}
+    steps: dict[str, Step] = {}
     evaluations: dict[str, float] = {}
     prices: dict[str, Price] = {}
     for spec in specs:
@@ -42,18 +65,26 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
         if spec.skip:
             prices[spec.cell_id] = Price(0.0, 0.0)
             continue
-        trainer = Trainer(replace(spec, seed=0), 0, load.device(spec.device))
-        shape = list(trainer.data.train.shape[1:])
-        step_key = _key(spec.objective["sha"], spec.objective["params"], spec.network, shape, spec.budget["batch"])
-        if step_key not in steps:
-            steps[step_key] = _time_step(trainer)
-        flops, seconds, setup = steps[step_key]
-        count = int(spec.budget["steps"]) if spec.track == "equal_steps" else max(1, int(spec.budget["flops"] / flops))
-        evaluation_key = _key(spec.dataset["sha"], spec.dataset["params"], spec.network, spec.evaluation)
-        if evaluation_key not in evaluations:
-            evaluations[evaluation_key] = _time_evaluation(trainer)
-        total = setup + count * seconds + evaluations[evaluation_key]
-        prices[spec.cell_id] = Price(flops * count, total)
+        data_key = _key(spec.dataset["sha"], spec.dataset["params"])
+        about = spec.objective["sha"], spec.objective["params"], spec.network, spec.budget["batch"]
+        # a noise level beside x changes what an evaluation costs by a few additions
+        unconditional = {name: value for name, value in spec.network.items() if name != "conditional"}
+        evaluation_key = _key(data_key, unconditional, spec.evaluation)
+        known = data_key in shapes and _key(*about, shapes[data_key]) in steps and evaluation_key in evaluations
+        if not known:
+            began = time.process_time()
+            trainer = Trainer(replace(spec, seed=0), 0, load.device(spec.device))
+            work = trainer.count()
+            setup = time.process_time() - began
+            shapes[data_key] = list(trainer.data.train.shape[1:])
+            if _key(*about, shapes[data_key]) not in steps:
+                steps[_key(*about, shapes[data_key])] = Step(work.flops, _time_step(trainer), setup)
+            if evaluation_key not in evaluations:
+                evaluations[evaluation_key] = _time_evaluation(trainer)
+        step = steps[_key(*about, shapes[data_key])]
+        count = step.count(spec)
+        seconds = step.setup + count * step.seconds + evaluations[evaluation_key]
+        prices[spec.cell_id] = Price(step.flops * count, seconds)
     return prices
 
 
@@ -61,28 +92,33 @@ def _key(*parts: Any) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
-def _time_step(trainer: Trainer) -> tuple[float, float, float]:
-    began = time.perf_counter()
-    work = trainer.count()
-    setup = time.perf_counter() - began
+def _time_step(trainer: Trainer) -> float:
     for t in range(WARM_UP):
         trainer.step(t)
-    clock = meter.Stopwatch(trainer.device)
-    clock.start()
-    for t in range(TIMED):
-        trainer.step(t)
-    clock.stop()
-    return work.flops, (clock.cpu if clock.cuda is None else clock.cuda) / TIMED, setup
+    rounds = []
+    for _ in range(ROUNDS):
+        clock = meter.Stopwatch(trainer.device)
+        clock.start()
+        for t in range(TIMED):
+            trainer.step(t)
+        clock.stop()
+        rounds.append(clock.seconds / TIMED)
+    return float(torch.tensor(rounds).median())
 
 
 def _time_evaluation(trainer: Trainer) -> float:
+    """Every kind of weights at the end, two at each checkpoint; what the truth is on a grid is computed once."""
+    model, evaluation = trainer.models[0], meter.Stopwatch(trainer.device)
+    with tempfile.TemporaryDirectory() as folder:
+        # without a checkpoint there are no best weights, so each of these judges one kind fewer where there is a grid
+        first, again = (_seconds(lambda: judged(model, Outcome(), evaluation, Path(folder))) for _ in range(2))
+    look = _seconds(lambda: Outcome().look(model, Rng(0, "eval", trainer.device)))
+    variants = trainer.spec.evaluation["variants"]
+    best = again / max(len(variants) - 1, 1) if "best" in variants and trainer.data.grid is not None else 0.0
+    return first + best + float(trainer.spec.evaluation["checkpoints"]) * look
+
+
+def _seconds(call: Callable[[], object]) -> float:
     began = time.process_time()
-    spec, model = trainer.spec, trainer.models[0]
-    energy = model.energy_with(model.weights)
-    samples = all_samples(energy, trainer.learner.objective, trainer.data, spec.evaluation, Rng(0, "eval"))
-    evaluate({"last": energy}, {"last": samples}, trainer.data, spec.evaluation["metrics"], Rng(0, "eval"))
-    # each variant at the end; where there is a grid a checkpoint looks at two, at about a tenth of the cost each
-    passes = float(len(spec.evaluation["variants"]))
-    if trainer.data.grid is not None:
-        passes += 0.2 * spec.evaluation["checkpoints"]
-    return passes * (time.process_time() - began)
+    call()
+    return time.process_time() - began

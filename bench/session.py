@@ -117,12 +117,12 @@ def run(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool, s
 
 
 def write_results(out: Path) -> None:
-    """Writes results.csv, summary.csv, leaderboard.md and the plots of a store, from its rows alone.
+    """Writes results.csv, summary.csv, efficiency.csv, leaderboard.md and the plots of a store, from its rows alone.
 
     Raises:
         UsageError: if there is no store, or nothing was planned in it.
     """
-    from bench import leaderboard, plots, table
+    from bench import efficiency, leaderboard, plots, table
     from bench.errors import UsageError
 
     store = Store(out)
@@ -131,6 +131,7 @@ def write_results(out: Path) -> None:
         raise UsageError(f"'{out}' holds no plan of any suite; run one into it first")
     table.write(table.frame(store), out / "results.csv")
     table.write(table.summary(records), out / "summary.csv")
+    table.write(efficiency.frame(store, records), out / "efficiency.csv")
     pictures = plots.draw(store, records, out / "plots")
     (out / "leaderboard.md").write_text(leaderboard.markdown(store, records, pictures))
 

@@ -13,8 +13,7 @@ from bench.api import Choice, Data, Integer, Linear, Rng, UsageError, content, d
 
 # Split by photograph, once and for all. Left out: drawings (chessboard, color, horse, logo, phantom), near-duplicates
 # (motorcycle_right, microaneurysms, text), cell (a reconstructed hologram), clock_motion (blurred), and downloads.
-TEST = ("astronaut.png", "camera.png", "coffee.png", "gravel.png")
-VALID = ("coins.png", "rocket.jpg")
+TEST, VALID = ("astronaut.png", "camera.png", "coffee.png", "gravel.png"), ("coins.png", "rocket.jpg")
 TRAIN = "brick.png chelsea.png grass.png hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png page.png retina.jpg"
 LUMINANCE = (2125, 7154, 721)  # of red, green, blue in ten-thousandths (Rec. ITU-R BT.709); whole, to be exact
 

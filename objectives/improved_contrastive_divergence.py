@@ -18,7 +18,7 @@ from bench.api import ChainBuffer, Energy, Integer, Linear, Rng, StepSize, lange
         "chains": 200,
         "neighbours": 50,
         "restart": 0.0,
-        "steps": 20,
+        "steps": 60,
         "step_size": 0.02,
         "energy_weight": 0.0,
         "entropy_weight": 0.0,

@@ -24,7 +24,7 @@ def multiscale_denoising_score_matching(
     *,
     sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
     sigma_max: Annotated[float, Log(0.1, 100.0)] = 2.0,
-    levels: Annotated[str, Choice("log-uniform", "log-normal")] = "log-uniform",
+    sigma_law: Annotated[str, Choice("log-uniform", "log-normal")] = "log-uniform",
     median: Annotated[float, Log(1e-3, 100.0)] = 0.4,
     spread: Annotated[float, Log(0.1, 10.0)] = 1.3,
 ) -> Tensor:
@@ -40,7 +40,7 @@ def multiscale_denoising_score_matching(
         x: data (*batch, *event).
         sigma_min: the smallest noise level, in units of x.
         sigma_max: the largest noise level, in units of x.
-        levels: the law of ln σ.
+        sigma_law: the law of ln σ.
         median: m of "log-normal", in units of x.
         spread: w of "log-normal", in nats.
 
@@ -48,7 +48,7 @@ def multiscale_denoising_score_matching(
         The loss of each example, (*batch,), without unit.
     """
     batch = x.shape[: rng.batch_ndim]
-    if levels == "log-normal":
+    if sigma_law == "log-normal":
         sigma = (log(median) + spread * rng.normal(batch, x.dtype)).exp().clamp(sigma_min, sigma_max)
     else:
         sigma = sigma_min * (rng.uniform(batch, x.dtype) * log(sigma_max / sigma_min)).exp()

@@ -29,6 +29,7 @@ WITHOUT_TORCH = (
     "statistics",
     "table",
     "leaderboard",
+    "efficiency",
     "plots",
     "report",
     "verdict",
