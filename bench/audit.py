@@ -22,6 +22,7 @@ from bench import bed, cost, divergences, load, meter, minimiser
 from bench.bed import Law, Model
 from bench.calculus import Energy
 from bench.declare import ObjectiveInfo
+from bench.errors import suggest
 from bench.rng import Rng
 from bench.spaces import Choice, Integer, StepSize
 
@@ -34,6 +35,7 @@ VARIANCES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 ROUNDING = 1e-12
 FINER, LONGER = 0.5, 4  # a bias is looked at again at half of what it vanishes with, at four times what it falls with
 LEAST_CALLS = 8
+PASS = 8_448  # FLOPs of a forward pass of one example in the network that costs are counted in; the bed's have none
 ENOUGH = 0.1  # of the gradient beside the truth: the noise under which it is seen whether that at the truth vanishes
 
 
@@ -51,8 +53,8 @@ class Settings:
 
     seeds: int = 16
     batch: int = 128
-    passes: float = 3e6
-    more: int = 12
+    passes: float = 2e6
+    more: int = 16
     noisy: int = 32
 
 
@@ -116,19 +118,28 @@ class Sampler:
         return torch.stack([self.gradient(energy, even=even) for _ in range(calls)])
 
     def passes(self) -> float:
-        """Forward and backward passes of the energy that one batch takes, in examples."""
-        calls: list[meter.Call] = []
-        self.gradient(meter.tapped(bed.as_energy(self.model, self.at, self.smoothing), calls, 2), even=False)
-        return sum(call.rows * (2.0 + call.input_gradients + 2 * call.double_backwards) for call in calls)
+        """Forward and backward passes of an energy that one batch takes, networks of the objective's own included."""
+        energy = bed.as_energy(self.model, self.at, self.smoothing)
+        work = meter.count(lambda calls: self._rehearse(meter.tapped(energy, calls, 2)), batch=1, repeats=1)
+        return 2 * work.forwards + work.input_gradients + 2 * work.double_backwards + work.flops / PASS
+
+    def _rehearse(self, energy: Energy) -> None:
+        self.gradient(energy, even=False)
 
 
 class Subject:
-    """An objective with its hyper-parameters on a law and a family of energies."""
+    """An objective with its hyper-parameters on a law and a family of energies.
+
+    Raises:
+        UsageError: if it declares a divergence that there is none of, or a hyper-parameter is not as it must be.
+    """
 
     def __init__(self, ref: str, hyper: Mapping[str, Any], law: Law, model: Model, settings: Settings) -> None:
         self.ref, self.law, self.model, self.settings = ref, law, model, settings
         self.plugin = load.find("objectives", ref)
         self.info: ObjectiveInfo = self.plugin.info
+        if self.info.divergence and self.info.divergence not in divergences.DIVERGENCES:
+            raise suggest("divergence", self.info.divergence, sorted(divergences.DIVERGENCES))
         self.given = dict(hyper)
         chains = self.plugin.parameters.get("chains")
         if chains is not None and isinstance(chains.space, Integer):
@@ -296,7 +307,7 @@ def examine(ref: str, settings: Settings) -> list[dict[str, Any]]:
             settled = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in hyper.items())
             away = bed.START - law.truth
             line = checkpoint(subject, theta, noise=name == "as run" and stop < TRUTH, away=away, enough=enough)
-            if stop == NEARBY and (name == "proof" or not info.proof):
+            if stop == NEARBY and info.minimiser != "none" and (name == "proof" or not info.proof):
                 enough = ENOUGH * line.get("gradient", math.inf)
             lines.append({**about, "setting": name, "hyper": settled, "path": stop, **line})
     return lines

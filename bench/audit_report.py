@@ -22,8 +22,9 @@ MIDWAY, NEARBY, TRUTH = 0.5, 0.9, 1.0
 LAWS = {"data": "the data's law", "smoothed": "the data's law convolved with its noise"}
 POWERS = str.maketrans("234", "²³⁴")
 SHOWN = (
-    "objective", "divergence", "promised bias", "bias", "bias se", "degrees from likelihood", "left at the minimiser",
-    "left by its proof", "noise to signal", "mflops an example", "mflops to see it", "declaration",
+    "objective", "divergence", "promised bias", "bias", "bias se", "degrees from likelihood", "degrees se",
+    "left at the minimiser", "left by its proof", "noise to signal", "mflops an example", "mflops to see it",
+    "declaration",
 )  # fmt: skip
 Line = Mapping[str, Any]
 
@@ -58,7 +59,8 @@ def _finding(lines: list[Any]) -> Finding:
     midway = _at(lines, "as run", MIDWAY)
     share, share_error = remains(lines, "as run")
     proven, proven_error = remains(lines, _proof(lines))
-    angle = math.degrees(math.acos(max(-1.0, min(1.0, _number(midway, "cosine_likelihood")))))
+    cosine = max(-1.0, min(1.0, _number(midway, "cosine_likelihood")))
+    angle, slope = math.degrees(math.acos(cosine)), math.sqrt(max(1 - cosine**2, 1e-6))
     samples = _number(midway, "noise_to_signal")
     broken = () if about["control"] else tuple(filter(None, (_finite(lines), _bias(lines), _stationary(lines))))
     unseen = about["minimiser"] != "none" and not proven_error < SHARE / STANDARD_ERRORS
@@ -72,6 +74,7 @@ def _finding(lines: list[Any]) -> Finding:
         "bias se": _number(midway, "bias_se_own"),
         "cosine": _number(midway, "cosine_own"),
         "degrees from likelihood": angle,
+        "degrees se": math.degrees(_number(midway, "cosine_se_likelihood") / slope),
         "cosine likelihood": _number(midway, "cosine_likelihood"),
         "cosine likelihood se": _number(midway, "cosine_se_likelihood"),
         "bias likelihood": _number(midway, "bias_likelihood"),
@@ -160,7 +163,8 @@ def _sentence(about: Line, midway: Line, line: Line, broken: tuple[str, ...]) ->
             proven = _seen(line["left by its proof"], line["left by its proof se"], line["left by its proof se"])
             text += f", and {proven} at the settings of its proof"
         words.append(text)
-    words.append(f"midway it points {line['degrees from likelihood']:.0f}° from maximum likelihood")
+    degrees = f"{line['degrees from likelihood']:.0f}°" + f" ± {line['degrees se']:.0f}°" * (line["degrees se"] >= 1)
+    words.append(f"midway it points {degrees} from maximum likelihood")
     sentence = "; ".join(words) + "." + (f" {about['note']}" if about["note"] else "")
     return sentence + (f" **The figures contradict the declaration: {'; '.join(broken)}.**" if broken else "")
 

@@ -11,21 +11,17 @@ from torch import Tensor
 
 from bench import load
 from bench.api import Rng, noise_interval, noise_levels
+from bench.bed import Law
 from bench.errors import UsageError
 
 X = torch.linspace(-12, 12, 2401, dtype=torch.float64)
 STEP = float(X[1] - X[0])
-MEANS, WEIGHTS, SPREAD = (-1.5, 1.0), (0.3, 0.7), 0.4
+LAW = Law((-1.5, 1.0), (0.4, 0.4), (0.3, 0.7))
 
 
 def law(x: Tensor, sigma: Tensor | float) -> Tensor:
     """log density of two Gaussians convolved with N(0, σ²)."""
-    variance = torch.as_tensor(SPREAD**2 + sigma**2, dtype=torch.float64)
-    parts = [
-        math.log(w) - 0.5 * (x - m) ** 2 / variance - 0.5 * (2 * math.pi * variance).log()
-        for m, w in zip(MEANS, WEIGHTS, strict=True)
-    ]
-    return torch.stack(parts).logsumexp(0)
+    return LAW.log_density(x, sigma**2)
 
 
 def noise(log_density: Tensor, gap: float) -> Tensor:
@@ -81,18 +77,12 @@ def test_who_compares_noise_levels_sees_a_constant_that_varies_with_the_level(re
     """∂loss/∂a of E + a ln σ at the truth + ½ ln σ: scores cannot see it, a comparison of levels must push it back."""
     slopes = []
     for seed in range(SEEDS):
-        data, rng = Rng(seed, "data"), Rng(seed, "objective")
-        mode = torch.tensor(MEANS, dtype=torch.float64)[(data.uniform((DRAWS,), torch.float64) < WEIGHTS[1]).long()]
-        x = (mode + SPREAD * data.normal((DRAWS,), torch.float64)).unsqueeze(-1)
+        rng = Rng(seed, "objective")
+        x = LAW.draw(DRAWS, Rng([seed], "data"))[0].unsqueeze(-1)
         a = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
 
         def energy(y: Tensor, sigma: Tensor, a: Tensor = a) -> Tensor:
-            variance = SPREAD**2 + sigma**2
-            parts = [
-                math.log(w) - 0.5 * (y.squeeze(-1) - m) ** 2 / variance - 0.5 * (2 * math.pi * variance).log()
-                for m, w in zip(MEANS, WEIGHTS, strict=True)
-            ]
-            return -torch.stack(parts).logsumexp(0) + a * sigma.log()
+            return a * sigma.log() - law(y.squeeze(-1), sigma)
 
         loss = load.objective(ref, x, rng)(energy, x, rng).mean()
         (slope,) = torch.autograd.grad(loss, a, allow_unused=True, materialize_grads=True)

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from bench import load
 from bench.api import Rng, noise_levels
+from bench.bed import Law
 
 X = torch.linspace(-9, 9, 1801, dtype=torch.float64)
 STEP = float(X[1] - X[0])
-MEANS, WEIGHTS, SPREAD = (-1.3, 1.0), (0.6, 0.4), 0.4
+LAW = Law((-1.3, 1.0), (0.4, 0.4), (0.6, 0.4))
 THETA = torch.tensor([[0.9, 0.7, 1.3], [0.6, 0.2, 1.0]], dtype=torch.float64)  # one row a level
 LEVELS, LOW = 2, 0.3
 SEEDS, DRAWS = 20, 2_000
@@ -25,11 +26,10 @@ def energy(x: Tensor, theta: Tensor) -> Tensor:
     return 0.5 * (a * x).square() + b.exp() * torch.sin(c * x + 0.4)
 
 
-def density(sigma: float, alpha: float) -> Tensor:
-    """The law of α times the data convolved with N(0, σ²), on the grid."""
-    variance = (alpha * SPREAD) ** 2 + sigma**2
-    parts = [w * (-((X - alpha * m) ** 2) / (2 * variance)).exp() for m, w in zip(MEANS, WEIGHTS, strict=True)]
-    return torch.stack(parts).sum(0) / math.sqrt(2 * math.pi * variance)
+def scaled(alpha: float) -> Law:
+    """The law of α times the data."""
+    centres, deviations = (tuple(alpha * v for v in values) for values in (LAW.centres, LAW.deviations))
+    return Law(centres, deviations, LAW.weights)
 
 
 def divergence(theta: Tensor, low: float, high: float, kernel: str) -> Tensor:
@@ -39,7 +39,9 @@ def divergence(theta: Tensor, low: float, high: float, kernel: str) -> Tensor:
     decay = alphas[1] / alphas[0]
     gap2 = high**2 - (decay * low) ** 2
     way = -((X[:, None] - decay * X[None]) ** 2) / (2 * gap2) - 0.5 * math.log(2 * math.pi * gap2) + math.log(STEP)
-    p_low, p_high = density(low, alphas[0]), density(high, alphas[1])
+    p_low, p_high = (
+        scaled(alpha).log_density(X, sigma**2).exp() for sigma, alpha in zip((low, high), alphas, strict=True)
+    )
     log_noised = (way + log_q).logsumexp(1)
     return STEP * ((p_low * (p_low.log() - log_q)).sum() - (p_high * (p_high.log() - log_noised)).sum())
 
@@ -55,9 +57,7 @@ def divergence(theta: Tensor, low: float, high: float, kernel: str) -> Tensor:
 def test_long_posterior_chains_give_the_gradient_of_each_intervals_divergence(
     name: str, hyper: dict[str, float], power: int, kernel: str, high: float
 ) -> None:
-    rng, data = Rng(list(range(SEEDS))), Rng(list(range(SEEDS)), "data")
-    mode = (data.uniform((SEEDS, DRAWS, 1), torch.float64) < WEIGHTS[1]).long()
-    x = torch.tensor(MEANS, dtype=torch.float64)[mode] + SPREAD * data.normal((SEEDS, DRAWS, 1), torch.float64)
+    rng, x = Rng(range(SEEDS)), LAW.draw(DRAWS, Rng(range(SEEDS), "data")).unsqueeze(-1)
     theta = THETA.expand(SEEDS, -1, -1).clone().requires_grad_()
     sigmas = noise_levels(LOW, high, LEVELS + 1, x)
     seed = torch.arange(SEEDS).unsqueeze(-1)
