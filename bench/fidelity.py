@@ -87,7 +87,7 @@ class Fidelity:
 
     Attributes:
         kid_stderr: standard deviation of KID over subsets of half the images. Over halves of one sample that is the
-            jackknife's standard error; the reference's halves come on top, so it errs on the large side.
+            jackknife's standard error; the reference's halves come on top, so it errs on the large side, by half or so.
     """
 
     fid: float

@@ -27,13 +27,8 @@ def show(records: Sequence[Record], console: Console | None = None) -> None:
         printed = Table(title=name, title_justify="left", header_style="bold", box=None, pad_edge=False)
         printed.add_column("objective", overflow="fold", min_width=20)
         heads = [plots.words(head) for head in leaderboard.headings(frame).values()]
-        for heading in (
-            "rank",
-            *heads,
-            "ok",
-            *(("s", "GFLOPs") if wide else ()),
-        ):
-            printed.add_column(heading, justify="right", no_wrap=wide)
+        for heading in ("rank", *heads, "ok", *(("s", "GFLOPs") if wide else ())):
+            printed.add_column(Text(heading), justify="right", no_wrap=wide)  # a bracket is no markup
         for standing in leaderboard.standings(frame):
             printed.add_row(*_cells(standing, datasets, wide=wide), style="dim" if standing.control else "")
         out.print(printed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,11 +18,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from shelf import Shelf, estimate
 from torch import Tensor
 from workers import ToySpec, about
 
-from bench import artefacts, check, cli, extractor, fidelity, load, rulers, saved, table
+from bench import artefacts, check, cli, compare, extractor, fidelity, load, report, rulers, saved, table, terminal
 from bench.api import Data, Estimate, Rng, UsageError
 from bench.store import Planned
 from scripts import train_extractor
@@ -479,7 +482,27 @@ def test_a_column_of_fid_never_stands_without_n_and_extractor(shelf: Shelf) -> N
     assert frame[["fid", "fid_extractor", "fid_n"]].iloc[0].tolist() == [12.0, "digits-0123abcd", 500]
     assert table.summary(shelf.records())["fid_basis"].tolist() == ["n = 500, digits-0123abcd"]
     head = next(line for line in shelf.page().splitlines() if line.startswith("| objective"))
-    assert "line: fid, n = 500, digits-0123abcd" in head
+    heading = "line: fid, n = 500, digits-0123abcd"
+    assert heading in head
+    printed = io.StringIO()
+    terminal.show(shelf.records(), Console(file=printed, width=200))
+    assert heading in printed.getvalue()
+    assert "`fid` (n = 500, digits-0123abcd) in features²" in shelf.page()
+    page = report.render(shelf.store, shelf.records())
+    assert "n = 500, digits-0123abcd" in re.sub("<[^>]*>", " ", page)
+
+
+def test_values_of_other_features_or_another_n_are_not_set_against_each_other(tmp_path: Path) -> None:
+    for name, n in (("a", 500), ("b", 1_000), ("c", 500)):
+        shelf = Shelf(tmp_path / name)
+        for seed in range(3):
+            value = estimate(12.0 + seed, n=n, detail={"extractor": "digits-0123abcd"})
+            shelf.ran("good", seed, None, metrics={"fid": {"last": value}})
+        shelf.store.write_plan(map(Planned.of, shelf.specs))
+    assert "no common seed with a value" in compare.markdown(tmp_path / "a", tmp_path / "b")
+    alike = compare.markdown(tmp_path / "a", tmp_path / "c")
+    assert "same numbers" in alike
+    assert "fid (n = 500, digits-0123abcd)" in alike
 
 
 # Inception
