@@ -10,11 +10,12 @@ from bench.calculus import (
     sum_event,
 )
 from bench.chains import BoxNoise, ChainBuffer
-from bench.declare import Data, Estimate, Grid, dataset, metric, network, objective
+from bench.data_files import locate
+from bench.declare import Data, Download, Estimate, Grid, dataset, metric, network, objective
 from bench.diffusion import Noised, NoiseInterval, noise_interval, noise_levels, noised, posterior_steps
 from bench.errors import UsageError
 from bench.exact import Count, Mixture, exact_data, noisy_curves, noisy_points
-from bench.images import content, embedded, image_data
+from bench.images import Pixels, content, embedded, image_data
 from bench.pairs import u_statistic
 from bench.quadrature import (
     GRIDS,
@@ -31,6 +32,7 @@ from bench.quadrature import (
     tabulate,
     tabulate_density,
 )
+from bench.readers import read_cifar, read_idx, read_photographs
 from bench.rng import Rng
 from bench.samplers import (
     Chain,
@@ -55,6 +57,7 @@ __all__ = [
     "Choice",
     "Count",
     "Data",
+    "Download",
     "Energy",
     "Estimate",
     "Frozen",
@@ -66,6 +69,7 @@ __all__ = [
     "NoiseInterval",
     "Noised",
     "Partition",
+    "Pixels",
     "Rng",
     "StepSize",
     "Table",
@@ -91,6 +95,7 @@ __all__ = [
     "laplacian",
     "largest_level",
     "level_by_level",
+    "locate",
     "log_partition",
     "mala",
     "metric",
@@ -104,6 +109,9 @@ __all__ = [
     "objective",
     "per_example",
     "posterior_steps",
+    "read_cifar",
+    "read_idx",
+    "read_photographs",
     "score",
     "sum_event",
     "tabulate",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench import check_objective, load
 from bench.calculus import score
+from bench.data_files import AbsentDataError
 from bench.declare import Data, Estimate, Grid
 from bench.errors import UsageError, suggest
 from bench.exact import exact_data, noisy_points
@@ -39,7 +40,7 @@ def check(ref: str) -> list[Finding]:
     """Holds one plug-in, by name or by path, to every rule of its kind.
 
     Raises:
-        UsageError: if there is no such plug-in, or its file does not import.
+        UsageError: if there is no such plug-in, its file does not import, or a data set's files are not here.
     """
     plugin = _find(ref)
     torch_state, threads = torch.random.get_rng_state(), torch.get_num_threads()
@@ -58,6 +59,8 @@ def _held(name: str, rule: Rule, plugin: load.Plugin, ref: str) -> Finding:
         return Finding(name, True, rule(plugin, ref))
     except Broken as broken:
         return Finding(name, False, str(broken))
+    except AbsentDataError:
+        raise
     except Exception as error:  # a plug-in may raise anything, and that is a finding
         return Finding(name, False, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
 

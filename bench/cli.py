@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import data_files
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
+        if getattr(options, "data_dir", None) is not None:
+            data_files.use(options.data_dir, must_exist=options.verb is not _fetch)
         code: int = options.verb(options)
     except UsageError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -55,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--seed", action="append", metavar="0-4,7")
         command.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
         command.add_argument("--jobs", type=int, default=None, metavar="N", help="runs at once (default: one a core)")
+        _takes_data_dir(command)
         if name == "run":
             command.add_argument("--out", type=Path, default=DEFAULT_STORE, metavar="DIR")
             command.add_argument("--retry", action="store_true", help="run failed cells again, too")
@@ -89,6 +93,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--jobs", type=int, default=None, metavar="N")
     command = verb("check", _check, "hold a plug-in to the contract")
     command.add_argument("ref", metavar="NAME|PATH.py")
+    _takes_data_dir(command)
+    data = verb("data", _data_list, "the data sets that do not come with the project: what is here, and fetching it")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    action = actions.add_parser("list", help="say of every data set whether its files are here")
+    action.set_defaults(verb=_data_list)
+    _takes_data_dir(action)
+    action = actions.add_parser("fetch", help="download the files of one data set into the data directory")
+    action.set_defaults(verb=_fetch)
+    action.add_argument("name", metavar="NAME")
+    _takes_data_dir(action)
     command = verb("cost", _cost, "time a training step of every objective, interleaved, and count its work")
     command.add_argument("--objective", action="append", metavar="A,B[k=v],path.py")
     command.add_argument("--network", action="append", metavar="NAME[k=v]")
@@ -100,6 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, default=Path("results/runs/cost"), metavar="DIR")
     verb("doctor", _doctor, "say what this machine offers and lacks")
     return parser
+
+
+def _takes_data_dir(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help=f"where data sets are kept (default: ${data_files.ENVIRONMENT})"
+    )
 
 
 def _specs(options: argparse.Namespace) -> list[RunSpec]:
@@ -214,6 +234,21 @@ def _check(options: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{'pass' if finding.passed else 'FAIL'}  {finding.rule}: {finding.detail}")
     return GOOD if all(finding.passed for finding in findings) else FAILED
+
+
+def _data_list(options: argparse.Namespace) -> int:
+    from bench import fetch
+
+    print(fetch.listing())
+    return GOOD
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from bench import fetch
+
+    for path in fetch.fetch(options.name):
+        print(path)
+    return GOOD
 
 
 def _cost(options: argparse.Namespace) -> int:

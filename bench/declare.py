@@ -87,19 +87,46 @@ def objective(
 
 
 @dataclass(frozen=True)
+class Download:
+    """A file of a data set that does not come with the project: its address and its checksum, "md5:…" or "sha256:…"."""
+
+    url: str
+    checksum: str
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
-    """Where a data set is from; raise `version` whenever its numbers change."""
+    """Where a data set is from; raise `version` whenever its numbers change.
+
+    Attributes:
+        downloads: the files that `data fetch` gets, for a data set that does not come with the project.
+        by_hand: how to get them where they may not be fetched by a program.
+    """
 
     name: str
     source: str
     version: int
+    downloads: tuple[Download, ...] = ()
+    by_hand: str = ""
+
+    @property
+    def comes_along(self) -> bool:
+        """Whether nothing has to be fetched."""
+        return not self.downloads and not self.by_hand
 
 
-def dataset(*, source: str, version: int = 1) -> Callable[[T], T]:
-    """Declares a data set: a function (rng, *, ...) -> Data."""
+def dataset(
+    *, source: str, version: int = 1, downloads: tuple[Download, ...] = (), by_hand: str = ""
+) -> Callable[[T], T]:
+    """Declares a data set: a function (rng, *, ...) -> Data. The arguments are the attributes of `DatasetInfo`."""
 
     def declare(target: T) -> T:
-        target.__bench__ = DatasetInfo(target.__name__, source, version)  # type: ignore[attr-defined]
+        info = DatasetInfo(target.__name__, source, version, downloads, by_hand)
+        target.__bench__ = info  # type: ignore[attr-defined]
         return target
 
     return declare

@@ -81,7 +81,9 @@ def _kind_of(ref: str) -> load.Kind:
 def _explain(plugin: load.Plugin) -> str:
     lines = [f"{plugin.name} ({plugin.kind.removesuffix('s')})", ""]
     for key, value in plain(plugin.info).items():
-        if key != "name" and value not in ("", None, {}):
+        if key == "downloads":
+            lines += [f"  {'download':12} {each.url}  {each.checksum}" for each in value]
+        elif key != "name" and value not in ("", None, {}):
             lines.append(f"  {key:12} {', '.join(sorted(value)) if isinstance(value, frozenset) else value}")
     values = plugin.resolve()
     for parameter in plugin.parameters.values():

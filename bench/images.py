@@ -27,9 +27,9 @@ Arrays = Mapping[str, NDArray[Any]]
 def image_data(
     name: str,
     rng: Rng,
-    train: Pixels | Tensor,
-    valid: Pixels | Tensor,
-    test: Pixels | Tensor,
+    train: Pixels,
+    valid: Pixels,
+    test: Pixels,
     *,
     sigma: float = 0.0,
     levels: int = 256,
@@ -44,15 +44,15 @@ def image_data(
         train, valid, test: whole numbers 0 <= pixel < levels, (n, C, H, W).
         sigma: standard deviation of the noise z, in units of x.
     """
-    pixels = [torch.as_tensor(part) for part in (train, valid, test)]
 
-    def dequantise(part: Tensor) -> Tensor:
+    def dequantise(part: Pixels) -> Tensor:
+        pixels = torch.tensor(np.ascontiguousarray(part))
         u = rng.uniform((*rng.batch_shape(len(part)), *part.shape[1:]))
-        x = 2 * (part.to(u) + u) / levels - 1
+        x = 2 * (pixels.to(u) + u) / levels - 1
         return x + sigma * rng.normal_like(x) if sigma > 0 else x
 
     # the test set is drawn first, so that the sizes of the others do not disturb it
-    drawn_test, drawn_valid, drawn_train = (dequantise(part) for part in reversed(pixels))
+    drawn_test, drawn_valid, drawn_train = map(dequantise, (test, valid, train))
     return Data(
         name,
         drawn_train,
@@ -60,7 +60,7 @@ def image_data(
         drawn_test,
         local_scale=math.sqrt((2 / levels) ** 2 / 12 + sigma**2),
         value_range=(-1.0, 1.0),
-        content=content(*pixels),
+        content=content(train, valid, test),
     )
 
 

@@ -311,7 +311,8 @@ def _samples(store: Store, records: Sequence[Record]) -> Figure | None:
         low, high = float(first["data"].min()), float(first["data"].max())
         grids = {f"data: {words(dataset)}": first["data"]} | {words(k): a["samples"] for k, a in entries.items()}
         for axis, (title, images) in zip(row, grids.items(), strict=False):
-            axis.imshow(tiled(images), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+            shown = np.clip((tiled(images) - low) / (high - low), 0, 1)  # imshow would take colours to lie in [0, 1]
+            axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_title("\n".join(_wrapped(title, 26)), fontsize=8)
     figure.suptitle(
         "Samples: ends of long Metropolis-adjusted Langevin chains from noise, first seed", fontsize=10, y=1.0

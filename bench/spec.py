@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import fingerprint, load
+from bench.data_files import AbsentDataError
 from bench.declare import Data, plain
 from bench.errors import UsageError, suggest
 from bench.rng import Rng
@@ -40,7 +41,7 @@ _DEFAULTS: dict[str, Any] = {
     "data": {},
 }
 # of a plug-in's description in a spec
-_IDENTITY = ("name", "params", "sha", "version", "energy", "conditional", "sampler")
+_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler")
 _REQUIRED = {"name", "objectives", "datasets"}
 
 
@@ -228,7 +229,7 @@ def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, s
     }
     specs = []
     for dataset_ref in datasets:
-        dataset, sample = _describe_dataset(dataset_ref, suite["data"])
+        dataset, sample, absent = _describe_dataset(dataset_ref, suite["data"])
         for objective in objectives:
             network, skip = _describe_network(suite["network"], objective["energy"] == "noise", sample)
             for seed in seeds:
@@ -247,7 +248,7 @@ def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, s
                         device=device,
                         seed=seed,
                         timeout_seconds=float(suite["timeout_seconds"]),
-                        skip=skip or _misfit(objective, sample),
+                        skip=absent or skip or _misfit(objective, sample),
                         reference=str(suite["reference"]),
                     )
                 )
@@ -287,25 +288,34 @@ def _describe_objective(ref: str) -> dict[str, Any]:
     return {**_describe(plugin, ref), **plain(plugin.info)}
 
 
-def _describe_dataset(ref: str, params: dict[str, Any]) -> tuple[dict[str, Any], Data]:
+def _describe_dataset(ref: str, params: dict[str, Any]) -> tuple[dict[str, Any], Data | None, str]:
+    """The data set in plain values, one draw of it, and why there is none where its files are not here."""
     plugin = load.find("datasets", ref)
     shared = {k: v for k, v in params.items() if k not in plugin.given}
     described = _describe(plugin, ref, **shared)
     described["version"] = plugin.info.version
-    return described, load.dataset(ref, Rng(0, "data"), **shared)
+    try:
+        sample = load.dataset(ref, Rng(0, "data"), **shared)
+    except AbsentDataError as absent:
+        return described, None, str(absent)
+    if sample.content is not None:
+        described["content"] = sample.content
+    return described, sample, ""
 
 
-def _describe_network(settings: dict[str, Any], conditional: bool, data: Data) -> tuple[dict[str, Any], str]:
+def _describe_network(settings: dict[str, Any], conditional: bool, data: Data | None) -> tuple[dict[str, Any], str]:
     plugin = load.find("networks", settings["name"])
     described = _describe(plugin, settings["name"], **{k: v for k, v in settings.items() if k != "name"})
     described["conditional"] = conditional
     skip = ""
-    if plugin.info.event == "image" and data.train.ndim != 4:
+    if data is not None and plugin.info.event == "image" and data.train.ndim != 4:
         skip = f"network {plugin.name} needs images (C, H, W); {data.name} has events {tuple(data.train.shape[1:])}"
     return described, skip
 
 
-def _misfit(objective: dict[str, Any], data: Data) -> str:
+def _misfit(objective: dict[str, Any], data: Data | None) -> str:
+    if data is None:
+        return ""
     dim = math.prod(data.train.shape[1:])
     limit = objective["max_dim"]
     if limit is not None and dim > limit:

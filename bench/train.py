@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench import load, meter
 from bench.calculus import Energy
+from bench.errors import UsageError
 from bench.evaluate import glance
 from bench.quadrature import freeze
 from bench.rng import Rng
@@ -77,6 +78,11 @@ class Trainer:
         self.data_rng = Rng(seed, "data")
         self.rng = Rng(seed, "objective", device)
         data = load.dataset(spec.dataset["ref"], self.data_rng, **spec.dataset["params"])
+        if spec.dataset.get("content", data.content) != data.content:
+            raise UsageError(
+                f"a run must see the images it was planned with, {spec.dataset['content']}; {data.name} now has "
+                f"{data.content}; plan it again"
+            )
         self.data = freeze(data.to(device))
         self.energy = load.network(
             spec.network["ref"],

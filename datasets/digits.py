@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-import torch
+import numpy as np
 
 from bench.api import Data, Integer, Linear, Rng, dataset, image_data
 
@@ -28,9 +28,9 @@ def digits(
     from sklearn.datasets import load_digits  # takes a second to import
 
     scans = load_digits()
-    images = torch.from_numpy(scans.images).to(torch.uint8)[:, None]
+    images = scans.images.astype(np.uint8)[:, None]
     # dealt out in six folds digit by digit, so that every part has the same shares of digits
-    fold = torch.empty(len(images), dtype=torch.int64)
-    fold[torch.from_numpy(scans.target).argsort(stable=True)] = torch.arange(len(images)) % 6
+    fold = np.empty(len(images), dtype=np.int64)
+    fold[np.argsort(scans.target, kind="stable")] = np.arange(len(images)) % 6
     test, valid, train = images[fold == 0][:n_test], images[fold == 1][:n_valid], images[fold > 1][:n_train]
     return image_data("digits", rng, train, valid, test, sigma=sigma, levels=LEVELS)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from discovered import ABSENT
 
 from bench import check, load
 from bench.cli import main
 from bench.errors import UsageError
 
-PLUGINS = [(kind, name) for kind in load.FOLDERS for name in load.names(kind)]
+PLUGINS = [(kind, name) for kind in load.FOLDERS for name in load.names(kind) if name not in ABSENT]
 WITHOUT_MINIMISER = [
     name for name in load.names("objectives") if load.find("objectives", name).info.minimiser == "none"
 ]

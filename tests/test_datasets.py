@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from discovered import ALONG, DATASETS
 from torch import Tensor
 
 from bench import exact, load
 from bench.api import Data, Rng, noisy_curves, noisy_points
 from bench.quadrature import evaluate, nodes
 
-NAMES = load.names("datasets")
 PINS = Path(__file__).with_name("data_pins.json")
 SIDE = 384  # nodes a side
 CELL = 8  # nodes a side of a cell whose draws are counted
@@ -38,7 +38,7 @@ def on_grid(ref: str) -> tuple[Tensor, Tensor, float]:
     return points, evaluate(data.log_density, data.grid, SIDE), area
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=DATASETS)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -270,8 +270,8 @@ def test_the_numbers_change_only_together_with_the_version(name: str) -> None:
 
 
 def test_no_pin_outlives_its_data_set() -> None:
-    assert sorted(json.loads(PINS.read_text())) == NAMES
+    assert sorted(json.loads(PINS.read_text())) == ALONG
 
 
 if __name__ == "__main__":
-    PINS.write_text(json.dumps({name: pin(name) for name in NAMES}, indent=2) + "\n")
+    PINS.write_text(json.dumps({name: pin(name) for name in ALONG}, indent=2) + "\n")

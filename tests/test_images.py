@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import runpy
 import shutil
 from functools import cache
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from discovered import DATASETS
 from torch import Tensor
 
 from bench import images, load
@@ -84,7 +87,7 @@ def test_a_photograph_that_is_not_shipped_is_missed_by_name(monkeypatch: pytest.
         load.dataset("photos", Rng(0, "data"))
 
 
-@pytest.mark.parametrize("name", load.names("datasets"))
+@pytest.mark.parametrize("name", DATASETS)
 def test_images_say_the_range_in_which_clean_ones_lie(name: str) -> None:
     data = built(name)
     if data.train.ndim != 4:
@@ -113,6 +116,21 @@ def test_an_embedded_set_gives_back_its_pixels_after_dequantisation(name: str) -
     error = (x.double() + 1).mul(128).floor() - expected
     assert set(error.unique().tolist()) <= {0, 1}
     assert float(error.mean()) < 1e-4  # pixel + u rounds up to the next pixel where u is within 2^-17 of 1
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_the_committed_script_makes_the_embedded_file_again(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("fontTools")
+    script = runpy.run_path(str(load.ROOT / "scripts" / f"make_{name}.py"))
+    if not script["DEBIAN"].exists():
+        pytest.skip(f"Debian's package is not installed: there is no {script['DEBIAN']}")
+    released = json.loads(images.DIGESTS.read_text())[name]
+    monkeypatch.setattr(images, "EMBEDDED", tmp_path)
+    monkeypatch.setattr(images, "DIGESTS", tmp_path / "digests.json")
+    script["main"](script["DEBIAN"])
+    assert json.loads(images.DIGESTS.read_text()) == {name: released}
 
 
 def test_every_part_of_fashion28_has_as_many_images_of_each_class() -> None:

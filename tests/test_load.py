@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from discovered import DATASETS
 from torch import nn
 
 from bench import load
@@ -83,7 +84,7 @@ def test_an_energy_of_the_wrong_shape_is_explained() -> None:
         module(lambda u: quadratic(u).unsqueeze(-1), x, Rng(0))
 
 
-@pytest.mark.parametrize("name", load.names("datasets"))
+@pytest.mark.parametrize("name", DATASETS)
 def test_a_data_set_loads_by_name_and_says_what_it_provides(name: str) -> None:
     data = load.dataset(name, Rng(0, "data"))
     assert isinstance(data, Data)

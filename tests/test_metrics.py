@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
+from discovered import DATASETS
 from torch import Tensor
 
 import bench.load
@@ -194,7 +195,7 @@ def test_freezing_changes_no_number(name: str, data: Data) -> None:
     assert measure(name, Frozen(model.energy), data.train, freeze(data)) == plain
 
 
-@pytest.mark.parametrize("dataset", bench.load.names("datasets"))
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_the_truth_of_a_discovered_data_set_is_perfect(dataset: str) -> None:
     data = freeze(bench.load.dataset(dataset, Rng(0, "data")))
     log_density = data.log_density
