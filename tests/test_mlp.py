@@ -69,3 +69,9 @@ def test_the_loader_calibrates_on_the_training_data_and_refuses_data_that_do_not
     torch.testing.assert_close(built.mean.double(), train.mean(0, keepdim=True), atol=1e-5, rtol=0)
     with pytest.raises(UsageError, match="data that vary"):
         load.network("mlp", (3,), Rng(0, "init"), conditional=True, x_train=torch.ones(5, 3))
+
+
+def test_confinement_adds_a_quadratic_to_a_static_energy() -> None:
+    free, confined = (load.network("mlp", (3,), Rng(0, "init"), confinement=kappa) for kappa in (0.0, 2.5))
+    x = Rng(1).normal((5, 3))
+    assert torch.allclose(confined(x) - free(x), 1.25 * x.square().sum(-1), rtol=1e-4)

@@ -9,14 +9,14 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from bench.api import Integer, Rng, UsageError, network
+from bench.api import Integer, Linear, Rng, UsageError, network
 
 FREQUENCIES = 8  # of ln σ, geometric from 1/4 to 4
 
 
 @network()
 class Mlp(nn.Module):
-    r"""E(x) = G(x), G(h_0) = w · h_L + b with h_{l+1} = SiLU(h_l W_l + b_l).
+    r"""E(x) = (κ/2) ‖x‖² + G(x), G(h_0) = w · h_L + b with h_{l+1} = SiLU(h_l W_l + b_l).
 
     Conditional: E(x, σ) = ‖x - μ‖² / 2v + (d/2) ln 2πv - (σ_d/σ) G((x - μ) / √v, σ), v = σ² + σ_d². At G = 0 this is
     the energy of data N(μ, σ_d²I) under noise σ. With it one Tweedie step is μ + c_skip (x - μ) + c_out ∇G with the
@@ -35,6 +35,8 @@ class Mlp(nn.Module):
         conditional: whether the energy takes a noise level σ.
         width: units in a hidden layer.
         depth: hidden layers.
+        confinement: κ of a static energy, in inverse squared units of x; above 0 it keeps exp(-E) integrable, and
+            chains from leaving for where there are no data.
     """
 
     mean: Tensor
@@ -49,9 +51,10 @@ class Mlp(nn.Module):
         *,
         width: Annotated[int, Integer(1, 4096)] = 64,
         depth: Annotated[int, Integer(1, 16)] = 2,
+        confinement: Annotated[float, Linear(0.0, 100.0)] = 0.0,
     ) -> None:
         super().__init__()
-        self.batch_ndim = rng.batch_ndim
+        self.batch_ndim, self.confinement = rng.batch_ndim, confinement
         sizes = [math.prod(event_shape), *[width] * depth, 1]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
@@ -94,7 +97,8 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         flat = x.flatten(self.batch_ndim)
         if self.film is None:
-            return self._free(flat)
+            free = self._free(flat)
+            return free + 0.5 * self.confinement * flat.square().sum(-1) if self.confinement else free
         sigma = condition[0].to(flat.dtype)
         variance = sigma.square() + self.scale.square()
         u = (flat - self.mean) * variance.rsqrt().unsqueeze(-1)
