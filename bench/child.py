@@ -22,11 +22,15 @@ from bench.store import Attempt
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(sender: Connection, worker: str, specs: list[dict[str, Any]], folders: list[str]) -> None:
+def main(
+    sender: Connection, worker: str, specs: list[dict[str, Any]], folders: list[str], variables: dict[str, str]
+) -> None:
     """Runs "module:function" and sends the groups of each row, as JSON; an exception becomes the status of all.
 
     The worker gets one spec, its folder and what adds to its curve; a list of each where there are several specs.
+    `variables` are the supervisor's own of the environment.
     """
+    os.environ.update(variables)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     threading.Thread(target=_follow_supervisor, daemon=True).start()
     attempts = [Attempt(Path(folder)) for folder in folders]

@@ -216,7 +216,9 @@ def _watched(
     context = multiprocessing.get_context("forkserver")
     receiver, sender = context.Pipe(duplex=False)
     kills_before = _kernel_kills()
-    arguments = sender, worker, [run.spec for run in team], [str(attempt.folder) for attempt in attempts]
+    # the server that forks children may be older than what this process has set since
+    own = {name: value for name, value in os.environ.items() if name.startswith("EBM_BENCH_")}
+    arguments = sender, worker, [run.spec for run in team], [str(attempt.folder) for attempt in attempts], own
     process = context.Process(target=main, args=arguments, daemon=False)
     try:
         with _bare_start(worker):
