@@ -99,6 +99,8 @@ def all_samples(energy: Energy, objective: load.Objective, data: Data, settings:
     whether it holds on to them. "" is an exact sample on a grid, elsewhere "noise".
     """
     found: dict[str, Tensor | str] = {}
+    if not any("samples" in load.find("metrics", ref).info.needs for ref in settings["metrics"]):
+        return found  # chains on images are dear
     for sampler in settings["samplers"] or [""]:
         stream = rng.stream(f"sampler {sampler}") if sampler else rng.stream("eval")
         drawn: Tensor | str | None = None

@@ -65,9 +65,10 @@ def stackable(run: Planned) -> bool:
 def _outcome(row: dict[str, Any]) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
-    seconds = f"{row['time']['train_wall']:.1f} s"
+    trained = row["time"].get("train_wall")
+    said = "tuned" if trained is None else f"{trained:.1f} s"
     value = row["metrics"].get("kl", {}).get("best", {}).get("value")
-    return seconds if value is None else f"KL {value:.3g}, {seconds}"
+    return said if value is None else f"KL {value:.3g}, {said}"
 
 
 def run(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool, stack: bool = False) -> int:
