@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import check_objective, extractor, load
+from bench import check_objective, classical, extractor, load
 from bench.calculus import score
 from bench.data_files import AbsentDataError
 from bench.declare import Data, Estimate, Grid
@@ -292,21 +292,21 @@ def _network_private(plugin: load.Plugin, ref: str) -> str:
 def _denoiser_shape(plugin: load.Plugin, ref: str) -> str:
     for channels in (1, 3):
         y = Rng(0).uniform((2, channels, 24, 20)) + 0.1 * Rng(1).normal((2, channels, 24, 20))
-        images = load.denoiser(ref)(y, 0.1)
+        images = classical.find_denoiser(ref)(y, 0.1)
         require(bool(images.isfinite().all()), f"what it makes of {channels} channels is not finite")
     return "finite images of the shape that they came in, grey and in colour"
 
 
 def _denoiser_flat(plugin: load.Plugin, ref: str) -> str:
     flat = torch.full((1, 1, 24, 20), 0.25)
-    change = float((load.denoiser(ref)(flat, 0.1) - flat).abs().max())
+    change = float((classical.find_denoiser(ref)(flat, 0.1) - flat).abs().max())
     require(change <= 0.02, f"a flat image is changed by {change:.3g}")
     return "a flat image stays flat"
 
 
 def _denoiser_private(plugin: load.Plugin, ref: str) -> str:
     y = Rng(0).normal((1, 1, 24, 20))
-    a, b = (other_global_seed(k, lambda: load.denoiser(ref)(y, 0.5)) for k in range(2))
+    a, b = (other_global_seed(k, lambda: classical.find_denoiser(ref)(y, 0.5)) for k in range(2))
     require(torch.equal(a, b), "two calls on one image differ")
     return "the image alone decides"
 

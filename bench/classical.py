@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from bench import load, meter
 from bench.artefacts import save_denoised
 from bench.declare import Data, Estimate
 from bench.denoise import LEVELS, held_out, in_units, judged, noisy, psnr, ssim
+from bench.errors import UsageError
 from bench.evaluate import described
 from bench.rng import Rng
+from bench.spaces import Log
 from bench.spec import RunSpec
 from bench.train import Curve
 
@@ -23,11 +27,49 @@ CANDIDATES = 7  # values of the parameter, evenly in the logarithm over its sear
 QUALITY = {"denoising_psnr": psnr, "denoising_ssim": ssim}
 
 
+@dataclass(frozen=True)
+class Denoiser:
+    """A classical denoiser ready for use: (y, sigma, **parameter) -> images.
+
+    Attributes:
+        space: the name of its parameter, and the ends between which that is chosen; None if it has none.
+    """
+
+    function: Callable[..., Tensor]
+    space: tuple[str, float, float] | None
+
+    def __call__(self, y: Tensor, sigma: float, **values: float) -> Tensor:
+        """The denoised images, shaped as y.
+
+        Raises:
+            ValueError: if the plug-in returns another shape.
+        """
+        images = self.function(y, sigma, **values)
+        if images.shape != y.shape:
+            raise ValueError(f"a denoiser must return images of shape {tuple(y.shape)}; got {tuple(images.shape)}")
+        return images
+
+
+def find_denoiser(ref: str) -> Denoiser:
+    """The denoiser that `ref` names.
+
+    Raises:
+        UsageError: if the plug-in is not as it must be; above all if it has several parameters.
+    """
+    plugin = load.find("denoisers", ref)
+    if len(plugin.parameters) > 1:
+        raise UsageError(f"{plugin.name}: a denoiser has at most one parameter; got {', '.join(plugin.parameters)}")
+    spaces = [(name, p.space.low, p.space.high) for name, p in plugin.parameters.items() if isinstance(p.space, Log)]
+    if len(spaces) < len(plugin.parameters):
+        raise UsageError(f"{plugin.name}: a denoiser's parameter is annotated with Log(low, high)")
+    return Denoiser(plugin.target, spaces[0] if spaces else None)
+
+
 def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     """The groups of a row; there is no training, and the choice of the parameter counts as set-up."""
     began = time.perf_counter()
     data = load.dataset(spec.dataset["ref"], Rng(spec.seed, "data"), **spec.dataset["params"])
-    denoiser = load.denoiser(spec.objective["ref"])
+    denoiser = find_denoiser(spec.objective["ref"])
     rng = Rng(spec.seed, "eval")
     chosen = {level: _chosen(denoiser, data, level, rng) for level in LEVELS}
     setup = time.perf_counter() - began
@@ -55,12 +97,12 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     }
 
 
-def _denoised(denoiser: load.Denoiser, data: Data, level: int, rng: Rng, values: dict[str, float]) -> Tensor:
+def _denoised(denoiser: Denoiser, data: Data, level: int, rng: Rng, values: dict[str, float]) -> Tensor:
     sigma = in_units(data, level)
     return denoiser(noisy(held_out(data), sigma, rng), sigma, **values)
 
 
-def _chosen(denoiser: load.Denoiser, data: Data, level: int, rng: Rng) -> dict[str, float]:
+def _chosen(denoiser: Denoiser, data: Data, level: int, rng: Rng) -> dict[str, float]:
     """The parameter's value that gives the highest mean PSNR on the validation images; {} where there is none."""
     if denoiser.space is None:
         return {}

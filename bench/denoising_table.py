@@ -60,7 +60,7 @@ def lines(records: Iterable[Record]) -> list[Line]:
                 for name in ("psnr", "ssim")
             )
             line = Line(objective, method, psnr, ssim)
-            failed = method == "mean" and not cell.succeeded
+            failed = method == "mean" and len(cell.succeeded) < len(cell.records)
             if failed or any(not isinstance(values, str) for values in psnr.values()):
                 found.append(line)
     return sorted(found, key=lambda line: line.order)

@@ -32,7 +32,7 @@ from bench.declare import (
 from bench.errors import UsageError, suggest
 from bench.local_scale import estimate_local_scale
 from bench.rng import Rng
-from bench.spaces import Log, Parameter, StepSize, parameters, resolve
+from bench.spaces import Parameter, StepSize, parameters, resolve
 
 Kind = Literal["objectives", "datasets", "metrics", "networks", "denoisers"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -356,44 +356,6 @@ def metric(ref: str) -> Metric:
     """
     plugin = find("metrics", ref)
     return Metric(plugin.info, partial(plugin.target, **plugin.resolve()))
-
-
-@dataclass(frozen=True)
-class Denoiser:
-    """A classical denoiser ready for use: (y, sigma, **parameter) -> images.
-
-    Attributes:
-        space: the name of its parameter, and the ends between which that is chosen; None if it has none.
-    """
-
-    function: Callable[..., Tensor]
-    space: tuple[str, float, float] | None
-
-    def __call__(self, y: Tensor, sigma: float, **values: float) -> Tensor:
-        """The denoised images, shaped as y.
-
-        Raises:
-            ValueError: if the plug-in returns another shape.
-        """
-        images = self.function(y, sigma, **values)
-        if images.shape != y.shape:
-            raise ValueError(f"a denoiser must return images of shape {tuple(y.shape)}; got {tuple(images.shape)}")
-        return images
-
-
-def denoiser(ref: str) -> Denoiser:
-    """The denoiser that `ref` names.
-
-    Raises:
-        UsageError: if the plug-in is not as it must be; above all if it has several parameters.
-    """
-    plugin = find("denoisers", ref)
-    if len(plugin.parameters) > 1:
-        raise UsageError(f"{plugin.name}: a denoiser has at most one parameter; got {', '.join(plugin.parameters)}")
-    spaces = [(name, p.space.low, p.space.high) for name, p in plugin.parameters.items() if isinstance(p.space, Log)]
-    if len(spaces) < len(plugin.parameters):
-        raise UsageError(f"{plugin.name}: a denoiser's parameter is annotated with Log(low, high)")
-    return Denoiser(plugin.target, spaces[0] if spaces else None)
 
 
 def network(

@@ -71,7 +71,7 @@ def draw(
         for label, figure in figures.items():
             if figure is None:
                 continue
-            kind = re.sub(r"[^\w.-]+", "-", label).strip("-")
+            kind = re.sub(r"[^\w.]+", "-", label).strip("-")
             text = re.sub("[`*]", "", provenance(chosen, chosen[0].run.suite))
             if captions:
                 figure.text(0.0, -0.02, text, fontsize=7, color="0.35", va="top", wrap=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 
@@ -77,7 +78,7 @@ def tiled(images: np.ndarray) -> np.ndarray:
 
 def _panel(axis: Axes, label: str, pixels: np.ndarray | None, scale: np.ndarray, note: str = "") -> None:
     axis.axis("off")
-    axis.set_title(textwrap.fill(label, 26) + note, fontsize=7.5)
+    axis.set_title(textwrap.fill(re.sub(r",(?=\S)", ", ", label), 26) + note, fontsize=7.5)
     if pixels is None:
         axis.text(0.5, 0.5, "none", ha="center", va="center", fontsize=8)
         return

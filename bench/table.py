@@ -239,11 +239,13 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     """One line per suite, objective and data set: its primary metric over the seeds, and its shared rank.
 
     Ranked are entries that have a certified value at every planned seed, compared at the seeds that most of them
-    have; controls never are.
+    have; controls never are. Classical denoisers are no entries: they stand in the table of denoised images.
     """
     lines = []
     groups: dict[tuple[str, str, str, str], dict[str, Cell]] = {}
     for (suite, track, device, objective, dataset), cell in cells(records).items():
+        if cell.records[0].run.spec["objective"].get("kind") == "denoiser":
+            continue
         groups.setdefault((suite, track, device, dataset), {})[objective] = cell
     for (suite, track, device, dataset), entries in groups.items():
         column = primary(record for cell in entries.values() for record in cell.records) or ""

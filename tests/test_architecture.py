@@ -31,6 +31,8 @@ WITHOUT_TORCH = (
     "leaderboard",
     "efficiency",
     "plots",
+    "plots_images",
+    "denoising_table",
     "report",
     "verdict",
     "compare",

@@ -130,8 +130,8 @@ def test_denoising_refuses_what_is_no_image() -> None:
 def test_a_classical_denoiser_does_not_make_a_smooth_image_worse(name: str) -> None:
     ramp = torch.linspace(-1, 1, 48).expand(1, 1, 48, 48)
     y = denoise.noisy(ramp, 0.2, Rng(0))
-    before, after = (denoise.psnr(ramp, images, 2.0)[0] for images in (y, load.denoiser(name)(y, 0.2)))
-    assert after >= before if load.denoiser(name).space is None else after > before + 3
+    before, after = (denoise.psnr(ramp, images, 2.0)[0] for images in (y, classical.find_denoiser(name)(y, 0.2)))
+    assert after >= before if classical.find_denoiser(name).space is None else after > before + 3
 
 
 def test_a_classical_denoiser_is_a_row_like_any_other_tuned_on_validation_images(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_classical_denoiser_is_a_row_like_any_other_tuned_on_validation_images
     estimate = row["metrics"]["denoising_psnr.classical_25"]["ema"]
     width = estimate["detail"]["parameters"]["width"]
     function, data = (
-        load.denoiser("gaussian_filter"),
+        classical.find_denoiser("gaussian_filter"),
         load.dataset(spec.dataset["ref"], Rng(0, "data"), **spec.dataset["params"]),
     )
     sigma = denoise.in_units(data, 25)

@@ -30,6 +30,7 @@ class ToySpec:
     timeout_seconds: float = 60.0
     skip: str = ""
     reference: str = ""
+    evaluation: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property

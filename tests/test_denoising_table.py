@@ -1,0 +1,75 @@
+"""The table of denoised images: paired by image, averaged over seeds, words where there is no number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from shelf import Shelf
+
+from bench import denoising_table, leaderboard, plots_images
+from bench.denoising_table import LEVELS, RULER
+
+PLANNED: dict[str, Any] = {"evaluation": {"metrics": {"denoising_psnr": "sha", "denoising_ssim": "sha"}}}
+
+
+def metrics(method: str, images: list[float]) -> dict[str, Any]:
+    value = {"value": sum(images) / len(images), "certified": True, "reason": "", "unit": "dB", "better": "higher"}
+    found = {"ema": {**value, "detail": {"images": images}}}
+    return {f"denoising_{name}.{method}_{level}": found for name in ("psnr", "ssim") for level in LEVELS}
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+def test_a_gain_is_paired_by_image_and_averaged_over_seeds(shelf: Shelf) -> None:
+    for seed, shift in ((0, 0.0), (1, 0.4)):
+        shelf.ran(RULER, seed, None, metrics=metrics("classical", [20.0, 30.0, 25.0]), **PLANNED)
+        shelf.ran("descent", seed, None, metrics=metrics("mean", [21.0 + shift, 31.1 + shift, 25.9 + shift]), **PLANNED)
+    lines = denoising_table.lines(shelf.records())
+    assert [line.objective for line in lines] == ["descent", RULER]
+    change = denoising_table.gain(*lines, 25)
+    # the photographs differ by ten decibels, the gains by a tenth of one
+    assert change.mean == pytest.approx(1.2)
+    assert change.high is not None
+    assert change.high - 1.2 < 0.3
+
+
+def test_a_method_without_a_number_has_no_line_and_a_failed_run_has_a_word(shelf: Shelf) -> None:
+    shelf.ran("descent", 0, None, metrics=metrics("mode", [20.0, 21.0]), **PLANNED)
+    shelf.ran("ascent", 0, None, status="diverged", last_step=7, **PLANNED)
+    text = denoising_table.markdown(shelf.records())
+    assert "posterior mode" in text
+    assert "| Tweedie's formula" not in text
+    (line,) = (line for line in text.splitlines() if line.startswith("| ascent"))
+    assert "diverged at 7" in line
+
+
+def test_one_failed_seed_leaves_no_mean_over_the_others(shelf: Shelf) -> None:
+    shelf.ran("descent", 0, None, metrics=metrics("mean", [20.0, 21.0]), **PLANNED)
+    shelf.ran("descent", 1, None, status="timeout", **PLANNED)
+    (line,) = denoising_table.lines(shelf.records())
+    assert isinstance(line.psnr[25], str)
+
+
+def test_runs_that_were_to_denoise_nothing_have_no_table(shelf: Shelf) -> None:
+    shelf.ran("descent", 0, 0.5)
+    shelf.ran("ascent", 0, None, status="diverged")
+    assert denoising_table.markdown(shelf.records()) == ""
+    assert "Noise of σ" not in leaderboard.markdown(shelf.store, shelf.records())
+
+
+def test_a_strip_shows_each_entry_s_image_with_its_own_quality() -> None:
+    clean = np.linspace(-1, 1, 2 * 64, dtype=np.float32).reshape(2, 1, 8, 8)
+    arrays = {"clean": clean, "noisy_25": clean + 0.1, "value_range": np.array([-1.0, 1.0])}
+    entries = {"good": {**arrays, "denoised_mean_25": clean + 0.02}, "bad": {**arrays, "denoised_mode_25": -clean}}
+    figures = list(plots_images.strips(entries))
+    assert len(figures) == 2
+    titles = [axis.get_title() for axis in figures[0].axes if axis.get_title()]
+    assert [title.partition("\n")[0] for title in titles] == ["clean", "noisy, σ = 25 of 255", "good", "bad"]
+    assert float(titles[2].split()[1]) > 30 > 10 > float(titles[3].split()[1])
+    assert list(plots_images.strips({"none": {"data": clean}})) == []
