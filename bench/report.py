@@ -50,7 +50,7 @@ def write(root: Path, out: Path) -> None:
 def render(store: Store, records: Sequence[Record]) -> str:
     """The page as text."""
     columns = report_rows.columns(records)
-    sections = report_extras.extras(store.root)
+    sections = [*report_extras.denoised(store.root, records), *report_extras.extras(store.root)]
     costs = report_extras.times_fb(sections)
     families = sorted({plots.family(record.run) for record in records})
     colours = {family: f"f{i % COLOURS}" for i, family in enumerate(families)}
@@ -105,7 +105,7 @@ def _about(records: Sequence[Record]) -> dict[str, Any]:
     counts = pd.Series([record.status for record in records]).value_counts()
     return {
         "counts": [(str(status), int(n)) for status, n in counts.items()],
-        "objectives": len({r.run.objective for r in records}),
+        "objectives": len({r.run.objective for r in records if r.run.spec["objective"].get("kind") != "denoiser"}),
         "datasets": len({r.run.dataset for r in records}),
         "newest": max(ended, default="")[:16].replace("T", " "),
         "commits": sorted({str(sha)[:10] for r in records if (sha := r.get("provenance.git_sha"))}),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from bench import table
+from bench import denoising_table, table
 from bench.errors import UsageError
 from bench.plots import words
+from bench.table import Record
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published.csv"
 CLAIM_COLUMNS = ("method", "dataset", "metric", "value", "source", "provenance", "note")
@@ -56,6 +58,20 @@ def extras(root: Path, published: Path = PUBLISHED) -> list[Extra]:
                 found.append(Extra(name, title, note, _read(path), _pictures(folder, name)))
     if published.exists():
         found.append(Extra("published", "Claimed elsewhere, not re-measured here", CLAIMS, claims(published)))
+    return found
+
+
+def denoised(root: Path, records: Sequence[Record]) -> list[Extra]:
+    """A section for each suite that denoised images: who did how well, and the strips that its plots hold."""
+    found: list[Extra] = []
+    for place in dict.fromkeys((record.run.suite, record.run.dataset) for record in records):
+        suite, dataset = place
+        shown = denoising_table.frame([r for r in records if (r.run.suite, r.run.dataset) == place])
+        if len(shown):
+            title = f"Denoised {words(dataset.partition('[')[0])}: {words(suite)}"
+            files = _pictures(root, f"{suite}-denoised-{dataset.partition('[')[0]}")
+            pictures = [(f"Held-out image {k}, σ = 25 of 255", uri) for k, (_, uri) in enumerate(files, start=1)]
+            found.append(Extra(f"denoised-{suite}-{len(found)}", title, denoising_table.READING, shown, pictures))
     return found
 
 

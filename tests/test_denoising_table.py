@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from shelf import Shelf
 
-from bench import denoising_table, leaderboard, plots_images
+from bench import denoising_table, leaderboard, plots_images, report_extras
 from bench.denoising_table import LEVELS, RULER
 
 PLANNED: dict[str, Any] = {"evaluation": {"metrics": {"denoising_psnr": "sha", "denoising_ssim": "sha"}}}
@@ -73,3 +73,11 @@ def test_a_strip_shows_each_entry_s_image_with_its_own_quality() -> None:
     assert [title.partition("\n")[0] for title in titles] == ["clean", "noisy, σ = 25 of 255", "good", "bad"]
     assert float(titles[2].split()[1]) > 30 > 10 > float(titles[3].split()[1])
     assert list(plots_images.strips({"none": {"data": clean}})) == []
+
+
+def test_the_page_has_a_section_of_each_suite_that_denoised(shelf: Shelf) -> None:
+    shelf.ran("descent", 0, None, metrics=metrics("mean", [20.0, 21.0]), **PLANNED)
+    shelf.ran("descent", 0, 0.5, suite="other")
+    (section,) = report_extras.denoised(shelf.store.root, shelf.records())
+    assert section.title == "Denoised line: toy"
+    assert "20.50" in section.table.to_string()
