@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import check_objective, classical, extractor, load
+from bench import check_objective, classical, extractor, load, supervised
 from bench.calculus import score
 from bench.data_files import AbsentDataError
 from bench.declare import Data, Estimate, Grid
@@ -289,15 +289,25 @@ def _network_private(plugin: load.Plugin, ref: str) -> str:
     return "rng alone decides the initial weights"
 
 
+def _ready(plugin: load.Plugin, ref: str, channels: int = 1) -> Callable[[Tensor, float], Tensor]:
+    """A function as it is; a network untrained."""
+    if not plugin.has_memory:
+        return classical.find_denoiser(ref)
+    network = plugin.target((channels, 24, 20), Rng(0, "init"), **plugin.resolve())
+    return supervised.Learned(network, 0.0)
+
+
 def _denoiser_shape(plugin: load.Plugin, ref: str) -> str:
     for channels in (1, 3):
         y = Rng(0).uniform((2, channels, 24, 20)) + 0.1 * Rng(1).normal((2, channels, 24, 20))
-        images = classical.find_denoiser(ref)(y, 0.1)
+        images = _ready(plugin, ref, channels)(y, 0.1)
         require(bool(images.isfinite().all()), f"what it makes of {channels} channels is not finite")
     return "finite images of the shape that they came in, grey and in colour"
 
 
 def _denoiser_flat(plugin: load.Plugin, ref: str) -> str:
+    if plugin.has_memory:
+        return "not run: it has to be trained first"
     flat = torch.full((1, 1, 24, 20), 0.25)
     change = float((classical.find_denoiser(ref)(flat, 0.1) - flat).abs().max())
     require(change <= 0.02, f"a flat image is changed by {change:.3g}")
@@ -306,7 +316,7 @@ def _denoiser_flat(plugin: load.Plugin, ref: str) -> str:
 
 def _denoiser_private(plugin: load.Plugin, ref: str) -> str:
     y = Rng(0).normal((1, 1, 24, 20))
-    a, b = (other_global_seed(k, lambda: classical.find_denoiser(ref)(y, 0.5)) for k in range(2))
+    a, b = (other_global_seed(k, lambda: _ready(plugin, ref)(y, 0.5)) for k in range(2))
     require(torch.equal(a, b), "two calls on one image differ")
     return "the image alone decides"
 

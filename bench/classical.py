@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import load, meter
+from bench import load, meter, supervised
 from bench.artefacts import save_denoised
 from bench.declare import Data, Estimate
 from bench.denoise import LEVELS, held_out, in_units, judged, noisy, psnr, ssim
@@ -51,7 +51,7 @@ class Denoiser:
 
 
 def find_denoiser(ref: str) -> Denoiser:
-    """The denoiser that `ref` names.
+    """The denoiser that `ref` names, if it is a function; one that is a class has first to be trained.
 
     Raises:
         UsageError: if the plug-in is not as it must be; above all if it has several parameters.
@@ -66,11 +66,12 @@ def find_denoiser(ref: str) -> Denoiser:
 
 
 def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
-    """The groups of a row; there is no training, and the choice of the parameter counts as set-up."""
+    """The groups of a row; a classical denoiser is not trained, and the choice of its parameter counts as set-up."""
     began = time.perf_counter()
     data = load.dataset(spec.dataset["ref"], Rng(spec.seed, "data"), **spec.dataset["params"])
-    denoiser = find_denoiser(spec.objective["ref"])
-    rng = Rng(spec.seed, "eval")
+    plugin, rng = load.find("denoisers", spec.objective["ref"]), Rng(spec.seed, "eval")
+    trained = supervised.learned(spec, plugin, data) if plugin.has_memory else None
+    denoiser = Denoiser(trained, None) if trained is not None else find_denoiser(spec.objective["ref"])
     chosen = {level: _chosen(denoiser, data, level, rng) for level in LEVELS}
     setup = time.perf_counter() - began
     clock = meter.Stopwatch(torch.device("cpu"))
@@ -86,15 +87,15 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
             metrics[f"{name}.classical_{level}"] = {
                 "ema": described(Estimate(estimate.value, estimate.stderr, estimate.n, detail=detail), info)
             }
+    told = {} if trained is None else {"train_wall": trained.clock.wall, "train_cpu": trained.clock.cpu}
     save_denoised(folder, {f"classical_{level}": found for level, found in images.items()}, data, rng)
-    return {
-        "status": "ok",
-        "phase": "done",
-        "last_step": 0,
-        "metrics": metrics,
-        "time": {"eval_wall": clock.wall, "setup_wall": setup},
-        "device": "cpu",
-    }
+    time_of = {"eval_wall": clock.wall, "setup_wall": setup - told.get("train_wall", 0.0), **told}
+    row = {"status": "ok", "phase": "done", "last_step": 0, "metrics": metrics, "time": time_of, "device": "cpu"}
+    if trained is None:
+        return row
+    work = {"steps": trained.steps, "flops_train": trained.work.scaled(trained.steps)["flops"]}
+    size = {"n_params": sum(p.numel() for p in trained.network.parameters())}
+    return {**row, "last_step": trained.steps, "work": work, "model": size}
 
 
 def _denoised(denoiser: Denoiser, data: Data, level: int, rng: Rng, values: dict[str, float]) -> Tensor:

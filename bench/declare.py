@@ -200,11 +200,12 @@ class DenoiserInfo:
 def denoiser(*, source: str) -> Callable[[T], T]:
     """Declares a denoiser: a function (y, sigma, *, ...) -> images, y noisy images (n, C, H, W) with noise of sigma.
 
-    It has at most one keyword-only parameter, whose value is chosen on validation images from its search space.
+    It has at most one keyword-only parameter, whose value is chosen on validation images from its search space. A
+    module class (event_shape, rng, *, ...) is a network (y, sigma) -> estimate of the noise, which the suite trains.
     """
 
     def declare(target: T) -> T:
-        target.__bench__ = DenoiserInfo(target.__name__, source)  # type: ignore[attr-defined]
+        target.__bench__ = DenoiserInfo(_snake_case(target.__name__), source)  # type: ignore[attr-defined]
         return target
 
     return declare

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from bench import classical, denoise, load
+from bench import classical, denoise, load, supervised
 from bench.declare import Data
 from bench.errors import UsageError
 from bench.rng import Rng
-from bench.spec import Selection, expand, read_suite
+from bench.spec import RunSpec, Selection, expand, read_suite
 from bench.trained import Trained
 
 SCALE = 0.4  # of Gaussian images
@@ -126,7 +127,10 @@ def test_denoising_refuses_what_is_no_image() -> None:
         denoise.held_out(moons)
 
 
-@pytest.mark.parametrize("name", load.names("denoisers"))
+FUNCTIONS = [name for name in load.names("denoisers") if not load.find("denoisers", name).has_memory]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_classical_denoiser_does_not_make_a_smooth_image_worse(name: str) -> None:
     ramp = torch.linspace(-1, 1, 48).expand(1, 1, 48, 48)
     y = denoise.noisy(ramp, 0.2, Rng(0))
@@ -155,3 +159,46 @@ def test_a_classical_denoiser_is_a_row_like_any_other_tuned_on_validation_images
     assert estimate["value"] == denoise.judged(function(y, sigma, width=width), data, denoise.psnr).value
     kept = np.load(tmp_path / "artefacts.npz")
     assert {"clean", "noisy_25", "denoised_classical_25"} <= set(kept)
+
+
+def supervised_spec(**budget: Any) -> RunSpec:
+    about = {"objectives": [], "denoisers": ["supervised_denoiser"], "datasets": ["digits[n_train=400,n_test=40]"]}
+    suite = {
+        **read_suite("digits")[0],
+        **about,
+        "network": {"name": "multiscale_convolutional", "width": 8, "blocks": 1},
+    }
+    suite["budget"], suite["optimiser"] = {"batch": 32, **budget}, {**suite["optimiser"], "ema": 0.9, "lr": 3e-3}
+    return expand([suite], Selection(), "cpu")[0]
+
+
+def test_a_supervised_denoiser_learns_to_denoise_and_repeats_itself(tmp_path: Path) -> None:
+    data, rows = load.dataset("digits[n_train=400,n_test=40]", Rng(0, "data")), []
+    for steps in (2, 250, 250):
+        rows.append(classical.run(supervised_spec(steps=steps), tmp_path, lambda line: None))
+    early, late, again = (row["metrics"]["denoising_psnr.classical_50"]["ema"]["value"] for row in rows)
+    noisy = denoise.noisy(denoise.held_out(data), denoise.in_units(data, 50), Rng(0, "eval"))
+    assert late > denoise.judged(noisy, data, denoise.psnr).value + 1 > early
+    assert late == again
+    assert rows[1]["work"]["steps"] == 250
+    assert rows[1]["work"]["flops_train"] == pytest.approx(125 * rows[0]["work"]["flops_train"])
+
+
+def test_noise_of_the_training_data_is_taken_into_account() -> None:
+    # of white data with variance s² the best estimate of the added noise τz in y is τ y / (s² + noise² + τ²)
+    s, noise, sigma = 0.6, 0.3, 0.5
+    added = math.sqrt(sigma**2 - noise**2)
+    best = supervised.Learned(Linear(s**2 + noise**2), noise)
+    y = Rng(0).normal((2, 1, 9, 11))
+    assert torch.allclose(best(y, sigma), y * s**2 / (s**2 + sigma**2), atol=1e-6)
+    assert added < sigma
+
+
+class Linear(torch.nn.Module):
+    def __init__(self, variance: float) -> None:
+        super().__init__()
+        self.variance = variance
+
+    def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
+        level = sigma.reshape(-1, 1, 1, 1)
+        return level * y / (self.variance + level.square())

@@ -1,0 +1,99 @@
+"""Training of a learned denoiser: the ruler that is no energy, on the suite's data, optimiser, batches and budget."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench import load, meter
+from bench.calculus import per_example, sum_event
+from bench.declare import Data
+from bench.denoise import LEVELS, in_units
+from bench.pace import Steps
+from bench.rng import Rng
+from bench.spec import RunSpec
+from bench.train import Learner
+
+MARGIN = 1.5  # how far, as a factor, training levels reach beyond those that are judged
+
+
+class Regression(nn.Module):
+    """½‖F(x + σz, σ) - z‖², ln σ uniform a little beyond the levels that are judged; an objective, but of no energy."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, network: nn.Module, x: Tensor, rng: Rng) -> Tensor:
+        sigma = self.low * (rng.uniform(x.shape[:1], x.dtype) * math.log(self.high / self.low)).exp()
+        z = rng.normal_like(x)
+        return 0.5 * sum_event((network(x + per_example(sigma, x) * z, sigma) - z).square(), rng)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Nothing beside the network."""
+        return []
+
+
+@dataclass
+class Learned:
+    """A trained denoiser: (y, σ) -> E[x|y] by its regression.
+
+    Attributes:
+        noise: the standard deviation of noise in the training data. The network knows the noise τ that was added to
+            them; of y = x + σw with σ² = τ² + noise², E[x|y] is y - (σ²/τ) F(y, τ).
+    """
+
+    network: nn.Module
+    noise: float
+    work: meter.Work = field(default_factory=meter.Work)
+    steps: int = 0
+    clock: meter.Stopwatch = field(default_factory=lambda: meter.Stopwatch(torch.device("cpu")))
+
+    @torch.no_grad()
+    def __call__(self, y: Tensor, sigma: float) -> Tensor:
+        """The denoised images, shaped as y, whose sides are extended to multiples of 8 by reflection."""
+        added = math.sqrt(sigma**2 - self.noise**2)
+        right, below = (-n % 8 for n in (y.shape[-1], y.shape[-2]))
+        padded = nn.functional.pad(y, (0, right, 0, below), mode="reflect")
+        estimate: Tensor = self.network(padded, y.new_full(y.shape[:1], added))[..., : y.shape[-2], : y.shape[-1]]
+        return y - sigma**2 / added * estimate
+
+
+def learned(spec: RunSpec, plugin: load.Plugin, data: Data) -> Learned:
+    """Trains a denoiser for the suite's steps or FLOPs; the weights are the moving average, as energies' are."""
+    known = {k: v for k, v in spec.network["params"].items() if k in plugin.parameters}
+    network: nn.Module = plugin.target(tuple(data.train.shape[1:]), Rng(spec.seed, "init"), **plugin.resolve(**known))
+    added = [math.sqrt(in_units(data, level) ** 2 - data.noise**2) for level in (LEVELS[0], LEVELS[-1])]
+    objective = Regression(added[0] / MARGIN, added[1] * MARGIN)
+    learner = Learner(network, objective, spec.optimiser)  # type: ignore[arg-type]
+    batches, rng, size = Rng(spec.seed, "data"), Rng(spec.seed, "objective"), int(spec.budget["batch"])
+    work = _work(learner, data.train[:size])
+    flops = spec.budget.get("flops")
+    steps = int(spec.budget["steps"]) if flops is None else max(1, int(flops / work.flops))
+    pace = Steps(steps, spec.optimiser["warm_up"], 1)
+    average = [w.detach().clone() for w in network.parameters()]
+    clock = meter.Stopwatch(torch.device("cpu"))
+    clock.start()
+    for t in range(steps):
+        x = data.train[batches.integers(len(data.train), (size,))]
+        learner.update(network, x, rng, pace.factor(t))
+        decay = min(spec.optimiser["ema"], (1 + t) / (10 + t))
+        torch._foreach_lerp_(average, [w.detach() for w in network.parameters()], 1 - decay)
+    clock.stop()
+    for parameter, weight in zip(network.parameters(), average, strict=True):
+        parameter.data.copy_(weight)
+    return Learned(network, data.noise, work, steps, clock)
+
+
+def _work(learner: Learner, x: Tensor) -> meter.Work:
+    rehearsed, rng = Learner(*copy.deepcopy((learner.energy, learner.objective)), learner.settings), Rng(0, "count")
+
+    def step(calls: list[meter.Call]) -> None:
+        rehearsed.update(rehearsed.energy, x, rng)
+
+    return meter.count(step, batch=len(x))
