@@ -98,6 +98,22 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     return {**row, "last_step": trained.steps, "work": work, "model": size}
 
 
+def price(spec: RunSpec) -> tuple[float, float]:
+    """FLOPs of training and seconds on one core of `run`, from one step or one call."""
+    data = load.dataset(spec.dataset["ref"], Rng(spec.seed, "data"), **spec.dataset["params"])
+    plugin = load.find("denoisers", spec.objective["ref"])
+    if plugin.has_memory:
+        learner, work, steps = supervised.prepare(spec, plugin, data)
+        began = time.process_time()
+        learner.update(learner.energy, data.train[: spec.budget["batch"]], Rng(0))
+        return work.flops * steps, steps * (time.process_time() - began)
+    denoiser = find_denoiser(spec.objective["ref"])
+    values = {} if denoiser.space is None else {denoiser.space[0]: math.sqrt(denoiser.space[1] * denoiser.space[2])}
+    began = time.process_time()
+    _denoised(denoiser, data, LEVELS[1], Rng(0, "eval"), values)
+    return 0.0, len(LEVELS) * (1 + CANDIDATES * len(values)) * (time.process_time() - began)
+
+
 def _denoised(denoiser: Denoiser, data: Data, level: int, rng: Rng, values: dict[str, float]) -> Tensor:
     sigma = in_units(data, level)
     return denoiser(noisy(held_out(data), sigma, rng), sigma, **values)

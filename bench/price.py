@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bench import load, meter
+from bench import classical, load, meter
 from bench.rng import Rng
 from bench.run import judged
 from bench.spec import RunSpec
@@ -64,6 +64,9 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
             continue
         if spec.skip:
             prices[spec.cell_id] = Price(0.0, 0.0)
+            continue
+        if spec.objective.get("kind") == "denoiser":
+            prices[spec.cell_id] = Price(*classical.price(spec))
             continue
         data_key = _key(spec.dataset["sha"], spec.dataset["params"])
         about = spec.objective["sha"], spec.objective["params"], spec.network, spec.budget["batch"]

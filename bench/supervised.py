@@ -64,17 +64,23 @@ class Learned:
         return y - sigma**2 / added * estimate
 
 
-def learned(spec: RunSpec, plugin: load.Plugin, data: Data) -> Learned:
-    """Trains a denoiser for the suite's steps or FLOPs; the weights are the moving average, as energies' are."""
+def prepare(spec: RunSpec, plugin: load.Plugin, data: Data) -> tuple[Learner, meter.Work, int]:
+    """A denoiser to be trained, the work of a step, and how many steps the suite's track allows."""
     known = {k: v for k, v in spec.network["params"].items() if k in plugin.parameters}
     network: nn.Module = plugin.target(tuple(data.train.shape[1:]), Rng(spec.seed, "init"), **plugin.resolve(**known))
     added = [math.sqrt(in_units(data, level) ** 2 - data.noise**2) for level in (LEVELS[0], LEVELS[-1])]
     objective = Regression(added[0] / MARGIN, added[1] * MARGIN)
     learner = Learner(network, objective, spec.optimiser)  # type: ignore[arg-type]
+    work = _work(learner, data.train[: int(spec.budget["batch"])])
+    flops = spec.budget.get("flops") if spec.track == "equal_flops" else None
+    return learner, work, int(spec.budget["steps"]) if flops is None else max(1, int(flops / work.flops))
+
+
+def learned(spec: RunSpec, plugin: load.Plugin, data: Data) -> Learned:
+    """Trains a denoiser for the suite's steps or FLOPs; the weights are the moving average, as energies' are."""
+    learner, work, steps = prepare(spec, plugin, data)
+    network = learner.energy
     batches, rng, size = Rng(spec.seed, "data"), Rng(spec.seed, "objective"), int(spec.budget["batch"])
-    work = _work(learner, data.train[:size])
-    flops = spec.budget.get("flops")
-    steps = int(spec.budget["steps"]) if flops is None else max(1, int(flops / work.flops))
     pace = Steps(steps, spec.optimiser["warm_up"], 1)
     average = [w.detach().clone() for w in network.parameters()]
     clock = meter.Stopwatch(torch.device("cpu"))
