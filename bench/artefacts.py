@@ -39,7 +39,8 @@ def save(folder: Path, energy: Energy, samples: Mapping[str, Tensor | str], data
         drawn["data"] = data.test[:IMAGES]
         _save_whole(folder, samples, data)
         if isinstance(energy, Trained):
-            drawn |= _strips({k: v for k, v in energy.denoised.items() if isinstance(v, Tensor)}, data, rng)
+            removed = {name: r.images for kept in energy.denoised.values() for name, r in kept.items()}
+            drawn |= _strips({name: images for name, images in removed.items() if images is not None}, data, rng)
         _write(folder, drawn)
 
 

@@ -72,18 +72,18 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     plugin, rng = load.find("denoisers", spec.objective["ref"]), Rng(spec.seed, "eval")
     trained = supervised.learned(spec, plugin, data) if plugin.has_memory else None
     denoiser = Denoiser(trained, None) if trained is not None else find_denoiser(spec.objective["ref"])
-    chosen = {level: _chosen(denoiser, data, level, rng) for level in LEVELS}
+    picked = {level: chosen(denoiser, data, level, rng) for level in LEVELS}
     setup = time.perf_counter() - began
     clock = meter.Stopwatch(torch.device("cpu"))
     clock.start()
-    images = {level: _denoised(denoiser, data, level, rng, chosen[level]) for level in LEVELS}
+    images = {level: _denoised(denoiser, data, level, rng, picked[level]) for level in LEVELS}
     clock.stop()
     metrics: dict[str, Any] = {}
     for name, per_image in QUALITY.items():
         info = load.find("metrics", name).info
         for level, found in images.items():
             estimate = judged(found, data, per_image)
-            detail = {**estimate.detail, "parameters": chosen[level]}
+            detail = {**estimate.detail, "parameters": picked[level]}
             metrics[f"{name}.classical_{level}"] = {
                 "ema": described(Estimate(estimate.value, estimate.stderr, estimate.n, detail=detail), info)
             }
@@ -119,13 +119,13 @@ def _denoised(denoiser: Denoiser, data: Data, level: int, rng: Rng, values: dict
     return denoiser(noisy(held_out(data), sigma, rng), sigma, **values)
 
 
-def _chosen(denoiser: Denoiser, data: Data, level: int, rng: Rng) -> dict[str, float]:
+def chosen(denoiser: Denoiser, data: Data, level: int, rng: Rng) -> dict[str, float]:
     """The parameter's value that gives the highest mean PSNR on the validation images; {} where there is none."""
     if denoiser.space is None:
         return {}
     name, low, high = denoiser.space
     images, sigma = held_out(data, tuning=True), in_units(data, level)
-    y = noisy(images, sigma, rng.stream("tuning"))
+    y = noisy(images, sigma, rng, purpose="tuning")
     span = data.value_range
     assert span is not None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,9 +22,11 @@ from bench.samplers import mala, tethered
 from bench.trained import Trained
 
 LEVELS = (15, 25, 50)  # of 255: what papers on denoising report
-IMAGES = 100  # of a data set whose examples are whole images
+IMAGES = 100  # at most
 TARGET_ACCEPTANCE = 0.57  # optimal for MALA in high dimension (Roberts & Rosenthal 1998)
+AGREEMENT = 0.1  # of the noise's standard deviation
 NO_LEVEL = "n/a (the model has no such noise level)"
+SMOOTHER = "n/a (the model is of a law that is smoother than that)"
 PerImage = Callable[[Tensor, Tensor, float], list[float]]
 
 
@@ -64,7 +67,7 @@ def held_out(data: Data, *, tuning: bool = False) -> Tensor:
         UsageError: if the data set is not one of images with a stated range.
     """
     whole, examples = (data.whole_valid, data.valid) if tuning else (data.whole_test, data.test)
-    images = whole if whole is not None else examples[:IMAGES]
+    images = (whole if whole is not None else examples)[:IMAGES]
     if data.value_range is None or images.ndim != 4:
         raise UsageError(f"denoising needs images (n, C, H, W) with a value_range; {data.name} has none")
     return images
@@ -77,9 +80,10 @@ def in_units(data: Data, level: float) -> float:
     return level / 255 * (high - low)
 
 
-def noisy(images: Tensor, sigma: float, rng: Rng) -> Tensor:
-    """y = x + σz, not clipped; a level's noise depends on the seed alone, so every objective sees the same."""
-    return images + sigma * rng.stream(f"noise {sigma:.6f}").normal_like(images)
+def noisy(images: Tensor, sigma: float, rng: Rng, *, purpose: str = "noise") -> Tensor:
+    """y = x + σz, not clipped; z depends on seed, σ and purpose alone, so everybody on every device sees the same."""
+    z = Rng(rng.seeds[0], f"{purpose} {sigma:.6f}").normal(images.shape, images.dtype)
+    return images + sigma * z.to(images.device)
 
 
 def tweedie(energy: Energy, y: Tensor, sigma: float) -> Tensor:
@@ -105,13 +109,11 @@ def posterior_mode(energy: Energy, y: Tensor, start: Tensor, sigma: float, rng: 
 def posterior_mean(energy: Energy, y: Tensor, start: Tensor, sigma: float, rng: Rng, *, steps: int) -> Tensor:
     """∫ x exp(-E(x) - ‖y - x‖² / 2σ²) dx, normalised: the mean of MALA chains, one an image, over their second half.
 
-    Chains begin at `start`, the posterior's mode, near which the mean lies; from y they would need thousands of steps,
-    for a step in d dimensions is of the order of σ² d^(-1/3). In the first half each image's step is adapted, by less
-    and less (Robbins & Monro 1951).
+    In the first half each image's step is adapted from σ² d^(-1/2), by less and less (Robbins & Monro 1951). In d
+    dimensions the chains need of the order of d^(1/3) or more transitions to forget where they began.
     """
     posterior = tethered(energy, y, rng, sigma=sigma)
-    dim = y[0].numel()
-    step = torch.full(y.shape[:1], sigma**2 * dim ** (-1 / 3), device=y.device)
+    step = torch.full(y.shape[:1], sigma**2 * y[0].numel() ** -0.5, device=y.device)
     x, total = start, torch.zeros_like(y)
     for k in range(steps):
         chain = mala(posterior, x, rng, steps=1, step_size=step)
@@ -123,24 +125,46 @@ def posterior_mean(energy: Energy, y: Tensor, start: Tensor, sigma: float, rng: 
     return total / (steps - steps // 2)
 
 
-def denoised(energy: Energy, data: Data, rng: Rng, *, level: int, steps: int) -> dict[str, Tensor | str]:
+@dataclass(frozen=True)
+class Removed:
+    """Images without their noise, (n, C, H, W), or why there are none; `flaw` says why they may not be ranked."""
+
+    images: Tensor | None
+    reason: str = ""
+    flaw: str = ""
+
+
+def denoised(energy: Energy, data: Data, rng: Rng, *, level: int, steps: int) -> dict[str, Removed]:
     """{"tweedie_15": ..., "mean_15": ..., "mode_15": ...}: the held-out images after noise of `level`/255 was removed.
 
-    By one Tweedie step where the model has the noise level, else a word; by the mean and the mode of the posterior.
+    By one Tweedie step where the model has the noise level, else a word; by the mean and the mode of the posterior. An
+    energy of a smoothed law, of u = x + δw, is the prior of u, and y is u with the rest of the noise, σ² - δ²; then x
+    is E[x|u] = u + δ² s(u). The mean is ranked only if chains from the mode and from y come to the same images within
+    `AGREEMENT` of the noise.
 
     Args:
-        steps: gradients of the descent to the mode, and as many transitions of the chains for the mean.
+        steps: gradients of the descent to the mode, and transitions of each chain for the mean.
     """
     sigma = in_units(data, level)
     y = noisy(held_out(data), sigma, rng)
     smoothed = energy.at(sigma) if isinstance(energy, Trained) else None
+    delta = energy.smoothing if isinstance(energy, Trained) else 0.0
     one_step = None if smoothed is None else tweedie(smoothed, y, sigma)
+    found = {f"tweedie_{level}": Removed(one_step, NO_LEVEL if one_step is None else "")}
+    if sigma**2 <= 1.02 * delta**2:
+        return found | {f"{method}_{level}": Removed(None, SMOOTHER) for method in ("mean", "mode")}
+    rest = math.sqrt(sigma**2 - delta**2)
     # an energy of slightly noised images has seen nothing like y; its own one step, where it has one, leads nearer
-    mode = posterior_mode(energy, y, y if one_step is None else one_step, sigma, rng, steps=steps)
-    return {
-        f"tweedie_{level}": NO_LEVEL if one_step is None else one_step,
-        f"mean_{level}": posterior_mean(energy, y, mode, sigma, rng.stream(f"chains {level}"), steps=steps),
-        f"mode_{level}": mode,
+    mode = posterior_mode(energy, y, y if one_step is None else one_step, rest, rng, steps=steps)
+    ends = [
+        tweedie(energy, posterior_mean(energy, y, start, rest, rng.stream(f"chains {level} {k}"), steps=steps), delta)
+        for k, start in enumerate((mode, y))
+    ]
+    apart = float((ends[0] - ends[1]).square().mean().sqrt()) / sigma
+    flaw = "" if apart <= AGREEMENT else f"chains from the mode and from y end {apart:.2f} of the noise apart"
+    return found | {
+        f"mean_{level}": Removed((ends[0] + ends[1]) / 2, flaw=flaw),
+        f"mode_{level}": Removed(tweedie(energy, mode, delta)),
     }
 
 
@@ -149,14 +173,18 @@ def quality(energy: Energy, data: Data, rng: Rng, *, steps: int, per_image: PerI
 
     The mean over images, with the standard error over images; each image's own value is in the detail.
     """
-    kept = energy.denoised if isinstance(energy, Trained) else {}
+    kept = energy.denoised.setdefault(steps, {}) if isinstance(energy, Trained) else {}
     if not kept:
         for level in LEVELS:
             kept |= denoised(energy, data, rng, level=level, steps=steps)
-    return {
-        name: Estimate(None, reason=images) if isinstance(images, str) else judged(images, data, per_image)
-        for name, images in kept.items()
-    }
+    found = {}
+    for name, removed in kept.items():
+        if removed.images is None:
+            found[name] = Estimate(None, reason=removed.reason)
+            continue
+        estimate = judged(removed.images, data, per_image)
+        found[name] = replace(estimate, certified=False, reason=removed.flaw) if removed.flaw else estimate
+    return found
 
 
 def judged(images: Tensor, data: Data, per_image: PerImage) -> Estimate:

@@ -20,7 +20,8 @@ READING = (
     "against non-local means, image by image (the same noise, averaged over seeds), with Student's 95 % interval over "
     "images; SSIM. Classical denoisers have their parameter chosen on validation images; the supervised one, a network "
     "of the same trunk at the same budget, is no energy. An energy is a prior: the posterior's mean by Metropolis-"
-    "adjusted Langevin chains, its mode by descent; Tweedie's formula asks for a model of the noised law."
+    "adjusted Langevin chains, its mode by descent; Tweedie's formula asks for a model of the noised law. "
+    "`?`: the chains from two starts have not met, so the mean is theirs and not the posterior's."
 )
 
 
@@ -30,12 +31,14 @@ class Line:
 
     Attributes:
         psnr, ssim: by level, one entry an image, the mean over seeds; a word where there is none.
+        doubtful: the levels at which a value is not certified; it is shown with "?".
     """
 
     objective: str
     method: str
     psnr: dict[int, np.ndarray | str]
     ssim: dict[int, np.ndarray | str]
+    doubtful: frozenset[int] = frozenset()
 
     @property
     def order(self) -> float:
@@ -59,7 +62,8 @@ def lines(records: Iterable[Record]) -> list[Line]:
                 {level: _by_image(cell, f"denoising_{name}_{method}_{level}") for level in LEVELS}
                 for name in ("psnr", "ssim")
             )
-            line = Line(objective, method, psnr, ssim)
+            doubtful = frozenset(level for level in LEVELS if _doubtful(cell, method, level))
+            line = Line(objective, method, psnr, ssim, doubtful)
             failed = method == "mean" and len(cell.succeeded) < len(cell.records)
             if failed or any(not isinstance(values, str) for values in psnr.values()):
                 found.append(line)
@@ -117,8 +121,13 @@ def _by_image(cell: Cell, column: str) -> np.ndarray | str:
     return mean
 
 
+def _doubtful(cell: Cell, method: str, level: int) -> bool:
+    """Whether a planned seed's value is not certified, such as that of chains that have not met."""
+    return any(cell.uncertified(f"denoising_psnr_{method}_{level}{suffix}") for suffix in ("_best", "_ema", ""))
+
+
 def _decibels(line: Line, ruler: Line | None, level: int) -> str:
-    text = _mean(line.psnr[level], 2)
+    text = _mean(line.psnr[level], 2) + "?" * (level in line.doubtful)
     if ruler is None or line is ruler or isinstance(line.psnr[level], str):
         return text
     change = gain(line, ruler, level)

@@ -208,7 +208,7 @@ def annealed(
         x: starting points (*batch, *event), as of the largest level; not changed.
         sigmas: the noise levels in units of x, in any order.
         steps: transitions a level.
-        step_size: in units of a level's variance; unadjusted chains need one well below 1.
+        step_size: in units of σ² d^(-1/3), for unadjusted chains, too; these need one well below 1.
         adjusted: MALA; else unadjusted Langevin.
 
     Returns:

@@ -102,8 +102,12 @@ class Model:
     def _levels(self) -> tuple[float, float] | None:
         """The noise levels at which the objective says that its energy is that of the smoothed data."""
         hyper, info = self.objective.hyper, self.objective.info
+        if hyper.get("kernel") == "vp":
+            return None  # its levels are of data that shrink
         if info.energy == "noise":
-            return float(hyper["sigma_min"]), float(hyper.get("sigma_max", hyper["sigma_min"]))
+            low, high = float(hyper["sigma_min"]), float(hyper.get("sigma_max", hyper["sigma_min"]))
+            # of K intervals between geometric levels, each trains the energy of its lower end
+            return low, high * (low / high) ** (1 / hyper["levels"]) if "levels" in hyper else high
         if info.minimiser == "smoothed" and "sigma" in hyper:
             return float(hyper["sigma"]), float(hyper["sigma"])
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor
 
@@ -24,8 +25,8 @@ class Trained(Frozen):
             clean law under √(σ² + noise²).
 
     Attributes:
-        denoised: what it made of noisy images, "method_level" -> (n, C, H, W), or why it made nothing; kept so that
-            two metrics of one image pay for it once.
+        denoised: what `denoise.denoised` made of noisy images, by its `steps`; kept so that two metrics of one image
+            pay for it once.
     """
 
     def __init__(
@@ -37,8 +38,13 @@ class Trained(Frozen):
         noise: float = 0.0,
     ) -> None:
         self.network, self.levels, self.conditional, self.noise = network, levels, conditional, noise
-        self.denoised: dict[str, Tensor | str] = {}
+        self.denoised: dict[int, dict[str, Any]] = {}
         super().__init__(network if not conditional or levels is None else self._conditioned(levels[0]))
+
+    @property
+    def smoothing(self) -> float:
+        """δ, where exp(-E) stands for the clean law convolved with N(0, δ²I): noise of the data, and its own level."""
+        return math.hypot(self.noise, self.levels[0] if self.levels else 0.0)
 
     def at(self, sigma: float) -> Energy | None:
         """The energy of the clean law convolved with N(0, σ²I), or None if the model has no such level."""

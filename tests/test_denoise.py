@@ -63,15 +63,41 @@ def test_the_descent_finds_the_mode(data: Data) -> None:
 
 def test_the_chains_mean_is_the_posterior_s_within_its_error(data: Data) -> None:
     y, sigma, exact = noised(data)
-    mean = denoise.posterior_mean(gaussian(SCALE**2), y, exact, sigma, Rng(0), steps=400)
+    mean = denoise.posterior_mean(gaussian(SCALE**2), y, y, sigma, Rng(0), steps=600)
     width = SCALE * sigma / math.hypot(SCALE, sigma)
     error = float((mean - exact).square().mean().sqrt())
     # a mean of some tens of independent draws: nearer than one draw by far, and not by chance exact
     assert 0.01 * width < error < 0.5 * width
     # a shift of the prior must show: its mean moves by a third of a width here
-    wrong = denoise.posterior_mean(lambda x: gaussian(SCALE**2)(x - 0.5 * width), y, exact, sigma, Rng(0), steps=400)
+    wrong = denoise.posterior_mean(lambda x: gaussian(SCALE**2)(x - 0.5 * width), y, y, sigma, Rng(0), steps=600)
     bias, stderr = float((wrong - mean).mean()), error / math.sqrt(mean.numel())
     assert bias > 4 * stderr
+
+
+def test_chains_that_have_not_met_are_not_ranked_and_long_ones_are() -> None:
+    data = gaussian_images(4, 8)
+    short, long = (
+        denoise.quality(Trained(gaussian(SCALE**2)), data, Rng(3, "eval"), steps=steps, per_image=denoise.psnr)[
+            "mean_25"
+        ]
+        for steps in (4, 3000)
+    )
+    assert not short.certified
+    assert "of the noise apart" in short.reason
+    assert long.certified
+    exact = noised(data)[2]
+    assert long.value == pytest.approx(denoise.judged(exact, data, denoise.psnr).value, abs=0.2)
+
+
+def test_a_prior_of_smoothed_images_is_taken_for_what_it_is(data: Data) -> None:
+    delta = 0.3
+    smooth = Trained(gaussian(SCALE**2 + delta**2), noise=delta)
+    found = denoise.denoised(smooth, data, Rng(3, "eval"), level=LEVEL, steps=60)["mode_25"].images
+    _, _, exact = noised(data)
+    assert found is not None
+    assert float((found - exact).abs().max()) < 0.02
+    too_smooth = denoise.denoised(Trained(gaussian(1.0), noise=0.9), data, Rng(3, "eval"), level=LEVEL, steps=4)
+    assert too_smooth["mode_25"].reason == denoise.SMOOTHER
 
 
 def test_every_objective_sees_the_same_noise_and_another_seed_another() -> None:
@@ -81,6 +107,7 @@ def test_every_objective_sees_the_same_noise_and_another_seed_another() -> None:
     first, again, other = (denoise.noisy(images, 0.1, rng) for rng in (Rng(0, "eval"), used, Rng(1, "eval")))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    assert not torch.equal(first, denoise.noisy(images, 0.1, Rng(0, "eval"), purpose="tuning"))
     assert float(first.std()) == pytest.approx(0.1, rel=0.2)
 
 
@@ -159,6 +186,16 @@ def test_a_classical_denoiser_is_a_row_like_any_other_tuned_on_validation_images
     assert estimate["value"] == denoise.judged(function(y, sigma, width=width), data, denoise.psnr).value
     kept = np.load(tmp_path / "artefacts.npz")
     assert {"clean", "noisy_25", "denoised_classical_25"} <= set(kept)
+
+
+def test_a_parameter_is_chosen_on_validation_images_alone() -> None:
+    flat, busy = torch.zeros(3, 1, 24, 24), Rng(0).uniform((3, 1, 24, 24)) * 2 - 1
+    function = classical.find_denoiser("gaussian_filter")
+    for valid, expected in ((flat, 3.0), (busy, 0.3)):
+        for test in (flat, busy):
+            data = Data("images", flat, valid, test, value_range=(-1.0, 1.0))
+            (width,) = classical.chosen(function, data, 25, Rng(0)).values()
+            assert width == pytest.approx(expected)
 
 
 def supervised_spec(**budget: Any) -> RunSpec:

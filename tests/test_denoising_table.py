@@ -49,6 +49,14 @@ def test_a_method_without_a_number_has_no_line_and_a_failed_run_has_a_word(shelf
     assert "diverged at 7" in line
 
 
+def test_what_is_not_certified_is_marked(shelf: Shelf) -> None:
+    found = metrics("mean", [20.0, 21.0])
+    found["denoising_psnr.mean_25"] = {"ema": {**found["denoising_psnr.mean_15"]["ema"], "certified": False}}
+    shelf.ran("descent", 0, None, metrics=found, **PLANNED)
+    (line,) = denoising_table.frame(shelf.records()).to_dict("records")
+    assert [line[f"PSNR, σ = {level}"] for level in LEVELS] == ["20.50", "20.50?", "20.50"]
+
+
 def test_one_failed_seed_leaves_no_mean_over_the_others(shelf: Shelf) -> None:
     shelf.ran("descent", 0, None, metrics=metrics("mean", [20.0, 21.0]), **PLANNED)
     shelf.ran("descent", 1, None, status="timeout", **PLANNED)
