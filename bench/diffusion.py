@@ -70,9 +70,9 @@ def posterior_steps(v: Tensor, step_size: float | Tensor, *, steps: int, dim: in
 
     A posterior is as wide as v where the energy is flat, as at the start of training, and as narrow as the harmonic
     combination of v and the data's own scale where the energy has become sharp: no one step suits both. The factor
-    keeps MALA's acceptance from falling with the dimension d (Roberts & Rosenthal 1998). Its price is that a chain needs
-    of the order of d^(1/3) more transitions to forget y: in the plane ten are many, in a thousand dimensions they are
-    few, and the fixed point of whoever trains with them is far from the law that long chains would lead to.
+    keeps MALA's acceptance from falling with the dimension d (Roberts & Rosenthal 1998). Its price is that a chain
+    needs of the order of d^(1/3) more transitions to forget y: in the plane ten are many, in a thousand dimensions they
+    are few, and the fixed point of whoever trains with them is far from the law that long chains would lead to.
 
     Args:
         v: variance of the noised point z given x, in squared units of x: one number () or one an example (*batch,).

@@ -13,9 +13,9 @@ def kid(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
 
     By torch-fidelity, the mean over 100 pairs of subsets of half the samples. Without bias, unlike FID, whatever the
     number of samples, so that it may be below 0. The standard error is the standard deviation over the subsets, which
-    for halves is the jackknife's; it counts the reference's halves, too, and so errs on the large side: by half or so, and for a
-    good model by two or three times.
-    `floor` in the detail is the value of the test images.   (Bińkowski et al. 2018)
+    for halves is the jackknife's; it counts the reference's halves, too, and so errs on the large side: by
+    half or so, and for a good model by two or three times. `floor` in the detail is the value of the test images.
+    (Bińkowski et al. 2018)
     """
     if reason := image_flaw(samples):
         return Estimate(None, n=len(samples), reason=reason)
