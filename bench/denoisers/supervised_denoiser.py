@@ -9,12 +9,15 @@ from torch import Tensor, cat, nn
 from bench.api import Integer, Rng, denoiser, per_example
 
 STAGES = 3
+SCALE = 0.5  # the standard deviation of photographs in [-1, 1], roughly
 
 
 @denoiser(source="Zhang et al. 2018, FFDNet; Ronneberger et al. 2015, U-Net: convolutional networks")
 class SupervisedDenoiser(nn.Module):
-    """F(y, σ), an estimate of z in y = x + σz, trained by ½‖F(y, σ) - z‖²: then E[x|y] = y - σ F(y, σ).
+    """An estimate of z in y = x + σz, trained by ½‖· - z‖²: then E[x|y] is y less σ times it.
 
+    It is (σu - σ_d F(u, ln σ)) / √v with u = y / √v, v = σ² + σ_d²: the network F regresses a target of about unit size
+    at every σ, as ∇G does in the energy (Karras et al. 2022), if σ_d is about the data's standard deviation, here .5.
     The encoder is the trunk of `multiscale_convolutional`: features at strides 2, 4 and 8 of `width`, 2 `width` and 3
     `width` channels, `blocks` residual 3x3 convolutions each. A decoder of the same stages leads back to the pixels,
     each stage adding the encoder's features. ln σ is a further channel of the input. F need not be a gradient, so it
@@ -49,8 +52,13 @@ class SupervisedDenoiser(nn.Module):
             parameter.data = math.sqrt(3 / fan_in) * (2 * rng.uniform(parameter.shape) - 1) * (parameter.ndim > 1)
 
     def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
-        level = per_example(sigma.log().to(y.dtype), y).expand_as(y[:, :1])
-        h, kept = cat([y, level], 1), []
+        sigma = per_example(sigma.to(y.dtype), y)
+        root = (sigma.square() + SCALE**2).sqrt()
+        u = y / root
+        return (sigma * u - SCALE * self._free(u, sigma.log())) / root
+
+    def _free(self, u: Tensor, level: Tensor) -> Tensor:
+        h, kept = cat([u, level.expand_as(u[:, :1])], 1), []
         for down, coded in zip(self.down, self.coded, strict=True):
             h = coded(down(h))
             kept.append(h)
