@@ -54,9 +54,10 @@ def strips(entries: Mapping[str, Arrays]) -> Iterator[Figure]:
     clean, noisy, span = first["clean"], first[f"noisy_{LEVEL}"], first["value_range"]
     found = {label: images for label, arrays in entries.items() if (images := _denoised(arrays)) is not None}
     for k, image in enumerate(clean):
-        shown = {"clean": image, f"noisy, σ = {LEVEL} of 255": noisy[k], **{label: v[k] for label, v in found.items()}}
+        shown = {"clean": image, f"noisy, σ = {LEVEL} of 255": noisy[k]}
+        shown |= {_short(label, found): images[k] for label, images in found.items() if label != "noisy image"}
         lines = -(-len(shown) // COLUMNS)
-        figure, axes = plt.subplots(lines, COLUMNS, figsize=(2.1 * COLUMNS, 2.6 * lines), squeeze=False)
+        figure, axes = plt.subplots(lines, COLUMNS, figsize=(2.1 * COLUMNS, 2.8 * lines), squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
         for axis, (label, pixels) in zip(axes.flat, shown.items(), strict=False):
@@ -85,6 +86,12 @@ def _panel(axis: Axes, label: str, pixels: np.ndarray | None, scale: np.ndarray,
     low, high = float(scale.min()), float(scale.max())
     shown = np.clip((pixels - low) / (high - low), 0, 1)
     axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+
+
+def _short(label: str, among: Mapping[str, object]) -> str:
+    """The label without its parameters, where that leaves no doubt."""
+    name = label.partition("[")[0]
+    return name if sum(other.partition("[")[0] == name for other in among) == 1 else label
 
 
 def _denoised(arrays: Arrays) -> np.ndarray | None:
