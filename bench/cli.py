@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--retry", action="store_true", help="run failed cells again, too")
             command.add_argument("--stack", action="store_true", help="train the seeds of a cell together")
     command = verb("list", _list, "list what can be named")
-    command.add_argument("kind", nargs="?", metavar="objectives|datasets|metrics|networks|suites")
+    command.add_argument("kind", nargs="?", metavar="objectives|datasets|metrics|networks|denoisers|suites")
     command = verb("show", _show, "explain one objective, data set, metric, network or suite")
     command.add_argument("ref", metavar="NAME|PATH.py")
     command = verb("table", _table, "write the tables, plots and leaderboard of a store again")

@@ -10,7 +10,7 @@ from bench import load, spec
 from bench.declare import plain
 from bench.errors import UsageError, suggest
 
-KINDS = ("objectives", "datasets", "metrics", "networks")
+KINDS = ("objectives", "datasets", "metrics", "networks", "denoisers")
 
 
 def listing(kind: str | None) -> str:
