@@ -294,7 +294,7 @@ def examine(ref: str, settings: Settings) -> list[dict[str, Any]]:
         "mflops": work.flops / setting.batch / 1e6,
     }
     plans: list[tuple[str, dict[str, Any], tuple[float, ...]]] = [("as run", {}, PATH)]
-    if info.proof:
+    if info.proof and info.minimiser != "none":  # else the proof is of another place than the data's law
         plans.append(("proof", {**info.proof, **plain.plugin.given}, (NEARBY, TRUTH)))
     if info.divergence and info.bias:
         plans.append(("along its bias", _nearer(plain, info.bias), (MIDWAY,)))
