@@ -14,7 +14,16 @@ from bench.data_files import locate
 from bench.declare import Data, Download, Estimate, Grid, dataset, denoiser, metric, network, objective
 from bench.denoise import filtered, psnr, ssim
 from bench.denoise import quality as denoising_quality
-from bench.diffusion import Noised, NoiseInterval, noise_interval, noise_levels, noised, posterior_steps
+from bench.diffusion import (
+    Noised,
+    NoiseInterval,
+    noise_interval,
+    noise_levels,
+    noised,
+    noised_twice,
+    posterior_steps,
+    shared_noise,
+)
 from bench.errors import UsageError
 from bench.exact import Count, Mixture, exact_data, noisy_curves, noisy_points
 from bench.fidelity import fidelity, image_features, image_flaw
@@ -113,6 +122,7 @@ __all__ = [
     "noise_interval",
     "noise_levels",
     "noised",
+    "noised_twice",
     "noisy_curves",
     "noisy_points",
     "objective",
@@ -123,6 +133,7 @@ __all__ = [
     "read_idx",
     "read_photographs",
     "score",
+    "shared_noise",
     "ssim",
     "sum_event",
     "tabulate",

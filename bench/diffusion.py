@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -138,3 +139,30 @@ def noise_interval(
     decay = alphas[index + 1] / alphas[index]
     gap = (sigmas[index + 1].square() - (decay * sigmas[index]).square()).sqrt()
     return NoiseInterval(sigmas[index], gap, alphas[index], decay)
+
+
+def noised_twice(x: Tensor, here: NoiseInterval, rng: Rng) -> tuple[Tensor, Tensor, Tensor]:
+    """(xₖ, y, η) of an interval under the kernel "ve": xₖ = x + σε, y = xₖ + sε', η = (sε - σε') / √(σ² + s²).
+
+    η ~ N(0, I) is the innovation of xₖ: independent of x and y, and xₖ = E[xₖ | x, y] + √v η, 1/v = 1/σ² + 1/s².
+    """
+    sigma, gap = per_example(here.sigma, x), per_example(here.gap, x)
+    noise, more = rng.normal_like(x), rng.normal_like(x)
+    x_k = x + sigma * noise
+    return x_k, x_k + gap * more, (gap * noise - sigma * more) / (sigma.square() + gap.square()).sqrt()
+
+
+def shared_noise(innovation: Tensor, weights: Sequence[float], rng: Rng) -> list[Tensor]:
+    """ξ₁, ..., ξ_K, independent and N(0, I), whose weighted sum Σ wₖξₖ is ‖w‖ · η.
+
+    A linear chain ends at its mean plus Σ wₖξₖ. So two points that are made from one η move together, and each keeps
+    its own law: whatever η is, N(0, I) independent of where the chain starts, so are the ξₖ.
+
+    Args:
+        innovation: η ~ N(0, I), (*batch, *event).
+        weights: w, by which a transition's noise reaches the end of the chain, of any scale; not all 0.
+    """
+    length = math.hypot(*weights)
+    drawn = [rng.normal_like(innovation) for _ in weights]
+    missing = innovation - sum(w / length * z for w, z in zip(weights, drawn, strict=True))
+    return [z + w / length * missing for w, z in zip(weights, drawn, strict=True)]

@@ -50,7 +50,14 @@ def _schedule(step_size: Schedule, x: Tensor, rng: Rng) -> list[Tensor]:
 
 
 def langevin(
-    energy: Energy, x: Tensor, rng: Rng, *, steps: int, step_size: Schedule, temperature: float = 1.0
+    energy: Energy,
+    x: Tensor,
+    rng: Rng,
+    *,
+    steps: int,
+    step_size: Schedule,
+    temperature: float = 1.0,
+    noise: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Unadjusted Langevin: x <- x + (ε/2) s(x) + √(τε) z, z ~ N(0, I).   (Rossky et al. 1978; Parisi 1981)
 
@@ -62,6 +69,7 @@ def langevin(
         step_size: ε > 0 in squared units of x, one number or one a chain (*batch,); or a list of these, one
             a transition, whose last goes on.
         temperature: τ.
+        noise: z of each transition, shaped as x; drawn if None.
 
     Returns:
         The end points, detached, (*batch, *event).
@@ -69,13 +77,19 @@ def langevin(
     scales = [(0.5 * epsilon, (temperature * epsilon).sqrt()) for epsilon in _schedule(step_size, x, rng)]
     x = x.detach()
     for k in _transitions(steps):
-        drift, noise = scales[min(k, len(scales) - 1)]
-        x = x + drift * score(energy, x) + noise * rng.normal_like(x)
+        drift, spread = scales[min(k, len(scales) - 1)]
+        x = x + drift * score(energy, x) + spread * (rng.normal_like(x) if noise is None else noise[k])
     return x
 
 
 def exponential_langevin(
-    energy: Energy, x: Tensor, rng: Rng, *, shares: Sequence[float], variance: Tensor, last: Tensor | None = None
+    energy: Energy,
+    x: Tensor,
+    rng: Rng,
+    *,
+    shares: Sequence[float],
+    variance: Tensor,
+    noise: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Langevin by the exponential integrator of N(m, vI): x <- x + c v s(x) + √(c (2 - c) v) z, z ~ N(0, I).
 
@@ -86,14 +100,14 @@ def exponential_langevin(
         x: starting points (*batch, *event); not changed.
         shares: 0 < c <= 1 for each transition, the part of the way to the mean that is gone.
         variance: v in squared units of x, a scalar or one a chain (*batch,).
-        last: z of the last transition, shaped as x; drawn if None.
+        noise: z of each transition, shaped as x; drawn if None.
 
     Returns:
         The end points, detached, (*batch, *event).
     """
     v, x = _expand(variance, x, rng), x.detach()
     for k in _transitions(len(shares)):
-        z = last if last is not None and k == len(shares) - 1 else rng.normal_like(x)
+        z = rng.normal_like(x) if noise is None else noise[k]
         x = x + shares[k] * v * score(energy, x) + (shares[k] * (2 - shares[k]) * v).sqrt() * z
     return x
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from bench.api import (
+    Choice,
     Energy,
     Integer,
     Linear,
@@ -14,23 +15,27 @@ from bench.api import (
     langevin,
     largest_level,
     noise_interval,
+    noised_twice,
     objective,
-    per_example,
+    shared_noise,
     tethered,
 )
 
 
-def _recover(energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, step: float) -> Tensor:
+def _recover(
+    energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, step: float, noise: list[Tensor] | None = None
+) -> Tensor:
     """x' ~ q(x'|y) at the interval's lower level."""
     posterior = tethered(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap)
-    return langevin(posterior, y, rng, steps=steps, step_size=(step * here.gap).square())
+    return langevin(posterior, y, rng, steps=steps, step_size=(step * here.gap).square(), noise=noise)
 
 
 def _level_by_level(
-    energy: Energy, x_like: Tensor, rng: Rng, *, levels: int, steps: int, step: float, weight: float, **noise: Any
+    energy: Energy, x_like: Tensor, rng: Rng, *, levels: int, steps: int, step: float, **options: Any
 ) -> Tensor:
     """From the highest trained level down to σ_min by the chains of training."""
-    intervals = [noise_interval(x_like, rng, levels=levels, k=k, **noise) for k in range(levels)]
+    ends = {name: options[name] for name in ("sigma_min", "sigma_max")}
+    intervals = [noise_interval(x_like, rng, levels=levels, k=k, **ends) for k in range(levels)]
     x = largest_level(energy, x_like, rng, sigma=float(intervals[-1].sigma.flatten()[0]))
     for here in reversed(intervals[:-1]):
         x = _recover(energy, x, here, rng, steps, step)
@@ -60,6 +65,7 @@ def diffusion_recovery_likelihood(
     steps: Annotated[int, Integer(1, 1000)] = 20,
     step: Annotated[float, Log(1e-3, 1.0)] = 0.2,
     weight: Annotated[float, Linear(-2.0, 2.0)] = 1.0,
+    noise: Annotated[str, Choice("own", "shared")] = "own",
 ) -> Tensor:
     r"""(σ₀/σₖ)^w [E(xₖ, σₖ) - E(x', σₖ)], x' = sg(`steps` transitions x <- x + (b²s²/2) ∇log q(x|y) + bs ε from y).
 
@@ -77,12 +83,17 @@ def diffusion_recovery_likelihood(
         step: b, a transition's noise in units of the interval's s.
         weight: w; 1 suits energies that change as fast at every level, 0 those that are preconditioned, whose slope
             grows as 1/σ.
+        noise: "own" draws the chain's noise afresh; "shared" has it add up to the innovation of xₖ given y, as in
+            time_dependent_diffusion_contrastive_divergence_coupled: the same expected gradient with less variance.
 
     Returns:
         The loss of each example, (*batch,), in nats.
     """
     here = noise_interval(x, rng, sigma_min=sigma_min, sigma_max=sigma_max, levels=levels)
-    x_k = x + per_example(here.sigma, x) * rng.normal_like(x)
-    y = x_k + per_example(here.gap, x) * rng.normal_like(x)
-    negatives = _recover(energy, y, here, rng, steps, step)
+    x_k, y, eta = noised_twice(x, here, rng)
+    # in one direction across the data a transition forgets this share of its distance from the mean
+    share = 0.5 * step**2 * (sigma_max / sigma_min) ** (2 / levels)
+    weights = [(1 - share) ** (steps - k) for k in range(1, steps + 1)]
+    shared = shared_noise(eta, weights, rng) if noise == "shared" else None
+    negatives = _recover(energy, y, here, rng, steps, step, shared)
     return (sigma_min / here.sigma) ** weight * (energy(x_k, here.sigma) - energy(negatives, here.sigma))

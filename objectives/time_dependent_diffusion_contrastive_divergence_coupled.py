@@ -1,5 +1,6 @@
-"""Diffusion contrastive divergence at every noise level, whose chains share their last noise with the data."""
+"""Diffusion contrastive divergence at every noise level, whose chains share their noise with the data."""
 
+from math import prod, sqrt
 from typing import Annotated, Any
 
 from torch import Tensor
@@ -14,20 +15,23 @@ from bench.api import (
     exponential_langevin,
     largest_level,
     noise_interval,
+    noised_twice,
     objective,
-    per_example,
+    shared_noise,
     tethered,
 )
 
 
 def _recover(
-    energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, relaxation: float, last: Tensor | None = None
+    energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, relaxation: float, eta: Tensor | None = None
 ) -> Tensor:
-    """x' ~ q(x'|y) at the interval's lower level; `last` is the noise of the last transition."""
+    """x' ~ q(x'|y) at the interval's lower level, by chains whose noise adds up to η if it is given."""
     posterior = tethered(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap)
     v = 1 / (1 / here.sigma.square() + 1 / here.gap.square())
     shares = [1.0, *[relaxation] * (steps - 1)]
-    return exponential_langevin(posterior, y, rng, shares=shares, variance=v, last=last)
+    reaching = [sqrt(c * (2 - c)) * prod(1 - later for later in shares[k + 1 :]) for k, c in enumerate(shares)]
+    noise = None if eta is None else shared_noise(eta, reaching, rng)
+    return exponential_langevin(posterior, y, rng, shares=shares, variance=v, noise=noise)
 
 
 def _level_by_level(
@@ -72,9 +76,10 @@ def time_dependent_diffusion_contrastive_divergence_coupled(
     data, and the first transition draws from it. Along the data the posterior is up to s² wide, and there the chains
     end too narrow, by (2 - c) / (2 - cv/s²) in the variance: small c or fine levels are unbiased.
 
-    The last ξ is (sε - σₖε') / σₖ₊₁, the innovation of xₖ given y. It is N(0, I) and independent of x and y, so that
-    the expected gradient stays what it was. But across the data xₖ and x' now move together, and their difference is
-    v times the error of a denoised score, where two independent draws would leave their noise.
+    The ξ are drawn such that their sum, weighted as they reach x' were U Gaussian of variance v, is η = (sε - σₖε') /
+    σₖ₊₁, the innovation of xₖ given y. They are independent N(0, I) and independent of x and y, so that the expected
+    gradient stays what it was. But across the data xₖ and x' now move together, and their difference is v times the
+    error of a denoised score, where two independent draws would leave their noise.
 
     Args:
         energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
@@ -88,10 +93,6 @@ def time_dependent_diffusion_contrastive_divergence_coupled(
         The loss of each example, (*batch,), in nats.
     """
     here = noise_interval(x, rng, sigma_min=sigma_min, sigma_max=sigma_max, levels=levels)
-    sigma, gap = per_example(here.sigma, x), per_example(here.gap, x)
-    noise, more = rng.normal_like(x), rng.normal_like(x)
-    x_k = x + sigma * noise
-    y = x_k + gap * more
-    innovation = (gap * noise - sigma * more) / (sigma.square() + gap.square()).sqrt()
-    negatives = _recover(energy, y, here, rng, steps, relaxation, innovation)
+    x_k, y, eta = noised_twice(x, here, rng)
+    negatives = _recover(energy, y, here, rng, steps, relaxation, eta)
     return energy(x_k, here.sigma) - energy(negatives, here.sigma)
