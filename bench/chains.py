@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.calculus import per_example
+from bench.calculus import Energy, per_example
 from bench.errors import UsageError
 from bench.rng import Rng
 
@@ -70,6 +70,14 @@ class ChainBuffer(BoxNoise):
     def put(self, slots: Tensor, chains: Tensor) -> None:
         """Writes chains (*batch, *event) back to the slots (*batch,) that they came from."""
         self.chains.scatter_(self.axis, per_example(slots, chains).expand_as(chains), chains)
+
+    def sample(self, energy: Energy, x_like: Tensor, rng: Rng) -> Tensor:
+        """The chains where training left them, shaped as x_like (*batch, *event); one seed's.
+
+        All are different while the buffer holds as many as are asked for.
+        """
+        n, held = len(x_like), len(self.chains)
+        return self.chains[torch.cat([rng.distinct(held, (min(held, n - k),)) for k in range(0, n, held)])]
 
     def _gather(self, slots: Tensor) -> Tensor:
         index = per_example(slots, self.chains).expand(*slots.shape, *self.chains.shape[slots.ndim :])

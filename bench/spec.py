@@ -19,7 +19,7 @@ from bench.rng import Rng
 SUITES = Path(__file__).resolve().parent / "suites"
 SCHEMA = 1
 TRACKS = {"equal_steps": "steps", "equal_flops": "flops", "equal_seconds": "seconds"}  # and what each stops at
-SAMPLERS = ("own", "noise", "data")  # what makes a model's samples, as `evaluate.all_samples` explains
+SAMPLERS = ("own", "noise", "data", "continued")  # what makes a model's samples, as `evaluate.all_samples` explains
 VARIANTS = ("last", "ema", "best")  # of the weights
 OPTIMISER: dict[str, Any] = {
     "lr": 1e-3,

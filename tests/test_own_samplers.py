@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ import torch
 from torch import Tensor
 
 from bench import load
-from bench.api import Rng, ancestral, annealed, largest_level, level_by_level, noise_levels
+from bench.api import Data, Rng, ancestral, annealed, largest_level, level_by_level, noise_levels
+from bench.evaluate import all_samples
 from bench.spec import Selection, expand, read_suite
 
 N = 6_000
@@ -156,3 +159,44 @@ def test_an_objective_without_a_sampler_says_none_and_a_spec_names_the_sampler()
     assert named["short_run_mcmc"] == "sample"
     assert named["denoising_score_matching"] is None
     assert all(name is None or isinstance(name, str) for name in named.values())
+
+
+def test_a_buffers_own_draws_are_its_chains_and_no_chain_comes_twice_while_there_are_others() -> None:
+    train = Rng(0, "data").normal((500, 2))
+    objective = load.objective("persistent_contrastive_divergence", train, Rng(0), chains=100, local_scale=1.0)
+    chains = set(map(tuple, objective.loss.chains.tolist()))
+
+    def drawn(n: int) -> list[tuple[float, ...]]:
+        sample = objective.sample(lambda x: x.sum(-1), train[:n], Rng(1))
+        assert sample is not None
+        return list(map(tuple, sample.tolist()))
+
+    assert set(drawn(100)) == chains
+    assert len(set(drawn(60))) == 60
+    assert len(set(drawn(60)) & chains) == 60
+    assert len(drawn(130)) == 130
+    assert set(drawn(130)) == chains
+
+
+def _samples(name: str, data: Data, steps: int) -> Mapping[str, Tensor | str]:
+    settings = {"metrics": ["sliced_wasserstein"], "samples": 50, "sampler_steps": steps}
+    settings["samplers"] = ["continued", "own", "noise"]
+    objective = load.objective(name, data.train, Rng(0), local_scale=data.local_scale)
+    return all_samples(lambda x: 0.5 * x.square().sum(-1), objective, data, settings, Rng(1))
+
+
+def test_continued_chains_begin_where_the_objectives_own_sampler_ends() -> None:
+    data = replace(load.dataset("two_moons", Rng(0, "data")), grid=None)
+    still, moved = (_samples("persistent_contrastive_divergence", data, steps) for steps in (0, 200))
+    assert list(still) == ["continued", "own", "noise"]
+    assert torch.equal(still["own"], moved["own"])  # type: ignore[arg-type]
+    assert torch.equal(still["continued"], still["own"])  # type: ignore[arg-type]
+    assert not torch.equal(moved["continued"], moved["own"])  # type: ignore[arg-type]
+    assert abs(float(moved["continued"].var()) - 1) < 4 * math.sqrt(2 / 100)  # type: ignore[union-attr]
+
+
+def test_without_a_sampler_of_its_own_an_objective_is_judged_by_chains_from_noise_and_has_nothing_to_continue() -> None:
+    data = replace(load.dataset("two_moons", Rng(0, "data")), grid=None)
+    found = _samples("denoising_score_matching", data, 5)
+    assert torch.equal(found["own"], found["noise"])  # type: ignore[arg-type]
+    assert found["continued"] == "the objective has no sampler of its own"
