@@ -26,9 +26,7 @@ def markdown(store: Store, records: Sequence[Record], pictures: Iterable[Path] =
     parts = ["# Leaderboard", READING]
     drawn = list(pictures)
     for (suite, track, device), group in board.groupby(["suite", "track", "device"], sort=False):
-        chosen = [
-            r for r in records if (r.run.suite, r.run.spec["track"], r.run.spec["device"]) == (suite, track, device)
-        ]
+        chosen = [r for r in records if (r.run.suite, r.run.spec["track"], r.run.device) == (suite, track, device)]
         parts += [f"## {suite} ({str(track).replace('_', ' ')}, {device})", caption(group), _ranking(group)]
         parts += [text for text in [denoising_table.markdown(chosen)] if text]
         parts += [f"![{path.stem}](plots/{path.name})" for path in drawn if path.stem.startswith(f"{suite}-")]

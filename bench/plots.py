@@ -91,7 +91,7 @@ def boards(records: Iterable[Record]) -> dict[str, list[Record]]:
     grouped: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         spec = record.run.spec
-        grouped.setdefault((record.run.suite, str(spec["track"]), str(spec["device"])), []).append(record)
+        grouped.setdefault((record.run.suite, str(spec["track"]), record.run.device), []).append(record)
     suites = [key[0] for key in grouped]
     return {key[0] if suites.count(key[0]) == 1 else "-".join(key): found for key, found in grouped.items()}
 

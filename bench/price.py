@@ -69,7 +69,7 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
             prices[spec.cell_id] = Price(*classical.price(spec))
             continue
         data_key = _key(spec.dataset["sha"], spec.dataset["params"])
-        about = spec.objective["sha"], spec.objective["params"], spec.network, spec.budget["batch"]
+        about = spec.objective["sha"], spec.objective["params"], spec.network, spec.budget["batch"], spec.precision
         # a noise level beside x changes what an evaluation costs by a few additions
         unconditional = {name: value for name, value in spec.network.items() if name != "conditional"}
         evaluation_key = _key(data_key, unconditional, spec.evaluation)

@@ -131,7 +131,7 @@ def _board(
         "id": board,
         "suite": first.run.suite,
         "track": str(spec["track"]).replace("_", " "),
-        "device": str(spec["device"]),
+        "device": first.run.device,
         "caption": _code(leaderboard.caption(frame)),
         "environments": [_code(text) for text in leaderboard.environments(store, records)],
         "has_results": any(record.status == "ok" for record in records),

@@ -214,12 +214,31 @@ def cost(
     """
     from bench import cost, load
 
-    defaults = cost.Setting()
-    settings = [
-        cost.Setting(network, batch) for network in networks or [defaults.network] for batch in batches or [128]
-    ]
+    settings = cost.grid(networks, batches)
     measured = cost.measure(settings, objectives or load.names("objectives"), rounds=rounds, device=load.device(device))
     _keep(measured, out, "cost")
+
+
+def cost_precision(
+    objectives: Sequence[str] | None,
+    networks: Sequence[str] | None,
+    batches: Sequence[int] | None,
+    precision: str,
+    *,
+    rounds: int,
+    device: str,
+    out: Path,
+) -> None:
+    """Measures training in a precision beside float32; prints the table and writes precision.csv and precision.md.
+
+    Raises:
+        UsageError: if an objective, a network, a batch or the precision is not as it must be.
+    """
+    from bench import cost, cost_precision, load
+
+    chosen, place = objectives or load.names("objectives"), load.device(device)
+    measured = cost_precision.measure(cost.grid(networks, batches), chosen, precision, rounds=rounds, device=place)
+    _keep(measured, out, "precision")
 
 
 def scaling(objectives: Sequence[str] | None, *, rounds: int, device: str, out: Path) -> None:
