@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--jobs", type=int, default=None, metavar="N", help="runs at once (default: one a core)")
         command.add_argument("--precision", metavar=PRECISION, help="of training (default: the suite's, float32)")
         _takes_data_dir(command)
+        if name == "plan":
+            command.add_argument("--against", type=Path, metavar="STORE", help="the price beside what runs there took")
         if name == "run":
             command.add_argument("--out", type=Path, default=DEFAULT_STORE, metavar="DIR")
             command.add_argument("--retry", action="store_true", help="run failed cells again, too")
@@ -180,7 +182,10 @@ def _run(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from bench import session
 
-    session.plan(_specs(options), jobs=options.jobs)
+    specs = _specs(options)
+    if options.against is not None:
+        return session.foresight(specs, options.against)
+    session.plan(specs, jobs=options.jobs)
     return GOOD
 
 
