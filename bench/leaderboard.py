@@ -169,8 +169,8 @@ def environments(store: Store, records: Sequence[Record]) -> list[str]:
     return [f"{warning}Made on: " + "; ".join(described) + "."]
 
 
-def provenance(records: Sequence[Record], suite: str) -> str:
-    """Which runs these are, and the command that makes them again."""
+def provenance(records: Sequence[Record]) -> str:
+    """Which runs of a suite these are, and the command that makes them again."""
     commits = sorted(
         {
             str(sha)[:10] + " with changes" * bool(r.get("provenance.git_dirty"))
@@ -180,6 +180,6 @@ def provenance(records: Sequence[Record], suite: str) -> str:
     )
     ok, seeds = sum(record.status == "ok" for record in records), sorted({record.run.seed for record in records})
     return (
-        f"*`python -m bench run --suite {suite}`, seeds {', '.join(map(str, seeds))}: {ok} of {len(records)} runs "
+        f"*`{records[0].run.command}`, seeds {', '.join(map(str, seeds))}: {ok} of {len(records)} runs "
         f"succeeded; commit {', '.join(commits) or 'unknown'}.*"
     )

@@ -72,7 +72,7 @@ def draw(
             if figure is None:
                 continue
             kind = re.sub(r"[^\w.]+", "-", label).strip("-")
-            text = re.sub("[`*]", "", provenance(chosen, chosen[0].run.suite))
+            text = re.sub("[`*]", "", provenance(chosen))
             if captions:
                 figure.text(0.0, -0.02, text, fontsize=7, color="0.35", va="top", wrap=False)
             for suffix in suffixes:

@@ -142,7 +142,7 @@ def _command(own: Sequence[Record], objective: str) -> str:
     reference += f"[{given}]" if (given := run.spec["objective"].get("given")) else ""
     datasets = ",".join(dict.fromkeys(str(r.run.spec["dataset"]["label"]) for r in own))
     choice = f"--objective {shlex.quote(reference)} --dataset {shlex.quote(datasets)}"
-    return f"python -m bench run --suite {run.suite} {choice}"
+    return f"{run.command} {choice}"
 
 
 def slug(label: str) -> str:

@@ -73,7 +73,13 @@ class Planned:
     @property
     def device(self) -> str:
         """Where it trains, and in what precision unless that is float32: "cpu", "cuda, bfloat16"."""
-        return ", ".join([str(self.spec["device"]), *filter(None, [self.spec.get("precision")])])
+        return ", ".join(filter(None, [str(self.spec["device"]), self.spec.get("precision")]))
+
+    @property
+    def command(self) -> str:
+        """What makes runs of its suite again, all of them."""
+        precision = self.spec.get("precision")
+        return f"python -m bench run --suite {self.suite}" + (f" --precision {precision}" if precision else "")
 
     @property
     def seed(self) -> int:
