@@ -93,7 +93,8 @@ def boards(records: Iterable[Record]) -> dict[str, list[Record]]:
         spec = record.run.spec
         grouped.setdefault((record.run.suite, str(spec["track"]), record.run.device), []).append(record)
     suites = [key[0] for key in grouped]
-    return {key[0] if suites.count(key[0]) == 1 else "-".join(key): found for key, found in grouped.items()}
+    names = [key[0] if suites.count(key[0]) == 1 else "-".join(key).replace(", ", "-") for key in grouped]
+    return dict(zip(names, grouped.values(), strict=True))
 
 
 def words(label: str) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import arithmetic, cli, cost, leaderboard, load, table
+from bench import arithmetic, cli, cost, leaderboard, load, plots, table
 from bench import cost_precision as measured
 from bench.errors import UsageError
 from bench.rng import Rng
@@ -169,6 +169,7 @@ def test_a_suite_in_two_precisions_is_two_boards_that_say_so() -> None:
     records = [table.Record(Planned.of(spec), None) for spec in specs]
     assert {key[2] for key in table.cells(records)} == {"cpu", "cpu, bfloat16"}
     assert list(table.lines_of(records)["device"]) == ["cpu", "cpu, bfloat16"]
+    assert list(plots.boards(records)) == ["smoke-equal_steps-cpu", "smoke-equal_steps-cpu-bfloat16"], "file names"
     commands = [leaderboard.provenance([record]).split("`")[1] for record in records]
     assert (
         commands[1] == f"{commands[0]} --precision bfloat16" == "python -m bench run --suite smoke --precision bfloat16"
