@@ -26,6 +26,14 @@ def per_example(values: Tensor, x: Tensor) -> Tensor:
     return values.reshape(values.shape + (1,) * (x.ndim - values.ndim))
 
 
+def placed_as(value: float | Tensor, like: Tensor) -> Tensor:
+    """A number or a tensor in the type and the place of another tensor.
+
+    A number is made there: sending it from the host would make a GPU wait.
+    """
+    return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)
+
+
 def _checked(energies: Tensor, x: Tensor) -> Tensor:
     if energies.ndim >= x.ndim or energies.shape != x.shape[: energies.ndim]:
         raise ValueError(

@@ -15,6 +15,7 @@ from bench.calculus import Energy
 from bench.rng import Rng
 from bench.rules import Broken, Rule, agree, other_global_seed, require
 from bench.train import Learner
+from bench.waiting import waits
 
 STEPS = 20
 BATCH = 32
@@ -188,6 +189,19 @@ def _resume(plugin: load.Plugin, ref: str) -> str:
     return "goes on from its state to the bit"
 
 
+def _queue(plugin: load.Plugin, ref: str) -> str:
+    for seed in (0, list(SEEDS)):
+        bench = Bench(plugin, ref, seed)
+        bench.train(1)
+        found = waits(lambda bench=bench: bench.train(1))  # type: ignore[misc]
+        require(
+            not found,
+            f"makes a GPU wait in every step: {', '.join(found)}; keep numbers in tensors (where, gather) and make "
+            "tensors with device=x.device or like x (full_like, x.new_full)",
+        )
+    return "nothing in a step makes a GPU wait for the host"
+
+
 def _own_sampler(plugin: load.Plugin, ref: str) -> str:
     if plugin.info.sampler is None:
         return "none declared"
@@ -229,6 +243,7 @@ RULES: dict[str, Rule] = {
     "event shape": _event_shape,
     "stack equals solo": _stack,
     "resume": _resume,
+    "no waiting": _queue,
     "own sampler": _own_sampler,
     "minimiser": _minimiser,
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 GOOD, USAGE, FAILED, INTERRUPTED = 0, 2, 3, 130
 DEFAULT_STORE = Path("results/runs")
 DEFAULT_BASELINE = Path("results/baselines/main.json")
+PRECISION = "float32|tf32|bfloat16"
 DEFAULT_HISTORY = Path("results/history.jsonl")
 
 
@@ -59,7 +60,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--seed", action="append", metavar="0-4,7")
         command.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
         command.add_argument("--jobs", type=int, default=None, metavar="N", help="runs at once (default: one a core)")
+        command.add_argument("--precision", metavar=PRECISION, help="of training (default: the suite's, float32)")
         _takes_data_dir(command)
+        if name == "plan":
+            command.add_argument("--against", type=Path, metavar="STORE", help="the price beside what runs there took")
         if name == "run":
             command.add_argument("--out", type=Path, default=DEFAULT_STORE, metavar="DIR")
             command.add_argument("--retry", action="store_true", help="run failed cells again, too")
@@ -128,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
     command.add_argument("--scaling", action="store_true", help="along batch, width and dimension, with a plot")
     command.add_argument("--overhead", action="store_true", help="the harness's own share of a training step")
+    command.add_argument("--precision", metavar=PRECISION, help="this of training beside float32, with its errors")
     command.add_argument("--out", type=Path, default=Path("results/runs/cost"), metavar="DIR")
     command = verb("rulers", _rulers, "what FID and its kin say of test images, Gaussians and noise")
     command.add_argument("--dataset", required=True, metavar="NAME[k=v]|path.py")
@@ -159,7 +164,7 @@ def _specs(options: argparse.Namespace) -> list[RunSpec]:
     _jobs(options)
     seeds = None if options.seed is None else spec.parse_seeds(",".join(options.seed))
     selection = spec.Selection(_joined(options.objective), _joined(options.dataset), seeds)
-    return spec.expand(spec.read_suite(options.suite), selection, str(load.device(options.device)))
+    return spec.expand(spec.read_suite(options.suite), selection, str(load.device(options.device)), options.precision)
 
 
 def _joined(values: list[str] | None) -> tuple[str, ...] | None:
@@ -177,7 +182,10 @@ def _run(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from bench import session
 
-    session.plan(_specs(options), jobs=options.jobs)
+    specs = _specs(options)
+    if options.against is not None:
+        return session.foresight(specs, options.against)
+    session.plan(specs, jobs=options.jobs)
     return GOOD
 
 
@@ -309,12 +317,18 @@ def _cost(options: argparse.Namespace) -> int:
         if batch < 1:
             raise UsageError(f"--batch must be at least 1; got {batch}")
     objectives, networks = _joined(options.objective), _joined(options.network)
-    if options.overhead:
-        session.overhead(objectives, rounds=options.rounds, device=options.device)
+    settings = objectives, networks, options.batch
+    measured = {"rounds": options.rounds, "device": options.device}
+    if options.precision is not None:
+        if options.overhead or options.scaling:
+            raise UsageError("--precision is a table of its own; drop --overhead and --scaling")
+        session.cost_precision(*settings, options.precision, out=options.out, **measured)
+    elif options.overhead:
+        session.overhead(objectives, **measured)
     elif options.scaling:
-        session.scaling(objectives, rounds=options.rounds, device=options.device, out=options.out)
+        session.scaling(objectives, out=options.out, **measured)
     else:
-        session.cost(objectives, networks, options.batch, rounds=options.rounds, device=options.device, out=options.out)
+        session.cost(*settings, out=options.out, **measured)
     return GOOD
 
 

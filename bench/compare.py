@@ -113,7 +113,7 @@ def _shown(line: Line, word: str) -> dict[str, str]:
         "verdict": word + "?" * (line.uncertified and word in ("better", "worse")),
         "succeeded": f"{_succeeded(line.a)} → {_succeeded(line.b)}",
         "train s": f"{_seconds(line.a)} → {_seconds(line.b)}",
-        "changed": _changed(line.a, line.b),
+        "changed": changed(line.a, line.b),
     }
 
 
@@ -150,7 +150,7 @@ def _seconds(cell: Cell | None) -> str:
     return "–" if seconds is None else f"{seconds:.3g}"
 
 
-def _changed(a: Cell | None, b: Cell | None) -> str:
+def changed(a: Cell | None, b: Cell | None) -> str:
     """Which parts of the specification differ between the two; "" where both ran the same cell."""
     if a is None or b is None:
         return ""

@@ -47,6 +47,12 @@ class Setting:
         return IMAGE if load.find("networks", self.network).info.event == "image" else (self.dim,)
 
 
+def grid(networks: Sequence[str] | None, batches: Sequence[int] | None) -> list[Setting]:
+    """Every network with every batch size; None for the default."""
+    default = Setting()
+    return [Setting(n, b) for n in networks or [default.network] for b in batches or [default.batch]]
+
+
 class Subject:
     """Something that is timed; a call does the work of one step."""
 
@@ -105,12 +111,12 @@ class Bench:
         Raises:
             UsageError: if an objective does not go with the setting.
         """
-        data = Rng(0, "data").normal((max(N_TRAIN, setting.batch), *setting.event_shape)).to(device)
+        data = training_data(setting, device)
         x = data[: setting.batch]
         unit = ("fb", len(x))
         bench = cls(setting, device, {unit: _bare_pass(setting, unit, device)}, {}, {}, {})
         for ref in objectives:
-            learner, rng = _learner(ref, setting.network, data, device), Rng(0, "objective", device)
+            learner, rng = learner_of(ref, setting.network, data, device), Rng(0, "objective", device)
             calls: list[meter.Call] = []
 
             def step(learner: Learner = learner, rng: Rng = rng) -> None:
@@ -139,19 +145,31 @@ class Bench:
             floor = [sum(self.passes[key].seconds[k] for key in self.floors[ref]) / u for k, u in enumerate(unit)]
             found.append(
                 {
-                    "objective": ref,
-                    "network": self.setting.network,
-                    "batch": self.setting.batch,
-                    "dim": math.prod(self.setting.event_shape),
-                    "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
-                    **_spread("step_ms", median_interval([1000 * s for s in subject.seconds])),
-                    **_spread("times_fb", median_interval([s / u for s, u in zip(subject.seconds, unit, strict=True)])),
+                    **columns(ref, self.setting, self.device),
+                    **spread("step_ms", median_interval([1000 * s for s in subject.seconds])),
+                    **spread("times_fb", median_interval([s / u for s, u in zip(subject.seconds, unit, strict=True)])),
                     "floor_times_fb": median_interval(floor).mean,
                     "mflops": self.work[ref].flops / 1e6,
                     **{k: v for k, v in self.work[ref].scaled(1).items() if k != "flops"},
                 }
             )
         return found
+
+
+def training_data(setting: Setting, device: torch.device) -> Tensor:
+    """Standard normal examples, (n, *event), of which a batch is the first."""
+    return Rng(0, "data").normal((max(N_TRAIN, setting.batch), *setting.event_shape)).to(device)
+
+
+def columns(ref: str, setting: Setting, device: torch.device) -> dict[str, Any]:
+    """What a line of a table is about."""
+    return {
+        "objective": ref,
+        "network": setting.network,
+        "batch": setting.batch,
+        "dim": math.prod(setting.event_shape),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+    }
 
 
 def _kind(call: meter.Call) -> str:
@@ -176,11 +194,17 @@ def _bare_pass(setting: Setting, key: tuple[str, int], device: torch.device) -> 
     return Subject(calls[kind], device)
 
 
-def _spread(name: str, interval: Interval) -> dict[str, float | None]:
+def spread(name: str, interval: Interval) -> dict[str, float | None]:
+    """An interval in three columns."""
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def _learner(ref: str, network: str, data: Tensor, device: torch.device) -> Learner:
+def learner_of(ref: str, network: str, data: Tensor, device: torch.device) -> Learner:
+    """An objective and a network at its initial weights.
+
+    Raises:
+        UsageError: if they do not go together.
+    """
     conditional = load.find("objectives", ref).info.energy == "noise"
     energy = load.network(network, tuple(data.shape[1:]), Rng(0, "init"), conditional=conditional).to(device)
     objective = load.objective(ref, data, Rng(0, "objective", device), local_scale=LOCAL_SCALE).to(device)

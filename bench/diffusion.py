@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.calculus import per_example
+from bench.calculus import per_example, placed_as
 from bench.errors import UsageError
 from bench.rng import Rng
 
@@ -30,23 +30,26 @@ class Noised(NamedTuple):
     alpha: Tensor
 
 
-def signal_scale(sigma: Tensor, kernel: str) -> Tensor:
+def signal_scale(sigma: Tensor, kernel: str, largest: float | Tensor) -> Tensor:
     """α of y = αx + σε: 1 under the kernel "ve", √(1 - σ²) under "vp"; shaped as sigma.
 
+    Args:
+        largest: the largest sigma, or the tensor of which it is; to look into a tensor makes a GPU wait.
+
     Raises:
-        UsageError: if the kernel is "vp" and a sigma is not below 1.
+        UsageError: if the kernel is "vp" and the largest sigma is not below 1.
     """
     if kernel != "vp":
         return torch.ones_like(sigma)
-    if not bool((sigma < 1).all()):
+    top = float(largest.max()) if isinstance(largest, Tensor) else largest
+    if not top < 1:
         raise UsageError(
-            f"kernel vp has α² = 1 - sigma², so sigma must lie below 1; got {float(sigma.max()):g}; "
-            "use a smaller sigma or kernel=ve"
+            f"kernel vp has α² = 1 - sigma², so sigma must lie below 1; got {top:g}; use a smaller sigma or kernel=ve"
         )
     return (1 - sigma.square()).sqrt()
 
 
-def noised(x: Tensor, noise: Tensor, sigma: float | Tensor, kernel: str) -> Noised:
+def noised(x: Tensor, noise: Tensor, sigma: float | Tensor, kernel: str, *, largest: float | None = None) -> Noised:
     """y = αx + σε with α = 1 under the kernel "ve", α² = 1 - σ² under "vp".
 
     The posterior sees only z and v, so "vp" at σ is the same divergence as "ve" at σ/α.
@@ -56,12 +59,13 @@ def noised(x: Tensor, noise: Tensor, sigma: float | Tensor, kernel: str) -> Nois
         noise: ε, shaped as x.
         sigma: σ in units of x, one number or one an example (*batch,).
         kernel: "ve" (variance exploding) or "vp" (variance preserving, for data of about unit variance).
+        largest: the largest of sigmas (*batch,), as a number; else they are looked into.
 
     Raises:
         UsageError: if the kernel is "vp" and a sigma is not below 1.
     """
-    scale = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
-    alpha = signal_scale(scale, kernel)
+    scale = placed_as(sigma, x)
+    alpha = signal_scale(scale, kernel, sigma if largest is None else largest)
     y = per_example(alpha, x) * x.detach() + per_example(scale, x) * noise
     return Noised(y, y / per_example(alpha, x), (scale / alpha).square(), alpha)
 
@@ -111,7 +115,8 @@ def noise_levels(sigma_min: float, sigma_max: float, count: int, like: Tensor) -
         raise UsageError(
             f"noise levels rise from sigma_min to sigma_max; got {sigma_min:g} and {sigma_max:g}; make sigma_max larger"
         )
-    return torch.linspace(math.log(sigma_min), math.log(sigma_max), count, dtype=torch.float64).exp().to(like)
+    ends = math.log(sigma_min), math.log(sigma_max)
+    return torch.linspace(*ends, count, dtype=torch.float64, device=like.device).exp().to(like)
 
 
 def noise_interval(
@@ -133,7 +138,7 @@ def noise_interval(
         UsageError: if sigma_min does not lie below sigma_max, or sigma_max not below 1 under the kernel "vp".
     """
     sigmas = noise_levels(sigma_min, sigma_max, levels + 1, x)
-    alphas = signal_scale(sigmas, kernel)
+    alphas = signal_scale(sigmas, kernel, sigma_max)
     batch = x.shape[: rng.batch_ndim]
     index = rng.integers(levels, batch).to(x.device) if k is None else torch.full(batch, k, device=x.device)
     decay = alphas[index + 1] / alphas[index]

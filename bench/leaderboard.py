@@ -26,9 +26,7 @@ def markdown(store: Store, records: Sequence[Record], pictures: Iterable[Path] =
     parts = ["# Leaderboard", READING]
     drawn = list(pictures)
     for (suite, track, device), group in board.groupby(["suite", "track", "device"], sort=False):
-        chosen = [
-            r for r in records if (r.run.suite, r.run.spec["track"], r.run.spec["device"]) == (suite, track, device)
-        ]
+        chosen = [r for r in records if (r.run.suite, r.run.spec["track"], r.run.device) == (suite, track, device)]
         parts += [f"## {suite} ({str(track).replace('_', ' ')}, {device})", caption(group), _ranking(group)]
         parts += [text for text in [denoising_table.markdown(chosen)] if text]
         parts += [f"![{path.stem}](plots/{path.name})" for path in drawn if path.stem.startswith(f"{suite}-")]
@@ -171,8 +169,8 @@ def environments(store: Store, records: Sequence[Record]) -> list[str]:
     return [f"{warning}Made on: " + "; ".join(described) + "."]
 
 
-def provenance(records: Sequence[Record], suite: str) -> str:
-    """Which runs these are, and the command that makes them again."""
+def provenance(records: Sequence[Record]) -> str:
+    """Which runs of a suite these are, and the command that makes them again."""
     commits = sorted(
         {
             str(sha)[:10] + " with changes" * bool(r.get("provenance.git_dirty"))
@@ -182,6 +180,6 @@ def provenance(records: Sequence[Record], suite: str) -> str:
     )
     ok, seeds = sum(record.status == "ok" for record in records), sorted({record.run.seed for record in records})
     return (
-        f"*`python -m bench run --suite {suite}`, seeds {', '.join(map(str, seeds))}: {ok} of {len(records)} runs "
+        f"*`{records[0].run.command}`, seeds {', '.join(map(str, seeds))}: {ok} of {len(records)} runs "
         f"succeeded; commit {', '.join(commits) or 'unknown'}.*"
     )

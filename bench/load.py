@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from bench import arithmetic
 from bench.calculus import Energy
 from bench.declare import (
     Data,
@@ -387,7 +388,7 @@ def network(
 
 
 def device(name: str) -> torch.device:
-    """\"auto\" (CUDA where there is one), "cpu" or "cuda" as a device.
+    """\"auto\" (CUDA where there is one), "cpu" or "cuda" as a device; CUDA in full float32 from then on.
 
     Raises:
         UsageError: if it is none of these, or CUDA is asked for where there is none.
@@ -396,4 +397,7 @@ def device(name: str) -> torch.device:
         raise UsageError(f"device must be auto, cpu or cuda; got '{name}'")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("device cuda is not available: torch sees no CUDA device here; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    arithmetic.full_on_gpu()
+    return torch.device("cuda")

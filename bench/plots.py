@@ -72,7 +72,7 @@ def draw(
             if figure is None:
                 continue
             kind = re.sub(r"[^\w.]+", "-", label).strip("-")
-            text = re.sub("[`*]", "", provenance(chosen, chosen[0].run.suite))
+            text = re.sub("[`*]", "", provenance(chosen))
             if captions:
                 figure.text(0.0, -0.02, text, fontsize=7, color="0.35", va="top", wrap=False)
             for suffix in suffixes:
@@ -91,9 +91,10 @@ def boards(records: Iterable[Record]) -> dict[str, list[Record]]:
     grouped: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         spec = record.run.spec
-        grouped.setdefault((record.run.suite, str(spec["track"]), str(spec["device"])), []).append(record)
+        grouped.setdefault((record.run.suite, str(spec["track"]), record.run.device), []).append(record)
     suites = [key[0] for key in grouped]
-    return {key[0] if suites.count(key[0]) == 1 else "-".join(key): found for key, found in grouped.items()}
+    names = [key[0] if suites.count(key[0]) == 1 else "-".join(key).replace(", ", "-") for key in grouped]
+    return dict(zip(names, grouped.values(), strict=True))
 
 
 def words(label: str) -> str:

@@ -23,13 +23,19 @@ WARM_UP, ROUNDS, TIMED = 2, 5, 2
 
 @dataclass(frozen=True)
 class Price:
-    """One run's predicted FLOPs of training and processor seconds, evaluation included.
+    """One run's predicted FLOPs of training, its processor seconds, and those of set-up and evaluation.
 
     The FLOPs are exact, but at equal seconds, where the steps that there will be time for are an estimate.
     """
 
     flops: float
-    seconds: float
+    training: float
+    around: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """All of them."""
+        return self.training + self.around
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
             prices[spec.cell_id] = Price(*classical.price(spec))
             continue
         data_key = _key(spec.dataset["sha"], spec.dataset["params"])
-        about = spec.objective["sha"], spec.objective["params"], spec.network, spec.budget["batch"]
+        about = spec.objective["sha"], spec.objective["params"], spec.network, spec.budget["batch"], spec.precision
         # a noise level beside x changes what an evaluation costs by a few additions
         unconditional = {name: value for name, value in spec.network.items() if name != "conditional"}
         evaluation_key = _key(data_key, unconditional, spec.evaluation)
@@ -86,8 +92,8 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
                 evaluations[evaluation_key] = _time_evaluation(trainer)
         step = steps[_key(*about, shapes[data_key])]
         count = step.count(spec)
-        seconds = step.setup + count * step.seconds + evaluations[evaluation_key]
-        prices[spec.cell_id] = Price(step.flops * count, seconds)
+        around = step.setup + evaluations[evaluation_key]
+        prices[spec.cell_id] = Price(step.flops * count, count * step.seconds, around)
     return prices
 
 

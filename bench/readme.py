@@ -45,9 +45,9 @@ def refresh(page: Path, store: Store) -> list[str]:
         if not chosen:
             absent.append(suite)
             return match.group()
-        if len({(r.run.spec["track"], r.run.spec["device"]) for r in chosen}) > 1:
+        if len({(r.run.spec["track"], r.run.device) for r in chosen}) > 1:
             raise UsageError(f"{store.root} holds suite {suite} on several tracks or devices; a page's table is of one")
-        return f"{head}\n{KINDS[kind](chosen)}\n\n{leaderboard.provenance(chosen, suite)}\n{end}"
+        return f"{head}\n{KINDS[kind](chosen)}\n\n{leaderboard.provenance(chosen)}\n{end}"
 
     page.write_text(_BLOCK.sub(block, text))
     return absent

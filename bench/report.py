@@ -125,13 +125,13 @@ def _board(
     entries = [report_rows.entry(store, board, n, s, records, costs) for n, s in enumerate(order, start=1)]
     for entry in entries:
         entry["colour"] = colours[entry["family"]]
-    provenance = leaderboard.provenance(records, first.run.suite)
+    provenance = leaderboard.provenance(records)
     legend = [{k: e[k] for k in ("number", "id", "name", "family", "colour", "control")} for e in entries]
     return {
         "id": board,
         "suite": first.run.suite,
         "track": str(spec["track"]).replace("_", " "),
-        "device": str(spec["device"]),
+        "device": first.run.device,
         "caption": _code(leaderboard.caption(frame)),
         "environments": [_code(text) for text in leaderboard.environments(store, records)],
         "has_results": any(record.status == "ok" for record in records),

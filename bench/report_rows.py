@@ -95,7 +95,7 @@ def columns(records: Sequence[Record]) -> dict[tuple[str, ...], str]:
 def place(record: Record) -> tuple[str, ...]:
     """What a run may be ranked within: suite, track, device, data set."""
     run = record.run
-    return run.suite, str(run.spec["track"]), str(run.spec["device"]), run.dataset
+    return run.suite, str(run.spec["track"]), run.device, run.dataset
 
 
 def run(record: Record, column: str) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def run(record: Record, column: str) -> dict[str, Any]:
         "family": plots.family(record.run),
         "dataset": plots.words(record.run.dataset),
         "track": str(record.run.spec["track"]).replace("_", " "),
-        "device": str(record.run.spec["device"]),
+        "device": record.run.device,
         "seed": record.run.seed,
         "status": record.status,
         "reason": record.reason,
@@ -142,7 +142,7 @@ def _command(own: Sequence[Record], objective: str) -> str:
     reference += f"[{given}]" if (given := run.spec["objective"].get("given")) else ""
     datasets = ",".join(dict.fromkeys(str(r.run.spec["dataset"]["label"]) for r in own))
     choice = f"--objective {shlex.quote(reference)} --dataset {shlex.quote(datasets)}"
-    return f"python -m bench run --suite {run.suite} {choice}"
+    return f"{run.command} {choice}"
 
 
 def slug(label: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,17 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     return groups | measured(trainer, work, outcome.steps) | {"time": times(clock, evaluation, setup, clock.laps)}
 
 
-def prepare(spec: RunSpec) -> tuple[Trainer, meter.Work, float]:
+def prepare(spec: RunSpec) -> tuple[Trainer, meter.Work, meter.Stopwatch]:
     """A trainer of the spec's seed at the pace of its track, the work of one step, and the seconds that it took."""
-    began = time.perf_counter()
-    trainer = Trainer(spec, spec.seed, load.device(spec.device))
+    device = load.device(spec.device)
+    setup = meter.Stopwatch(device)
+    setup.start()
+    trainer = Trainer(spec, spec.seed, device)
     work = trainer.count()
     if spec.track == "equal_flops":
         trainer.pace = trainer.paced(max(1, int(spec.budget["flops"] / work.flops)))
-    return trainer, work, time.perf_counter() - began
+    setup.stop()
+    return trainer, work, setup
 
 
 def judged(model: Model, outcome: Outcome, evaluation: meter.Stopwatch, folder: Path) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def measured(trainer: Trainer, work: meter.Work, steps: int) -> dict[str, Any]:
     }
 
 
-def times(clock: meter.Clock, evaluation: meter.Stopwatch, setup: float, laps: list[float]) -> dict[str, Any]:
+def times(clock: meter.Clock, evaluation: meter.Stopwatch, setup: meter.Stopwatch, laps: list[float]) -> dict[str, Any]:
     """Seconds of training, evaluation and set-up; `laps` are those of single steps."""
     return {
         "train_wall": clock.wall,
@@ -83,7 +85,8 @@ def times(clock: meter.Clock, evaluation: meter.Stopwatch, setup: float, laps: l
         "train_cuda": clock.cuda,
         "eval_wall": evaluation.wall,
         "eval_cpu": evaluation.cpu,
-        "setup_wall": setup,
+        "setup_wall": setup.wall,
+        "setup_cpu": setup.cpu,
         "step_ms": meter.step_milliseconds(laps),
     }
 

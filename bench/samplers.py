@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.calculus import Energy, energy_and_score, per_example, score, sum_event
+from bench.calculus import Energy, energy_and_score, per_example, placed_as, score, sum_event
 from bench.diffusion import noise_levels, posterior_steps
 from bench.rng import Rng
 
@@ -40,8 +40,7 @@ def _transitions(steps: int) -> Iterator[int]:
 
 def _expand(step_size: StepSize, x: Tensor, rng: Rng) -> Tensor:
     """ε as a tensor that broadcasts against x; a tensor given by the caller has batch shape (or is a scalar)."""
-    epsilon = torch.as_tensor(step_size, dtype=x.dtype, device=x.device)
-    return per_example(epsilon.expand(x.shape[: rng.batch_ndim]), x)
+    return per_example(placed_as(step_size, x).expand(x.shape[: rng.batch_ndim]), x)
 
 
 def _schedule(step_size: Schedule, x: Tensor, rng: Rng) -> list[Tensor]:
@@ -175,8 +174,7 @@ def tethered(energy: Energy, y: Tensor, rng: Rng, *, sigma: float | Tensor, alph
 
     Chains on it sample q(x|y); σ and α are numbers or of batch shape (*batch,).
     """
-    variance = torch.as_tensor(sigma, dtype=y.dtype, device=y.device).square()
-    scale = torch.as_tensor(alpha, dtype=y.dtype, device=y.device)
+    variance, scale = placed_as(sigma, y).square(), placed_as(alpha, y)
 
     def posterior(x: Tensor, *condition: Tensor) -> Tensor:
         pull = sum_event((y - per_example(scale, x) * x).square(), rng)
@@ -277,7 +275,7 @@ def level_by_level(energy: Energy, x: Tensor, rng: Rng, *, sigmas: Iterable[floa
     for sigma, smaller in pairwise(sorted(map(float, sigmas), reverse=True)):
         gap = sigma**2 - smaller**2
         posterior = tethered(at_level(energy, smaller, rng), x, rng, sigma=gap**0.5)
-        schedule = posterior_steps(x.new_tensor(gap), smaller**2, steps=steps, dim=dim)
+        schedule = posterior_steps(placed_as(gap, x), smaller**2, steps=steps, dim=dim)
         x = mala(posterior, x, rng, steps=steps, step_size=schedule).x
     return x
 

@@ -165,6 +165,33 @@ def verdict(out: Path) -> None:
     print(text)
 
 
+def foresight(specs: Sequence[RunSpec], out: Path) -> int:
+    """Prints what a plan foretells beside what the finished runs of a store took; returns the exit code.
+
+    Raises:
+        UsageError: if the store has no finished run of the plan.
+    """
+    from bench import foresight
+    from bench.child import processor
+    from bench.price import price
+    from bench.table import markdown, worded
+
+    store = Store(out)
+    compared = foresight.compare(specs, store, price)
+    print(markdown(worded(compared)))
+    if others := foresight.elsewhere(store, here := processor()):
+        print(f"seconds are foretold for {here}; runs were made on {', '.join(others)}")
+    stacked = int((compared["seconds_of"] == "training").sum())
+    if stacked:
+        print(f"of {stacked} cells the seconds are those of training: they were run as stacks, judged together")
+    fixed = compared[compared["flops"] != foresight.OPEN]
+    wrong = int((fixed["flops"] == foresight.UNEQUAL).sum())
+    print(f"FLOPs are foretold exactly in {len(fixed) - wrong} of {len(fixed)} cells")
+    near = foresight.within(compared)
+    print(f"seconds are foretold within a factor of {foresight.FACTOR} in {near} of {len(compared)} cells")
+    return CONTRADICTED if wrong else GOOD
+
+
 def plan(specs: Sequence[RunSpec], *, jobs: int | None) -> None:
     """Prints what would run and its price: seconds on this machine, counted FLOPs."""
     import pandas as pd
@@ -214,12 +241,31 @@ def cost(
     """
     from bench import cost, load
 
-    defaults = cost.Setting()
-    settings = [
-        cost.Setting(network, batch) for network in networks or [defaults.network] for batch in batches or [128]
-    ]
+    settings = cost.grid(networks, batches)
     measured = cost.measure(settings, objectives or load.names("objectives"), rounds=rounds, device=load.device(device))
     _keep(measured, out, "cost")
+
+
+def cost_precision(
+    objectives: Sequence[str] | None,
+    networks: Sequence[str] | None,
+    batches: Sequence[int] | None,
+    precision: str,
+    *,
+    rounds: int,
+    device: str,
+    out: Path,
+) -> None:
+    """Measures training in a precision beside float32; prints the table and writes precision.csv and precision.md.
+
+    Raises:
+        UsageError: if an objective, a network, a batch or the precision is not as it must be.
+    """
+    from bench import cost, cost_precision, load
+
+    chosen, place = objectives or load.names("objectives"), load.device(device)
+    measured = cost_precision.measure(cost.grid(networks, batches), chosen, precision, rounds=rounds, device=place)
+    _keep(measured, out, "precision")
 
 
 def scaling(objectives: Sequence[str] | None, *, rounds: int, device: str, out: Path) -> None:

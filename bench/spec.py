@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bench import fingerprint, load
+from bench import arithmetic, fingerprint, load
 from bench.data_files import AbsentDataError
 from bench.declare import Data, plain
 from bench.errors import UsageError, suggest
@@ -38,6 +38,7 @@ _DEFAULTS: dict[str, Any] = {
     "reference": "",
     "primary": "",
     "denoisers": [],
+    "precision": arithmetic.FULL,
     "network": {"name": "mlp"},
     "optimiser": OPTIMISER,
     "budget": {"steps": 2000, "batch": 128},
@@ -79,12 +80,13 @@ class RunSpec:
     skip: str = ""
     reference: str = ""
     primary: str = ""
+    precision: str = arithmetic.FULL
 
     @property
     def cell_id(self) -> str:
         """sha256 of the canonical spec, without what only says how to find or supervise it; 16 digits."""
         aside = ("suite", "suite_version", "seed", "timeout_seconds", "skip", "reference", "primary")
-        plain = {k: v for k, v in asdict(self).items() if k not in aside}
+        plain = {k: v for k, v in self.to_dict().items() if k not in aside}
         for part in ("objective", "dataset", "network"):
             plain[part] = {k: v for k, v in plain[part].items() if k in _IDENTITY}
         return fingerprint.digest(json.dumps(plain, sort_keys=True))
@@ -94,7 +96,8 @@ class RunSpec:
         return bool(self.objective["control"])
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """All fields in plain values; the precision of training unless it is float32."""
+        return {k: v for k, v in asdict(self).items() if (k, v) != ("precision", arithmetic.FULL)}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> RunSpec:
@@ -194,6 +197,7 @@ def _complete(where: str, raw: dict[str, Any]) -> dict[str, Any]:
         for name in suite["evaluation"][key]:
             if name not in allowed:
                 raise UsageError(f"suite {where}: evaluation.{key} may name {', '.join(allowed)}; got '{name}'")
+    arithmetic.check(suite["precision"])
     if suite["track"] not in TRACKS:
         raise UsageError(f"suite {where}: track must be one of {', '.join(TRACKS)}; got '{suite['track']}'")
     if TRACKS[suite["track"]] not in suite["budget"]:
@@ -206,15 +210,22 @@ def _require_positive(name: str, value: Any) -> None:
         raise UsageError(f"{name} must be a positive number; got {value!r}")
 
 
-def expand(suites: Iterable[dict[str, Any]], selection: Selection, device: str) -> list[RunSpec]:
+def expand(
+    suites: Iterable[dict[str, Any]], selection: Selection, device: str, precision_of_all: str | None = None
+) -> list[RunSpec]:
     """Every planned run; a pair that cannot go together stays, with its reason in `skip`.
 
     Runs are ordered seed by seed, so that an interrupted suite has covered every cell as evenly as it could.
 
+    Args:
+        precision_of_all: of training, in place of each suite's own.
+
     Raises:
         UsageError: if a name, a parameter or the selection is not as it must be.
     """
-    suites = list(suites)
+    suites = [suite | ({"precision": precision_of_all} if precision_of_all else {}) for suite in suites]
+    for suite in suites:
+        arithmetic.check(suite["precision"], device)
     known = {label for suite in suites for label in suite["datasets"]}
     for wanted in selection.datasets or ():
         name = load.split_reference(wanted)[0]
@@ -265,6 +276,7 @@ def _expand_suite(suite: dict[str, Any], selection: Selection, device: str, *, s
                         skip=absent or skip or _misfit(objective, sample),
                         reference=str(suite["reference"]),
                         primary=str(suite["primary"]),
+                        precision=suite["precision"],
                     )
                 )
     return sorted(specs, key=lambda spec: spec.seed)

@@ -71,6 +71,17 @@ class Planned:
         return str(self.spec["dataset"]["label"])
 
     @property
+    def device(self) -> str:
+        """Where it trains, and in what precision unless that is float32: "cpu", "cuda, bfloat16"."""
+        return ", ".join(filter(None, [str(self.spec["device"]), self.spec.get("precision")]))
+
+    @property
+    def command(self) -> str:
+        """What makes runs of its suite again, all of them."""
+        precision = self.spec.get("precision")
+        return f"python -m bench run --suite {self.suite}" + (f" --precision {precision}" if precision else "")
+
+    @property
     def seed(self) -> int:
         return int(self.spec["seed"])
 
@@ -250,7 +261,7 @@ class Store:
             found: dict[tuple[Any, ...], list[Planned]] = {}
             for entry in plan["runs"]:
                 run = Planned(entry["cell_id"], entry["spec"])
-                slot = (run.suite, run.spec.get("track"), run.spec.get("device"), run.objective, run.dataset, run.seed)
+                slot = (run.suite, run.spec.get("track"), run.device, run.objective, run.dataset, run.seed)
                 found.setdefault(slot, []).append(run)
             union |= {slot: runs for slot, runs in found.items() if slot not in union}
         return [run for runs in union.values() for run in runs]

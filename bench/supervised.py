@@ -70,7 +70,7 @@ def prepare(spec: RunSpec, plugin: load.Plugin, data: Data) -> tuple[Learner, me
     network: nn.Module = plugin.target(tuple(data.train.shape[1:]), Rng(spec.seed, "init"), **plugin.resolve(**known))
     added = [math.sqrt(in_units(data, level) ** 2 - data.noise**2) for level in (LEVELS[0], LEVELS[-1])]
     objective = Regression(added[0] / MARGIN, added[1] * MARGIN)
-    learner = Learner(network, objective, spec.optimiser)  # type: ignore[arg-type]
+    learner = Learner(network, objective, spec.optimiser, spec.precision)  # type: ignore[arg-type]
     work = _work(learner, data.train[: int(spec.budget["batch"])])
     flops = spec.budget.get("flops") if spec.track == "equal_flops" else None
     return learner, work, int(spec.budget["steps"]) if flops is None else max(1, int(flops / work.flops))

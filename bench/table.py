@@ -150,7 +150,7 @@ def lines_of(records: Sequence[Record]) -> pd.DataFrame:
             "dataset": record.run.dataset,
             "network": spec["network"]["name"],
             "track": spec["track"],
-            "device": spec["device"],
+            "device": record.run.device,
             "seed": record.run.seed,
             "status": record.status,
             "reason": record.reason,
@@ -182,7 +182,7 @@ def cells(records: Iterable[Record]) -> dict[tuple[str, str, str, str, str], Cel
     found: dict[tuple[str, str, str, str, str], Cell] = {}
     for record in records:
         run = record.run
-        key = (run.suite, str(run.spec["track"]), str(run.spec["device"]), run.objective, run.dataset)
+        key = (run.suite, str(run.spec["track"]), run.device, run.objective, run.dataset)
         found.setdefault(key, Cell()).records.append(record)
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import load, meter
+from bench import arithmetic, load, meter
 from bench.calculus import Energy
 from bench.declare import Data
 from bench.errors import UsageError
@@ -47,6 +47,7 @@ class Learner:
     energy: nn.Module
     objective: load.Objective
     settings: dict[str, Any]
+    precision: str = arithmetic.FULL
 
     def __post_init__(self) -> None:
         groups: list[dict[str, Any]] = [{"params": list(self.energy.parameters())}, *self.objective.param_groups()]
@@ -62,10 +63,11 @@ class Learner:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
-        loss: Tensor = self.objective(energy, x, rng).mean(-1)
-        self.optimiser.zero_grad()
-        # only what is trained: a plain backward would also fill the gradients of the scores' inputs
-        loss.sum().backward(inputs=self.trained)
+        with arithmetic.products(self.precision):
+            loss: Tensor = self.objective(arithmetic.passes(energy, self.precision), x, rng).mean(-1)
+            self.optimiser.zero_grad()
+            # only what is trained: a plain backward would also fill the gradients of the scores' inputs
+            loss.sum().backward(inputs=self.trained)
         if self.settings["clip"] is not None:
             _clip_each_seed(self.trained, self.settings["clip"], batch_ndim=rng.batch_ndim)
         self.optimiser.step()
@@ -140,7 +142,7 @@ class Trainer:
             local_scale=self.data.local_scale,
             **spec.objective["params"],
         ).to(device)
-        self.learner = Learner(self.energy, objective, spec.optimiser)
+        self.learner = Learner(self.energy, objective, spec.optimiser, spec.precision)
         self.weights: list[Tensor] = list(self.energy.parameters())
         self.average = [w.detach().clone() for w in self.weights]
         self._detached = [w.detach() for w in self.weights]  # views, made once
@@ -210,7 +212,7 @@ class Trainer:
         return loss
 
     def count(self) -> meter.Work:
-        """The work of one step, counted on copies: weights, chains and random streams stay as they are."""
+        """The work of one step in float32, counted on copies: weights, chains and random streams stay as they are."""
         learner = Learner(*copy.deepcopy((self.energy, self.learner.objective)), self.spec.optimiser)
         rng = Rng(self.seed, "count", self.device)
         x = self.data.train.narrow(rng.batch_ndim - 1, 0, self.spec.budget["batch"])

@@ -70,7 +70,7 @@ def diffusive_classification(
     k = rng.integers(levels, x.shape[: rng.batch_ndim]).to(x.device)
     sigma, z = sigmas[k], rng.normal_like(x)
     noised = x + per_example(sigma, x) * z
-    logits = torch.stack([-energy(noised, torch.full_like(sigma, float(s))) for s in sigmas.tolist()], -1)
+    logits = torch.stack([-energy(noised, s.expand_as(sigma)) for s in sigmas], -1)
     surprise = logits.logsumexp(-1) - logits.gather(-1, k.unsqueeze(-1)).squeeze(-1)
     s = score(lambda y: energy(y, sigma), noised, create_graph=True)
     denoising = sum_event((per_example(sigma, x) * s + z).square(), rng)

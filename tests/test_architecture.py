@@ -36,6 +36,7 @@ WITHOUT_TORCH = (
     "report",
     "verdict",
     "compare",
+    "foresight",
     "terminal",
     "paper",
     "plain",

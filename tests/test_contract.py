@@ -30,6 +30,15 @@ def fake(energy, x, rng):
     return energy(x) - energy(x + torch.randn_like(x))
 """,
     ),
+    "a look at the loss": (
+        "no waiting",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    loss = energy(x) - energy(x + rng.normal_like(x))
+    return loss if bool(loss.isfinite().all()) else 0 * loss
+""",
+    ),
     "data moved in place": (
         "inputs untouched",
         """
