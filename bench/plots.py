@@ -97,9 +97,9 @@ def boards(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def words(label: str) -> str:
-    """A plug-in's label as a reader writes it."""
+    """A plug-in's label as a reader writes it, with spaces at which a line may break."""
     name, bracket, inside = label.partition("[")
-    return name.replace("_", " ") + bracket + inside
+    return name.replace("_", " ") + (" [" + re.sub(r",(?=\S)", ", ", inside) if bracket else "")
 
 
 def newest(store: Store, run: Planned) -> Attempt | None:
