@@ -319,7 +319,7 @@ def test_a_paper_gets_every_table_and_figure_with_its_origin(shelf: Shelf, tmp_p
     names = {path.name for path in written}
     for stem in ("results", "summary", "ranking-toy", "verdict-toy"):
         assert {f"{stem}{suffix}" for suffix in (".csv", ".md", ".tex")} <= names
-    assert {"toy-cost.svg", "toy-cost.pdf"} <= names
+    assert {"toy-cost.svg", "toy-cost.pdf", "toy-verdict.svg", "toy-verdict.pdf"} <= names
     assert (tmp_path / "paper" / "toy-cost.pdf").read_bytes().startswith(b"%PDF")
     assert "python -m bench run --suite toy" in (tmp_path / "paper" / "toy-cost.svg").read_text()
     assert r"\toprule" in (tmp_path / "paper" / "verdict-toy.tex").read_text()
