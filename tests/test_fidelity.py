@@ -255,6 +255,27 @@ def test_class_entropy_tells_one_class_from_all() -> None:
     assert max(counts) == counts[1]
 
 
+def test_where_classes_are_unbalanced_samples_more_even_than_the_data_are_no_better() -> None:
+    whole, rng = digits(), Rng(0, "model")
+    assert whole.train_classes is not None
+    classes = whole.train_classes
+    weights = torch.tensor([16.0, 8, 8, 4, 2, 2, 1, 1, 1, 1])
+    chances = weights[classes] / torch.bincount(classes)[classes]
+    data = replace(whole, train=whole.train[rng.choice(chances, (2000,))])
+    alike = whole.train[rng.choice(chances, (1000,))]
+    found, flat, one = (measure("class_entropy", x, data) for x in (alike, whole.valid, whole.train[classes == 0]))
+    assert found.value is not None
+    assert flat.value is not None
+    assert one.value is not None
+    assert found.value == pytest.approx(found.detail["ceiling"] - 9 / 2000, abs=0.01)
+    assert flat.detail["entropy"] > found.detail["entropy"] + 0.2  # what made it look better
+    share = weights / weights.sum()
+    assert flat.value == pytest.approx(
+        found.detail["ceiling"] + float((share.log() / 10).sum()) + math.log(10), abs=0.1
+    )
+    assert one.value == pytest.approx(found.detail["ceiling"] + float(share[0].log()), abs=0.1)
+
+
 def test_the_standard_error_of_the_class_entropy_is_its_spread() -> None:
     data, rng = digits(), Rng(0, "model")
     weights = torch.tensor([8.0, 4, 4, 2, 2, 2, 1, 1, 1, 1])
