@@ -118,7 +118,7 @@ def _about(records: Sequence[Record]) -> dict[str, Any]:
     counts = pd.Series([record.status for record in records]).value_counts()
     return {
         "counts": [(str(status), int(n)) for status, n in counts.items()],
-        "objectives": len({r.run.objective for r in records if r.run.spec["objective"].get("kind") != "denoiser"}),
+        "objectives": len({r.run.objective for r in records if not r.run.classical}),
         "datasets": len({r.run.dataset for r in records}),
         "newest": max(ended, default="")[:16].replace("T", " "),
         "commits": sorted({str(sha)[:10] for r in records if (sha := r.get("provenance.git_sha"))}),
