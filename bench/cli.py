@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("ref", metavar="NAME|PATH.py")
     command = verb("table", _table, "write the tables, plots and leaderboard of a store again")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
-    command.add_argument("--page", type=Path, metavar="FILE.md", help="refresh only the marked tables of a page")
+    command.add_argument(
+        "--page", type=Path, metavar="FILE.md", help="refresh only the marked tables and pictures of a page"
+    )
     command = verb("report", _report, "write the leaderboard as one HTML file that needs nothing else")
     command.add_argument("store", nargs="?", type=Path, default=DEFAULT_STORE)
     command.add_argument("--out", type=Path, default=Path("page.html"), metavar="FILE.html")

@@ -162,7 +162,8 @@ def environments(store: Store, records: Sequence[Record]) -> list[str]:
     described = []
     for env_id in ids:
         found = store.environment(env_id)
-        described.append(", ".join(f"{k} {v}" for k, v in found.items() if isinstance(v, str | int) and k != "env_id"))
+        about = ", ".join(f"{k} {v}" for k, v in found.items() if isinstance(v, str | int) and k != "env_id")
+        described.append(f"{about} (environment `{env_id[:8]}`)")
     if not described:
         return []
     warning = "**These runs come from different environments: compare their costs with care.** " * (len(ids) > 1)

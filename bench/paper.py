@@ -31,7 +31,7 @@ def write(root: Path, folder: Path) -> list[Path]:
     frames: dict[str, pd.DataFrame] = {"results": table.lines_of(records), "summary": table.summary(records)}
     frames |= {f"ranking-{name}": leaderboard.ranking_table(table.leaderboard(rows)) for name, rows in boards.items()}
     frames |= {f"verdict-{v['suite']}": v["tables"][0] for v in report_verdict.verdicts(records, {})}
-    frames |= {extra.id: extra.table for extra in report_extras.extras(root)}
+    frames |= {extra.id: extra.table for extra in report_extras.extras(root, records)}
     written = [folder / f"{name}{suffix}" for name in frames for suffix in TABLES]
     for path in written:
         table.write(frames[path.stem], path)

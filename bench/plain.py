@@ -13,6 +13,8 @@ from typing import Any
 
 from bench.errors import UsageError
 
+DENOISER = "denoiser"  # the `kind` of what stands in a spec's objective if that is a classical denoiser
+
 
 def plain(value: Any) -> Any:
     """The value in what JSON has. A number that is not finite becomes null, and `<key>_reason` beside it its name.

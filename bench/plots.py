@@ -19,12 +19,12 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench import plots_images
+from bench import plots_images, plots_verdict
 from bench.leaderboard import provenance
 from bench.store import ARTEFACTS, Attempt, Planned, Store
 from bench.table import Record
+from bench.verdict import findings
 
 DPI = 110
 # where a file's format keeps words about it, and the date that would make each drawing another file
@@ -49,7 +49,8 @@ def draw(
     A caption says which command and commit made the numbers. The same rows give the same bytes.
 
     learning-curves-{steps,seconds}: KL along training, the band is the range over seeds. cost: KL against seconds and
-    against FLOPs. densities, score-errors: a file a data set, on one colour scale. samples: images beside data.
+    against FLOPs. verdict: every objective against the suite's reference. densities, score-errors: a file a data set,
+    on one colour scale. samples: images beside data.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sns.set_theme(style="whitegrid", context="notebook")
@@ -59,6 +60,7 @@ def draw(
             "learning-curves-steps": _learning_curves(store, chosen, "step"),
             "learning-curves-seconds": _learning_curves(store, chosen, "train_seconds"),
             "cost": _cost(chosen),
+            "verdict": plots_verdict.forest(findings(chosen), words, str(chosen[0].run.spec.get("reference"))),
         }
         for dataset in dict.fromkeys(record.run.dataset for record in chosen):
             on_it = [record for record in chosen if record.run.dataset == dataset]
@@ -98,9 +100,9 @@ def boards(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def words(label: str) -> str:
-    """A plug-in's label as a reader writes it."""
+    """A plug-in's label as a reader writes it, with spaces at which a line may break."""
     name, bracket, inside = label.partition("[")
-    return name.replace("_", " ") + bracket + inside
+    return name.replace("_", " ") + (" [" + re.sub(r",(?=\S)", ", ", inside) if bracket else "")
 
 
 def newest(store: Store, run: Planned) -> Attempt | None:
@@ -160,7 +162,7 @@ def _learning_curves(store: Store, records: Sequence[Record], x: str) -> Figure 
                 low, high = by_checkpoint["kl_ema"].min(), by_checkpoint["kl_ema"].max()
                 axis.fill_between(at, low, high, color=palette[name], alpha=0.15, lw=0)
             axis.set_yscale("log")
-            _few_ticks(axis)
+            plots_verdict.few_ticks(axis)
             axis.set_ylim(top=TOP)
             if x == "train_seconds":
                 axis.set_xscale("log")
@@ -217,7 +219,7 @@ def _cost(records: Sequence[Record]) -> Figure | None:
                 axis.scatter(*at, color=colour, s=150, zorder=3)
                 axis.annotate(names[str(name)], at, ha="center", va="center", color="white", fontsize=7, zorder=4)
             axis.set(xscale="log", yscale="log", xlabel=label, title=words(dataset))
-            _few_ticks(axis)
+            plots_verdict.few_ticks(axis)
         row[0].set_ylabel("KL(p‖q), nats, best weights")
     entries = [
         Line2D([], [], marker="o", ls="", color=colours[runs.loc[runs["objective"] == n, "family"].iloc[0]])
@@ -235,16 +237,6 @@ def _cost(records: Sequence[Record]) -> Figure | None:
     figure.suptitle("Quality against cost: lower left is better; large: median, small: seeds", y=1.0)
     figure.tight_layout()
     return figure
-
-
-def _few_ticks(axis: Axes) -> None:
-    """Labels at 1, 2 and 5 of each decade: matplotlib's own run into each other where an axis spans about one."""
-    for each in (axis.xaxis, axis.yaxis):
-        if each.get_scale() != "log":
-            continue
-        each.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        each.set_minor_formatter(NullFormatter())
 
 
 def first_arrays(store: Store, records: Iterable[Record]) -> dict[tuple[str, str], dict[str, np.ndarray]]:
@@ -314,7 +306,7 @@ def draw_scaling(measured: pd.DataFrame, path: Path) -> Path:
             x = line[column].str.extract(r"width=(\d+)")[0].astype(int) if label == "width" else line[column]
             axis.plot(x, line["step_ms"], marker="o", ms=3, lw=1.2, color=palette[name], label=words(str(name)))
         axis.set(xscale="log", yscale="log", xlabel={"batch": "batch", "width": "width", "dim": "dimension"}[label])
-        _few_ticks(axis)
+        plots_verdict.few_ticks(axis)
     axes[0].set_ylabel("ms a step")
     axes[0].legend(loc="upper left", bbox_to_anchor=(3.3, 1.0), fontsize=7, frameon=False)
     figure.suptitle("What a training step costs")

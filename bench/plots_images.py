@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterator, Mapping
 
@@ -55,7 +54,7 @@ def strips(entries: Mapping[str, Arrays]) -> Iterator[Figure]:
     found = {label: images for label, arrays in entries.items() if (images := _denoised(arrays)) is not None}
     for k, image in enumerate(clean):
         shown = {"clean": image, f"noisy, σ = {LEVEL} of 255": noisy[k]}
-        shown |= {_short(label, found): images[k] for label, images in found.items() if label != "noisy image"}
+        shown |= {label: images[k] for label, images in found.items() if label != "noisy image"}
         lines = -(-len(shown) // COLUMNS)
         figure, axes = plt.subplots(lines, COLUMNS, figsize=(2.1 * COLUMNS, 2.8 * lines), squeeze=False)
         for axis in axes.flat:
@@ -79,19 +78,13 @@ def tiled(images: np.ndarray) -> np.ndarray:
 
 def _panel(axis: Axes, label: str, pixels: np.ndarray | None, scale: np.ndarray, note: str = "") -> None:
     axis.axis("off")
-    axis.set_title(textwrap.fill(re.sub(r",(?=\S)", ", ", label), 26) + note, fontsize=7.5)
+    axis.set_title(textwrap.fill(label, 26) + note, fontsize=7.5)
     if pixels is None:
         axis.text(0.5, 0.5, "none", ha="center", va="center", fontsize=8)
         return
     low, high = float(scale.min()), float(scale.max())
     shown = np.clip((pixels - low) / (high - low), 0, 1)
     axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-
-
-def _short(label: str, among: Mapping[str, object]) -> str:
-    """The label without its parameters, where that leaves no doubt."""
-    name = label.partition("[")[0]
-    return name if sum(other.partition("[")[0] == name for other in among) == 1 else label
 
 
 def _denoised(arrays: Arrays) -> np.ndarray | None:

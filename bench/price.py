@@ -71,7 +71,7 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
         if spec.skip:
             prices[spec.cell_id] = Price(0.0, 0.0)
             continue
-        if spec.objective.get("kind") == "denoiser":
+        if spec.classical:
             prices[spec.cell_id] = Price(*classical.price(spec))
             continue
         data_key = _key(spec.dataset["sha"], spec.dataset["params"])

@@ -1,9 +1,10 @@
-"""Tables inside a Markdown page, made from a store's rows: between markers, so that nobody types a number.
+"""Tables and pictures inside a Markdown page, made from a store's rows: between markers, so that nobody types a number.
 
 <!-- bench:ranking SUITE -->    the leaderboard's table of that suite
 <!-- bench:spread SUITE -->     KL of the last, the averaged and the best weights: median and range over seeds
 <!-- bench:verdict SUITE -->    every objective against the suite's reference
-<!-- bench:denoising SUITE --> denoised images: PSNR and SSIM of every objective by every method, and of the rulers
+<!-- bench:denoising SUITE -->  denoised images: PSNR and SSIM of every objective by every method, and of the rulers
+<!-- bench:picture SUITE FIGURE -->  the picture that is linked inside: a figure of that suite, or `page`
 <!-- bench:end -->
 """
 
@@ -16,41 +17,83 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench import denoising_table, leaderboard, table, verdict
+from bench import denoising_table, leaderboard, readme_pictures, table, verdict
 from bench.errors import UsageError
 from bench.store import Store
 from bench.table import Record
 
-_BLOCK = re.compile(r"(<!-- bench:(\w+) (\w+) -->\n).*?(<!-- bench:end -->)", re.DOTALL)
+PICTURE = "picture"
+_BLOCK = re.compile(r"(<!-- bench:(\w+) (\w+)(?: (\S+))? -->\n)(.*?)(<!-- bench:end -->)", re.DOTALL)
+_MADE_FROM = re.compile(r"^\*(`python -m bench run --suite .*)\*$", re.MULTILINE)
 
 
 def refresh(page: Path, store: Store) -> list[str]:
-    """Writes every marked table of the page again whose suite the store holds; returns the suites that it lacks.
+    """Writes every marked table and picture of the page again whose suite the store holds.
+
+    Returns:
+        A sentence for each block that stays as it was, with the reason.
 
     Raises:
-        UsageError: if the page cannot be read, or asks for a kind of table that there is none of.
+        UsageError: if the page cannot be read, or asks for a table or picture that there is none of.
     """
-    try:
-        text = page.read_text()
-    except OSError as error:
-        raise UsageError(f"a page must be a readable file; '{page}': {error.strerror}") from None
+    text = _read(page)
     records = table.read(store)
-    absent: list[str] = []
+    stays: list[str] = []
 
     def block(match: re.Match[str]) -> str:
-        head, kind, suite, end = match.groups()
-        if kind not in KINDS:
-            raise UsageError(f"{page.name}: no table of kind '{kind}'; there are {', '.join(KINDS)}")
+        head, kind, suite, what, inside, end = match.groups()
+        if kind not in (*KINDS, PICTURE):
+            raise UsageError(f"{page.name}: no table of kind '{kind}'; there are {', '.join((*KINDS, PICTURE))}")
         chosen = [r for r in records if r.run.suite == suite]
         if not chosen:
-            absent.append(suite)
+            stays.append(f"{store.root} holds no run of suite {suite}: its {kind} in {page.name} stays as it was")
             return match.group()
         if len({(r.run.spec["track"], r.run.device) for r in chosen}) > 1:
             raise UsageError(f"{store.root} holds suite {suite} on several tracks or devices; a page's table is of one")
-        return f"{head}\n{KINDS[kind](chosen)}\n\n{leaderboard.provenance(chosen)}\n{end}"
+        made_from = leaderboard.provenance(chosen)
+        if kind != PICTURE:
+            return f"{head}\n{KINDS[kind](chosen)}\n\n{made_from}\n{end}"
+        link = readme_pictures.LINK.search(inside)
+        if link is None or what is None:
+            raise UsageError(f"{page.name}: a picture of suite {suite} must name its figure and link a .png inside")
+        path = page.parent / link.group(1)
+        if reason := readme_pictures.made(store, chosen, what, path, _plain(made_from)):
+            stays.append(f"{link.group(1)} stays as it was: {reason}")
+            return match.group()
+        return f"{head}\n{link.group()}\n\n{made_from}\n{end}"
 
     page.write_text(_BLOCK.sub(block, text))
-    return absent
+    return stays
+
+
+def stale(page: Path) -> list[str]:
+    """What of a page's pictures is not of the runs that the page names; a sentence each, none if all is well.
+
+    It needs no store: a picture has inside it which runs it was made from, and the block around it says so, too.
+
+    Raises:
+        UsageError: if the page cannot be read.
+    """
+    text = _read(page)
+    found: list[str] = []
+    named: dict[str, set[str]] = {}
+    folders = set()
+    for _, kind, suite, _, inside, _ in _BLOCK.findall(text):
+        made_from = [_plain(line) for line in _MADE_FROM.findall(inside)]
+        named.setdefault(suite, set()).update(made_from or ["nothing"])
+        for link in readme_pictures.LINK.findall(inside) if kind == PICTURE else ():
+            folders.add(Path(link).parent)
+            if not (path := page.parent / link).exists():
+                found.append(f"{link} does not exist")
+            elif (runs := readme_pictures.says(path)) not in made_from:
+                found.append(f"{link} is of other runs: {runs or 'it does not say of which'}")
+    outside = readme_pictures.LINK.findall(_BLOCK.sub("", text))
+    # what other commands draw lies in folders of its own
+    found += [f"{link} stands in no block" for link in outside if Path(link).parent in folders]
+    found += [
+        f"{suite} is of several sets of runs: {' / '.join(sorted(v))}" for suite, v in named.items() if len(v) > 1
+    ]
+    return found
 
 
 def spread(records: Sequence[Record]) -> str:
@@ -69,6 +112,18 @@ def spread(records: Sequence[Record]) -> str:
             }
         )
     return table.markdown(pd.DataFrame(lines).sort_values(["data set", "objective"]))
+
+
+def _read(page: Path) -> str:
+    try:
+        return page.read_text()
+    except OSError as error:
+        raise UsageError(f"a page must be a readable file; '{page}': {error.strerror}") from None
+
+
+def _plain(provenance: str) -> str:
+    """A caption without the little Markdown that it is written in."""
+    return re.sub("[`*]", "", provenance)
 
 
 def _median_and_range(values: Sequence[float]) -> str:

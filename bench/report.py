@@ -18,7 +18,17 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench import leaderboard, plots, report_charts, report_extras, report_pictures, report_rows, report_verdict, table
+from bench import (
+    leaderboard,
+    plots,
+    report_charts,
+    report_extras,
+    report_pictures,
+    report_proxies,
+    report_rows,
+    report_verdict,
+    table,
+)
 from bench.errors import UsageError
 from bench.leaderboard import Standing
 from bench.plain import plain
@@ -50,7 +60,7 @@ def write(root: Path, out: Path) -> None:
 def render(store: Store, records: Sequence[Record]) -> str:
     """The page as text."""
     columns = report_rows.columns(records)
-    sections = [*report_extras.denoised(store.root, records), *report_extras.extras(store.root)]
+    sections = [*report_extras.denoised(store.root, records), *report_extras.extras(store.root, records)]
     costs = report_extras.times_fb(sections)
     families = sorted({plots.family(record.run) for record in records})
     colours = {family: f"f{i % COLOURS}" for i, family in enumerate(families)}
@@ -75,12 +85,15 @@ def render(store: Store, records: Sequence[Record]) -> str:
             for v in report_verdict.verdicts(records, ids)
         ],
         runs=[report_rows.run(record, columns[report_rows.place(record)]) for record in records],
+        mixed=report_rows.mixed(records),
         downloads_of_runs=_downloads(table.lines_of(records), "results"),
         extras=[
             {
                 "id": s.id,
                 "title": s.title,
+                "short": s.short,
                 "note": s.note,
+                "made": s.made,
                 "columns": list(s.table.columns),
                 "lines": report_extras.shown(s.table),
                 "pictures": s.pictures,
@@ -105,7 +118,7 @@ def _about(records: Sequence[Record]) -> dict[str, Any]:
     counts = pd.Series([record.status for record in records]).value_counts()
     return {
         "counts": [(str(status), int(n)) for status, n in counts.items()],
-        "objectives": len({r.run.objective for r in records if r.run.spec["objective"].get("kind") != "denoiser"}),
+        "objectives": len({r.run.objective for r in records if not r.run.classical}),
         "datasets": len({r.run.dataset for r in records}),
         "newest": max(ended, default="")[:16].replace("T", " "),
         "commits": sorted({str(sha)[:10] for r in records if (sha := r.get("provenance.git_sha"))}),
@@ -126,6 +139,8 @@ def _board(
     for entry in entries:
         entry["colour"] = colours[entry["family"]]
     provenance = leaderboard.provenance(records)
+    drawn = report_charts.charts(store, records, order)
+    proxies = report_proxies.agreement(drawn, [e["number"] for e in entries if e["control"]])
     legend = [{k: e[k] for k in ("number", "id", "name", "family", "colour", "control")} for e in entries]
     return {
         "id": board,
@@ -135,7 +150,7 @@ def _board(
         "caption": _code(leaderboard.caption(frame)),
         "environments": [_code(text) for text in leaderboard.environments(store, records)],
         "has_results": any(record.status == "ok" for record in records),
-        "mixed": len({env for r in records if (env := r.get("env.env_id"))}) > 1,
+        "mixed": bool(report_rows.mixed(records)),
         "provenance": _code(provenance),
         "caption_of_figures": re.sub("[`*]", "", provenance),
         "datasets": [{"id": d, "name": plots.words(d), **_ruler(frame, records, d)} for d in datasets],
@@ -143,7 +158,9 @@ def _board(
         "entries": entries,
         "has_fb": any(e["times_fb"] is not None for e in entries),
         "gallery": [_gallery(arrays, dataset, order, entries) for dataset in datasets],
-        "charts": {**report_charts.charts(store, records, order), "objectives": legend, "top": plots.TOP},
+        "charts": {**drawn, "objectives": legend, "top": plots.TOP},
+        "proxies": {"columns": list(proxies), "lines": report_extras.shown(proxies)},
+        "downloads_of_proxies": _downloads(proxies, f"{board}-proxies") if len(proxies) else [],
         "troubles": (troubles := leaderboard.troubles(records)),
         "failed": any(trouble.status in FAILURES for trouble in troubles),
         "downloads": _downloads(leaderboard.ranking_table(frame), board, frame.drop(columns="shown")),
@@ -163,21 +180,23 @@ def _ruler(frame: pd.DataFrame, records: Sequence[Record], dataset: str) -> dict
 def _gallery(
     arrays: dict[tuple[str, str], dict[str, Any]], dataset: str, order: Sequence[Standing], entries: Sequence[Any]
 ) -> dict[str, Any]:
-    """One data set: the truth or the data, then every objective that left a picture, in the board's order."""
+    """One data set: what is true of it, then every objective that left a picture, in the board's order."""
     on_it = {objective: a for (objective, d), a in arrays.items() if d == dataset}
     first = next(iter(on_it.values()), {})
     tiles = []
     for standing, entry in zip(order, entries, strict=True):
         shown = report_pictures.pictures(on_it.get(standing.objective, {}))
-        if "data" in shown:
-            shown = {name: uri for name, uri in shown.items() if name != "data"}
+        shown = {name: uri for name, uri in shown.items() if not report_pictures.is_given(name)}
         tiles.append({"entry": entry, "pictures": shown, "cell": entry["cells"].get(dataset)})
     truth = report_pictures.truth(first)
     kinds = list(dict.fromkeys(kind for tile in tiles for kind in tile["pictures"]))
+    given = {name: uri for name, uri in report_pictures.pictures(first).items() if report_pictures.is_given(name)}
+    if "clean" in given and all(kind.startswith("denoised") for kind in kinds):
+        given.pop("data", None)  # beside denoised images the originals are the truth
     return {
         "id": dataset,
         "name": plots.words(dataset),
-        "reference": truth or report_pictures.pictures(first).get("data"),
+        "references": {"the truth": truth} if truth else given,
         "images": truth is None,
         "kinds": kinds,
         "tiles": tiles,

@@ -21,6 +21,7 @@ COSTS = {
     "forwards": ("forward passes", ""),
     "input_gradients": ("input gradients", ""),
 }
+SPENT = {"equal_flops": "flops_train", "equal_seconds": "train_seconds"}  # what a track makes the same for all
 CURVES = ("kl_ema", "valid_nll_ema")  # what a checkpoint may have recorded, the surest first
 ALONG = {"step": "steps", "flops": "counted GFLOPs", "train_seconds": "training seconds"}
 
@@ -49,7 +50,7 @@ def charts(store: Store, records: Sequence[Record], standings: Sequence[Standing
     return {
         "datasets": [{"id": name, "name": plots.words(name), "primary": primary[name]} for name in datasets],
         "axes": axes | metrics,
-        "costs": list(COSTS),
+        "costs": sorted(COSTS, key=lambda cost: cost == SPENT.get(str(records[0].run.spec["track"]))),
         "metrics": list(metrics),
         "points": points,
         "curves": curves,

@@ -3,61 +3,87 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from bench import denoising_table, table
+from bench import denoising_table, leaderboard, table
 from bench.errors import UsageError
 from bench.plots import words
 from bench.table import Record
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published.csv"
 CLAIM_COLUMNS = ("method", "dataset", "metric", "value", "source", "provenance", "note")
+INCEPTION = "inception-v3-"  # an extractor's name begins so if published FIDs stand on it
 CLAIMS = (
     "Values that others report, on their own data, networks and budgets, with where each was read: most come from "
     "later papers' tables and were not confirmed against the original. A FID among them is one on Inception features; "
     "no value of this page may stand beside it but one made with --inception from as many samples. Of "
-    "diffusion contrastive divergence itself no value could be had."
+    "diffusion contrastive divergence itself no value could be had. Re-measured: what this store's runs of that "
+    "objective on that data set gave by the same metric; network and budget differ all the same."
 )
-# file, title, what the reader should know
+# file, title, title in the page's menu, the command that writes it, what the reader should know
 _FILES = {
-    "audit": ("Audit of the gradients", "Expected gradients against exact ones, midway between a bad energy and the "
-              "truth, on a law of one dimension: what each objective estimates, with what bias, noise and cost, apart "
-              "from how well it trains."),
-    "cost": ("What a step costs", "One training step, timed in interleaved rounds; ×fb is the time in units of one "
-             "forward and backward pass of the same network over the same batch."),
-    "scaling": ("How a step's cost grows", "Along batch, width and dimension."),
-    "rulers": ("Rulers of image metrics", "Sets whose worth is known, against the training images. A value is read "
-               "between the test images, the floor, and the pixel Gaussian, the first thing to beat; only at the same "
-               "n and by the same extractor."),
-    "fid": ("Saved samples", "Image metrics of the samples that the runs have saved, against the training images; only "
-            "the same n and the same extractor compare."),
+    "audit": (
+        "Audit of the gradients", "Audit", "audit",
+        "Expected gradients against exact ones, midway between a bad energy and the truth, on a law of one dimension: "
+        "what each objective estimates, with what bias, noise and cost, apart from how well it trains.",
+    ),
+    "cost": (
+        "What a step costs", "Cost of a step", "cost",
+        "One training step, timed in interleaved rounds; ×fb is the time in units of one forward and backward pass of "
+        "the same network over the same batch.",
+    ),
+    "scaling": (
+        "How a step's cost grows", "Scaling", "cost --scaling",
+        "Along batch, width and dimension.",
+    ),
+    "rulers": (
+        "Rulers of image metrics", "Rulers", "rulers --dataset NAME",
+        "Sets whose worth is known, against the training images. A value is read between the test images, the floor, "
+        "and the pixel Gaussian, the first thing to beat; only at the same n and by the same extractor.",
+    ),
+    "fid": (
+        "Saved samples", "Samples", "fid",
+        "Image metrics of the samples that the runs have saved, against the training images; only the same n and the "
+        "same extractor compare.",
+    ),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Extra:
-    """A section: a table as it stands in its file, and pictures as data URIs with their captions."""
+    """A section: a table as it stands in its file, and pictures as data URIs with their captions.
+
+    Attributes:
+        short: the title in the page's menu.
+        made: by which command, of which runs or commit; in the little Markdown of captions.
+    """
 
     id: str
     title: str
+    short: str
+    made: str
     note: str
     table: pd.DataFrame
     pictures: list[tuple[str, str]] = field(default_factory=list)
 
 
-def extras(root: Path, published: Path = PUBLISHED) -> list[Extra]:
-    """The sections whose files exist; published claims come last, in a table of their own."""
+def extras(root: Path, records: Sequence[Record], published: Path = PUBLISHED) -> list[Extra]:
+    """The sections whose files exist; published claims come last, beside what the records re-measured of them."""
     found = []
-    for name, (title, note) in _FILES.items():
+    for name, (title, short, command, note) in _FILES.items():
         for folder in (root, root / name):
             if (path := folder / f"{name}.csv").exists():
-                found.append(Extra(name, title, note, _read(path), _pictures(folder, name)))
+                made = f"*`python -m bench {command}` into `{path.name}`.*"
+                found.append(Extra(name, title, short, made, note, _read(path), _pictures(folder, name)))
     if published.exists():
-        found.append(Extra("published", "Claimed elsewhere, not re-measured here", CLAIMS, claims(published)))
+        made = f"*`results/{published.name}`.*"
+        found.append(Extra("published", "Claimed elsewhere", "Claims", made, CLAIMS, claims(published, records)))
     return found
 
 
@@ -66,30 +92,63 @@ def denoised(root: Path, records: Sequence[Record]) -> list[Extra]:
     found: list[Extra] = []
     for place in dict.fromkeys((record.run.suite, record.run.dataset) for record in records):
         suite, dataset = place
-        shown = denoising_table.frame([r for r in records if (r.run.suite, r.run.dataset) == place])
+        chosen = [r for r in records if (r.run.suite, r.run.dataset) == place]
+        shown = denoising_table.frame(chosen)
         if len(shown):
+            made = leaderboard.provenance(chosen)
             title = f"Denoised {words(dataset.partition('[')[0])}: {words(suite)}"
             files = _pictures(root, f"{suite}-denoised-{dataset.partition('[')[0]}")
             pictures = [(f"Held-out image {k}, σ = 25 of 255", uri) for k, (_, uri) in enumerate(files, start=1)]
-            found.append(Extra(f"denoised-{suite}-{len(found)}", title, denoising_table.READING, shown, pictures))
+            note = denoising_table.READING
+            found.append(Extra(f"denoised-{suite}-{len(found)}", title, "Denoised", made, note, shown, pictures))
     return found
 
 
-def claims(path: Path) -> pd.DataFrame:
-    """Published values as claims: method, data set, metric, `claimed`, source, provenance and note, in words.
+def claims(path: Path, records: Sequence[Record] = ()) -> pd.DataFrame:
+    """Published values beside what was re-measured, in words.
 
-    No claim is joined with a value of ours: data, networks, budgets and features of the metrics differ.
+    Method, data set, metric, `claimed`, `re-measured`, source, provenance and note. A claim that names one of our
+    objectives in a column `objective` is matched with its runs on the data set of that name; whatever else differs,
+    and an extractor that is not the claim's, is said in the cell. No claim ranks anything.
 
     Raises:
         UsageError: if a column is missing.
     """
-    table = _read(path)
-    if missing := [column for column in CLAIM_COLUMNS if column not in table.columns]:
+    read = _read(path)
+    if missing := [column for column in CLAIM_COLUMNS if column not in read.columns]:
         raise UsageError(f"{path} must have the columns {', '.join(CLAIM_COLUMNS)}; it lacks {', '.join(missing)}")
-    found = table[list(CLAIM_COLUMNS)].rename(columns={"value": "claimed"})
+    found = read[list(CLAIM_COLUMNS)].rename(columns={"value": "claimed"})
     absent = {"claimed": "not to be had"}
-    words = {column: found[column].astype("object").fillna(absent.get(column, "")) for column in found.columns}
-    return pd.DataFrame(words)
+    shown = pd.DataFrame({c: found[c].astype("object").fillna(absent.get(c, "")) for c in found.columns})
+    board = table.leaderboard(records)
+    again = [_measured_again(line, board) for line in read.to_dict("records")]
+    shown.insert(list(shown.columns).index("claimed") + 1, "re-measured", pd.Series(again, dtype="object"))
+    return shown
+
+
+def _measured_again(claim: dict[Any, Any], board: pd.DataFrame) -> str:
+    """What the leaderboard has of a claim's objective, data set and metric, or that it has nothing."""
+    if board.empty or not isinstance(claim.get("objective"), str):
+        return "no"
+    own = board[
+        (board["objective"].str.partition("[")[0] == claim["objective"])
+        & (board["dataset"].map(_bare) == _bare(str(claim["dataset"])))
+        & board["metric"].str.startswith(str(claim["metric"]).lower())
+        & board["mean"].notna()
+    ]
+    return "; ".join(map(_with_its_basis, own.to_dict("records"))) or "no"
+
+
+def _with_its_basis(line: dict[Any, Any]) -> str:
+    text = f"{line['shown']}, suite {line['suite']}"
+    if not line["basis"]:
+        return text
+    return f"{text}, {line['basis']}" + ": not comparable, other features" * (INCEPTION not in line["basis"])
+
+
+def _bare(name: str) -> str:
+    """A data set's name without parameters, capitals and signs."""
+    return re.sub("[^a-z0-9]", "", name.partition("[")[0].lower())
 
 
 def times_fb(sections: list[Extra]) -> dict[str, float]:
@@ -116,8 +175,12 @@ def _pictures(root: Path, name: str) -> list[tuple[str, str]]:
 
 
 def shown(frame: pd.DataFrame) -> list[list[tuple[str, str]]]:
-    """The cells of a table as (text, what it sorts by)."""
+    """The cells of a table as (text, what it sorts by); names of plug-ins as a reader writes them."""
+    if frame.empty:
+        return []
     text = table.worded(frame)
+    for column in {"objective", "family", "dataset"} & set(text.columns):
+        text[column] = text[column].map(words)
     return [
         [
             (str(t), "" if pd.isna(v) else str(v) if isinstance(v, int | float) else str(t))

@@ -32,6 +32,11 @@ def pictures(arrays: dict[str, np.ndarray], truth: float | None = None) -> dict[
     return found
 
 
+def is_given(name: str) -> bool:
+    """Whether a picture shows what every objective was given, and so belongs beside all of them once."""
+    return name in ("data", "clean") or name.startswith("noisy")
+
+
 def truth(arrays: dict[str, np.ndarray]) -> str | None:
     """The true density of a data set as a picture, where it is known."""
     if "log_truth" not in arrays:

@@ -98,6 +98,16 @@ def place(record: Record) -> tuple[str, ...]:
     return run.suite, str(run.spec["track"]), run.device, run.dataset
 
 
+def mixed(records: Sequence[Record]) -> list[str]:
+    """In what the runs of a table differ that their costs depend on, in words; nothing if they do not."""
+    ran = [record for record in records if record.row is not None]
+    kinds = {
+        "devices": sorted({str(record.run.spec["device"]) for record in ran}),
+        "environments": sorted({str(env)[:8] for record in ran if (env := record.get("env.env_id"))}),
+    }
+    return [f"{len(found)} {kind} ({', '.join(found)})" for kind, found in kinds.items() if len(found) > 1]
+
+
 def run(record: Record, column: str) -> dict[str, Any]:
     """A line of the table of all runs."""
     measured = record.measured()

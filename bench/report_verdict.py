@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import plots, verdict
+from bench import leaderboard, plots, verdict
 from bench.table import Record
 from bench.verdict import Finding
 
@@ -42,6 +42,7 @@ def verdicts(records: Sequence[Record], ids: Mapping[tuple[str, str], str]) -> l
                     for name, line in sorted(lines.items(), key=lambda item: _order(item[1]["effects"]))
                 ],
                 "reading": verdict.reading(found, chosen, reference),
+                "provenance": leaderboard.provenance(chosen),
                 "tables": _tables(found),
                 "has_results": any(finding.effect.mean is not None for finding in found),
             }

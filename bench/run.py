@@ -20,7 +20,7 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     Work is counted on rehearsed steps before training and multiplied by the steps taken; evaluation and set-up are
     on clocks of their own.
     """
-    if spec.objective.get("kind") == "denoiser":
+    if spec.classical:
         return classical.run(spec, folder, curve)
     trainer, work, setup = prepare(spec)
     clock, evaluation = meter.Stopwatch(trainer.device), meter.Stopwatch(trainer.device)

@@ -138,15 +138,15 @@ def write_results(out: Path) -> None:
 
 
 def refresh(page: Path, out: Path) -> None:
-    """Refreshes the marked tables of a Markdown page from a store.
+    """Refreshes the marked tables and pictures of a Markdown page from a store.
 
     Raises:
         UsageError: if the page or the store is not as it must be.
     """
     from bench import readme
 
-    for suite in readme.refresh(page, Store(out)):
-        print(f"{out} holds no run of suite {suite}: its table in {page.name} stays as it was", file=sys.stderr)
+    for sentence in readme.refresh(page, Store(out)):
+        print(sentence, file=sys.stderr)
 
 
 def verdict(out: Path) -> None:

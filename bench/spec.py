@@ -14,6 +14,7 @@ from bench import arithmetic, fingerprint, load
 from bench.data_files import AbsentDataError
 from bench.declare import Data, plain
 from bench.errors import UsageError, suggest
+from bench.plain import DENOISER
 from bench.rng import Rng
 
 SUITES = Path(__file__).resolve().parent / "suites"
@@ -94,6 +95,11 @@ class RunSpec:
     @property
     def control(self) -> bool:
         return bool(self.objective["control"])
+
+    @property
+    def classical(self) -> bool:
+        """Whether a classical denoiser stands in the objective's place: judged as one, never ranked."""
+        return bool(self.objective.get("kind") == DENOISER)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields in plain values; the precision of training unless it is float32."""
@@ -320,7 +326,7 @@ def _describe_denoiser(ref: str) -> dict[str, Any]:
     plugin = load.find("denoisers", ref)
     about = {"family": "classical denoiser", "energy": "static", "minimiser": "none", "control": True, "note": ""}
     described = _describe(plugin, ref)
-    return {**described, "kind": "denoiser", **about, "source": plugin.info.source, "max_dim": None, "proof": {}}
+    return {**described, "kind": DENOISER, **about, "source": plugin.info.source, "max_dim": None, "proof": {}}
 
 
 def _metrics(listed: list[str], data: Data | None) -> dict[str, str]:

@@ -89,7 +89,7 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
         AloneError: if the seeds are to be run alone.
     """
     of_one_seed = {"own", "continued"} & set(specs[0].evaluation["samplers"])
-    if specs[0].objective.get("kind") == "denoiser" or of_one_seed:
+    if specs[0].classical or of_one_seed:
         raise AloneError("a classical denoiser, or an objective's own sampler, is of one seed")
     solo, work, setup = prepare(specs[0])
     if solo.data.local_scale is None and solo.learner.objective.local_scale is not None:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.errors import UsageError
-from bench.plain import digest, plain, read, write
+from bench.plain import DENOISER, digest, plain, read, write
 
 SCHEMA = 1
 ARTEFACTS = "artefacts.npz"  # what a run may leave in its folder for the pictures
@@ -88,6 +88,11 @@ class Planned:
     @property
     def control(self) -> bool:
         return bool(self.spec["objective"].get("control"))
+
+    @property
+    def classical(self) -> bool:
+        """Whether a classical denoiser stands in the objective's place: judged as one, never ranked."""
+        return bool(self.spec["objective"].get("kind") == DENOISER)
 
     @property
     def key(self) -> tuple[str, str, str, str, int]:

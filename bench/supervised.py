@@ -17,7 +17,7 @@ from bench.denoise import LEVELS, in_units
 from bench.pace import Steps
 from bench.rng import Rng
 from bench.spec import RunSpec
-from bench.train import Learner
+from bench.train import Learner, fold
 
 MARGIN = 1.5  # how far, as a factor, training levels reach beyond those that are judged
 
@@ -82,17 +82,16 @@ def learned(spec: RunSpec, plugin: load.Plugin, data: Data) -> Learned:
     network = learner.energy
     batches, rng, size = Rng(spec.seed, "data"), Rng(spec.seed, "objective"), int(spec.budget["batch"])
     pace = Steps(steps, spec.optimiser["warm_up"], 1)
-    average = [w.detach().clone() for w in network.parameters()]
+    weights = [w.detach() for w in network.parameters()]
+    average = [w.clone() for w in weights]
     clock = meter.Stopwatch(torch.device("cpu"))
     clock.start()
     for t in range(steps):
         x = data.train[batches.integers(len(data.train), (size,))]
         learner.update(network, x, rng, pace.factor(t))
-        decay = min(spec.optimiser["ema"], (1 + t) / (10 + t))
-        torch._foreach_lerp_(average, [w.detach() for w in network.parameters()], 1 - decay)
+        fold(average, weights, t, spec.optimiser["ema"])
     clock.stop()
-    for parameter, weight in zip(network.parameters(), average, strict=True):
-        parameter.data.copy_(weight)
+    torch._foreach_copy_(weights, average)
     return Learned(network, data.noise, work, steps, clock)
 
 

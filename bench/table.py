@@ -244,7 +244,7 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     lines = []
     groups: dict[tuple[str, str, str, str], dict[str, Cell]] = {}
     for (suite, track, device, objective, dataset), cell in cells(records).items():
-        if cell.records[0].run.spec["objective"].get("kind") == "denoiser":
+        if cell.records[0].run.classical:
             continue
         groups.setdefault((suite, track, device, dataset), {})[objective] = cell
     for (suite, track, device, dataset), entries in groups.items():

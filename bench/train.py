@@ -74,6 +74,14 @@ class Learner:
         return loss.detach()
 
 
+def fold(average: list[Tensor], weights: list[Tensor], t: int, ema: float) -> None:
+    """Takes the weights after step t, counted from 0, into their exponential moving average.
+
+    Its decay grows as (1 + t) / (10 + t) up to `ema`, so that the initial weights are forgotten.
+    """
+    torch._foreach_lerp_(average, weights, 1 - min(ema, (1 + t) / (10 + t)))
+
+
 @dataclass
 class Model:
     """What one seed has learned, as if it had been alone.
@@ -118,8 +126,7 @@ class Model:
 class Trainer:
     """All of a run that changes as it trains, for one seed or for a stack of seeds.
 
-    Adam with linear warm-up and cosine decay. Beside the weights runs an exponential moving average whose decay grows
-    as (1 + t) / (10 + t) up to its final value, so that the initial weights are forgotten.
+    Adam with linear warm-up and cosine decay. Beside the weights runs their exponential moving average.
     """
 
     def __init__(self, spec: RunSpec, seed: int | list[int], device: torch.device) -> None:
@@ -207,8 +214,7 @@ class Trainer:
     def step(self, t: int) -> Tensor:
         """Training step t, counted from 0; returns the mean loss, () or (S,)."""
         loss = self.learner.update(self.energy, self.batch(), self.rng, self.pace.factor(t))
-        decay = min(self.spec.optimiser["ema"], (1 + t) / (10 + t))
-        torch._foreach_lerp_(self.average, self._detached, 1 - decay)
+        fold(self.average, self._detached, t, self.spec.optimiser["ema"])
         return loss
 
     def count(self) -> meter.Work:

@@ -54,11 +54,13 @@ def findings(records: Sequence[Record]) -> list[Finding]:
     for (suite, _, _, dataset), entries in groups.items():
         column = table.primary(record for cell in entries.values() for record in cell.records) or ""
         reference = next(iter(entries.values())).records[0].run.spec["reference"]
+        # of any entry's: a cell that failed does not know
+        succeeded = [record for cell in entries.values() for record in cell.succeeded]
+        better = next((e["better"] for r in succeeded if "better" in (e := r.estimate(column))), "lower")
         for objective, cell in entries.items():
             if objective == reference or cell.records[0].run.control:
                 continue
             rival = entries.get(reference, Cell())
-            better = next((e["better"] for r in cell.succeeded if "better" in (e := r.estimate(column))), "lower")
             comparison = _compare(cell, rival, column, better)
             word = _failure(cell, rival, column)
             gflops = cell.median("flops_train")
@@ -165,15 +167,37 @@ def markdown(records: Sequence[Record]) -> str:
 
 
 def reading(found: Sequence[Finding], chosen: Sequence[Record], reference: str) -> str:
-    """How a suite's verdict is read: the metric, the track, the budget and the test."""
-    named = {m: table.bases(chosen, m) for m in dict.fromkeys(f.metric for f in found if f.metric)}
-    metrics = ", ".join(f"`{m}`{f' ({basis})' * bool(basis)}" for m, basis in named.items()) or "nothing yet"
+    """How a suite's verdict is read: the metrics, each by ratio or by difference, the track, the budget, the test."""
     track = " and ".join(sorted({str(r.run.spec["track"]).replace("_", " ") for r in chosen}))
     spent = [f.gflops for f in found if f.gflops is not None]
-    budget = f" (about {max(spent):.3g} GFLOPs a run)" if spent else ""
+    budget = f" (about {_count(max(spent))} GFLOPs a run)" if spent else ""
+    cells = [_compared(found, chosen, reference, better) for better in ("lower", "higher")]
+    read = " ".join(filter(None, cells)) or "Nothing has a result yet."
     return (
-        f"Each cell: {metrics} of the objective over that of `{reference}` on the track of {track}{budget}, geometric "
-        "mean over seeds that share data, batches and initial weights, with Student's paired 95 % interval; below 1 is "
-        "better (differences, where higher is better, carry a sign). A word other than 'not separable' needs p ≤ .05 "
-        "after Holm's correction over all cells."
+        f"{read} Seeds share data, batches and initial weights, on the track of {track}{budget}; Student's paired 95 % "
+        "intervals. A word other than 'not separable' needs p ≤ .05 after Holm's correction over all cells."
     )
+
+
+def _compared(found: Sequence[Finding], chosen: Sequence[Record], reference: str, better: str) -> str:
+    """What the cells of one kind of metric hold: a ratio where lower is better, else a difference; "" without any."""
+    names = dict.fromkeys(f.metric for f in found if f.metric and f.better == better)
+    if not names:
+        return ""
+    bases = {name: table.bases(chosen, name) for name in names}
+    metrics = ", ".join(f"`{name}`{f' ({basis})' * bool(basis)}" for name, basis in bases.items())
+    if better == "lower":
+        return (
+            f"Each cell: {metrics} of the objective over that of `{reference}`, a ratio of geometric means over seeds; "
+            "below ×1 is better."
+        )
+    units = " and ".join(dict.fromkeys(u for r in chosen for n in names if (u := r.estimate(n).get("unit"))))
+    return (
+        f"Each cell: {metrics} of the objective minus that of `{reference}`, a difference of means over seeds"
+        f"{' in ' * bool(units)}{units}; above 0 is better."
+    )
+
+
+def _count(value: float) -> str:
+    """Three digits, never with an exponent."""
+    return f"{float(f'{value:.3g}'):,.12g}"

@@ -32,6 +32,8 @@ WITHOUT_TORCH = (
     "efficiency",
     "plots",
     "plots_images",
+    "plots_verdict",
+    "readme",
     "denoising_table",
     "report",
     "verdict",

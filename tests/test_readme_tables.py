@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import load, spec
+from bench import load, readme, spec
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -31,3 +31,7 @@ def test_a_table_is_of_a_suite_and_of_objectives_that_exist(suite: str, text: st
 @pytest.mark.parametrize("path", re.findall(r"\]\(((?!http)[^)#]+)\)", README))
 def test_a_picture_or_link_leads_to_a_file(path: str) -> None:
     assert (ROOT / path).exists()
+
+
+def test_every_picture_is_of_the_runs_that_the_page_names() -> None:
+    assert not readme.stale(ROOT / "README.md"), "run: python -m bench table STORE --page README.md"

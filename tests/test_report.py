@@ -8,13 +8,13 @@ import json
 import re
 import tomllib
 from fnmatch import fnmatch
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from pages import Page, page_of
 from PIL import Image
 from shelf import NOISE, Shelf, estimate
 
@@ -24,45 +24,9 @@ from bench.statistics import t_interval
 from bench.store import ARTEFACTS, Planned
 
 
-class Page(HTMLParser):
-    """What a test asks of a page: its elements with their attributes, and the text of each cell."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.rows: list[list[str]] = []
-        self._open = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {k: v or "" for k, v in attrs}))
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-            self._open = True
-
-    def handle_endtag(self, tag: str) -> None:
-        self._open = self._open and tag not in ("td", "th")
-
-    def handle_data(self, data: str) -> None:
-        if self._open:
-            self.rows[-1][-1] += data
-
-    def links(self) -> list[str]:
-        return [a[k] for _, a in self.elements for k in ("src", "href", "action", "data") if k in a]
-
-    def row(self, start: str) -> list[str]:
-        return next([cell.strip() for cell in row] for row in self.rows if row and row[0].strip().startswith(start))
-
-
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
     return Shelf(tmp_path / "store")
-
-
-def page_of(shelf: Shelf) -> str:
-    return report.render(shelf.store, shelf.records())
 
 
 def charts_of(page: str) -> dict[str, Any]:
@@ -166,7 +130,15 @@ def test_a_table_that_mixes_machines_says_so(shelf: Shelf, monkeypatch: pytest.M
     elsewhere = {"env_id": shelf.store.keep_environment({"python": "3.12.0"})}
     monkeypatch.setattr(shelf, "environment", lambda: elsewhere)
     shelf.ran("good", 1, 1.0)
-    assert 'class="warning"' in page_of(shelf)
+    assert page_of(shelf).count('class="warning"') == 2  # the ranking, and the table of all runs
+
+
+def test_the_table_of_all_runs_says_if_it_mixes_devices(shelf: Shelf) -> None:
+    for device in ("cpu", "cuda"):
+        shelf.entry("good", 1.0, device=device)
+    page = page_of(shelf)
+    assert page.count('class="warning"') == 1  # a ranking is of one device
+    assert "made on 2 devices (cpu, cuda): their costs compare only within one of each" in page
 
 
 def test_a_column_says_how_many_samples_and_which_features_it_stands_on(shelf: Shelf) -> None:
@@ -248,34 +220,29 @@ def test_what_other_commands_left_beside_the_store_is_shown(shelf: Shelf, tmp_pa
     assert "2.5" in page.row("good")
     published = tmp_path / "published.csv"
     published.write_text("method,dataset,metric,value,source,provenance,note\n")
-    sections = report_extras.extras(shelf.store.root, published)
+    sections = report_extras.extras(shelf.store.root, shelf.records(), published)
     assert [section.id for section in sections] == ["audit", "cost", "published"]
 
 
-def test_claims_stand_apart_from_what_was_measured_with_where_they_were_read(
-    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published = tmp_path / "published.csv"
-    monkeypatch.setattr(report_extras.extras, "__defaults__", (published,))
-    header = "method,dataset,metric,value,source,provenance,note\n"
-    published.write_text(f"{header}good,line,kl,0.1,Author 2020,second hand,\nabsent,line,kl,,Author 2021,,\n")
-    shelf.entry("good", 1.0)
-    page = Page(page_of(shelf))
-    assert ["good", "line", "kl", "0.1", "Author 2020", "second hand", ""] in page.rows
-    assert ["absent", "line", "kl", "not to be had", "Author 2021", "", ""] in page.rows
-    assert page.row("good")[1:4] == ["1.0", "11.000 ± 0.020", "5 of 5"]  # the objective of that name: only measured
-    published.write_text("method,value\ngood,0.1\n")
-    with pytest.raises(UsageError, match="it lacks dataset, metric"):
-        page_of(shelf)
+def test_what_all_were_given_stands_once_beside_what_each_made_of_it(shelf: Shelf) -> None:
+    square = np.zeros((4, 1, 3, 3))
+    for name in ("good", "other"):
+        arrays = {"clean": square, "noisy_25": square, "denoised_mode_25": square + 1}
+        np.savez(shelf.ran(name, 0, 1.0).folder / ARTEFACTS, **arrays)  # type: ignore[arg-type]
+    shown = [a["alt"] for tag, a in Page(page_of(shelf)).elements if tag == "img" and "src" in a]
+    assert shown == ["clean: line", "noisy 25: line", *(f"denoised mode 25 of {n} on line" for n in ("good", "other"))]
 
 
-def test_the_claims_of_the_project_say_what_they_are_and_where_they_were_read() -> None:
-    claims = report_extras.claims(report_extras.PUBLISHED)
-    assert len(claims) > 20
-    for column in ("method", "dataset", "metric", "source", "provenance"):
-        assert claims[column].str.strip().all(), column
-    ours = claims[claims["method"].str.startswith("Diffusion contrastive divergence")]
-    assert ours["claimed"].tolist() == ["not to be had"]
+def test_every_section_says_which_command_and_commit_made_it(shelf: Shelf) -> None:
+    for name in ("usual", "better"):
+        shelf.entry(name, 1.0, reference="usual")
+    (shelf.store.root / "scaling.csv").write_text("objective,step_ms\nbetter,2.5\n")
+    page = page_of(shelf)
+    for section in ("verdict-toy", "toy"):
+        (text,) = re.findall(rf'<section id="{section}".*?</section>', page, re.DOTALL)
+        assert "<code>python -m bench run --suite toy</code>, seeds 0, 1, 2, 3, 4: 10 of 10 runs" in text
+        assert "commit unknown" in text
+    assert "<code>python -m bench cost --scaling</code>" in page
 
 
 def test_an_audit_in_its_own_folder_is_a_section_with_its_pictures(shelf: Shelf) -> None:
@@ -352,7 +319,7 @@ def test_a_paper_gets_every_table_and_figure_with_its_origin(shelf: Shelf, tmp_p
     names = {path.name for path in written}
     for stem in ("results", "summary", "ranking-toy", "verdict-toy"):
         assert {f"{stem}{suffix}" for suffix in (".csv", ".md", ".tex")} <= names
-    assert {"toy-cost.svg", "toy-cost.pdf"} <= names
+    assert {"toy-cost.svg", "toy-cost.pdf", "toy-verdict.svg", "toy-verdict.pdf"} <= names
     assert (tmp_path / "paper" / "toy-cost.pdf").read_bytes().startswith(b"%PDF")
     assert "python -m bench run --suite toy" in (tmp_path / "paper" / "toy-cost.svg").read_text()
     assert r"\toprule" in (tmp_path / "paper" / "verdict-toy.tex").read_text()

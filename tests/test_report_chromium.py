@@ -173,6 +173,41 @@ def test_nothing_sticks_out_at_the_side(driver: webdriver.Chrome, page: Path, wi
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+OVERLAPS = """
+const box = (node) => { const r = node.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]; };
+const svg = document.querySelector(".scatter svg"), all = (selector) => [...svg.querySelectorAll(selector)];
+const discs = all(".disc").map(box), names = all(".name").map(box);
+const numbers = all(".mark text").map((node) => node.textContent);
+const near = (a, b) => Math.hypot((a[0] + a[2] - b[0] - b[2]) / 2, (a[1] + a[3] - b[1] - b[3]) / 2) < a[2] - a[0] - 1.5;
+const touch = (a, b) => a[0] < b[2] && a[2] > b[0] && a[1] + 2 < b[3] - 2 && a[3] - 2 > b[1] + 2;
+const pairs = (some, all, test) => some.flatMap((a, i) => all.filter((b, k) => (some !== all || k > i) && test(a, b)));
+const clashes = [...pairs(discs, discs, near), ...pairs(names, names, touch), ...pairs(names, discs, touch)];
+return {discs: discs.length, names: names.length, numbers: new Set(numbers).size, clashes: clashes.length};
+"""
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_in_a_crowd_every_objective_is_named_and_no_label_covers_another(
+    driver: webdriver.Chrome, tmp_path: Path, width: int
+) -> None:
+    crowd = []
+    for number in range(33):
+        spec = ToySpec(objective=about(f"an_objective_with_a_long_name_{number}"), dataset=about("line"), seed=0)
+        row: dict[str, Any] = {"status": "ok", "metrics": {"kl": {"last": estimate(0.1 * 1.6 ** (number % 4))}}}
+        row |= {"work": {"flops_train": 1e10 * (1 + number % 3)}, "time": {"train_wall": 1.0}}
+        crowd.append(table.Record(Planned.of(spec), row))
+    (tmp_path / "page.html").write_text(report.render(Store(tmp_path / "store"), crowd))
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    driver.get((tmp_path / "page.html").as_uri())
+    found = driver.execute_script(OVERLAPS)
+    legend = {item.text for item in driver.find_elements(By.CSS_SELECTOR, ".legend a")}
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert (found["discs"], found["numbers"], len(legend)) == (33, 33, 33)
+    assert found["clashes"] == 0
+    assert found["names"] >= (8 if width > 500 else 0)
+
+
 def record(number: int) -> table.Record:
     spec = ToySpec(objective=about(f"objective_{number % 25}"), dataset=about(f"data_{number // 25 % 4}"))
     row: dict[str, Any] = {"status": "ok", "metrics": {"kl": {"last": estimate(1.0 + number / 1000)}}}

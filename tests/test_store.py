@@ -1,4 +1,4 @@
-"""Runs on disk: written once, whole or absent, never edited, and added up by copying folders."""
+"""Runs on disk: written once, whole or absent, and never edited."""
 
 from __future__ import annotations
 
@@ -6,63 +6,19 @@ import json
 import math
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from workers import ToySpec, about
+from runs_on_disk import another_process, finished, planned
+from workers import about
 
 from bench import plain, store
-from bench.errors import UsageError
-from bench.store import Attempt, Planned, Store
-
-HERE = Path(__file__).resolve().parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
-HEAD = """
-import sys, time
-from pathlib import Path
-from workers import ToySpec
-from bench import plain
-from bench.store import Planned, Store
-store = Store(Path(sys.argv[1]))
-"""
-
-
-def planned(seed: int = 0, **changes: Any) -> Planned:
-    return Planned.of(ToySpec(seed=seed, **changes))
-
-
-def finished(root: Path, seed: int = 0, **outcome: Any) -> Attempt:
-    attempt = Store(root).begin(planned(seed))
-    attempt.append({"step": 1, "loss": 0.5})
-    (attempt.folder / "log.txt").write_text("a line\n")
-    attempt.finish({"status": "ok", **outcome})
-    return attempt
-
-
-@contextmanager
-def another_process(code: str, root: Path) -> Iterator[subprocess.Popen[str]]:
-    """Runs the code on the store and gives the process once it has printed a line; killed at the end."""
-    command = [sys.executable, "-c", HEAD + code, str(root)]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline(), "the other process ended early"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+from bench.store import Store
 
 
 def strictly(path: Path) -> Any:
@@ -72,10 +28,6 @@ def strictly(path: Path) -> Any:
         raise AssertionError(f"{name} is not JSON")
 
     return json.loads(path.read_text(), parse_constant=refuse)
-
-
-def edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def test_a_run_lies_where_the_layout_says(tmp_path: Path) -> None:
@@ -258,85 +210,6 @@ def test_plain_values_lose_nothing() -> None:
     assert plain.digest({"a": 1, "b": 2}) == plain.digest({"b": 2, "a": 1}) != plain.digest({"a": 1, "b": 3})
 
 
-def test_an_output_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "taken"
-    file.write_text("")
-    with pytest.raises(UsageError, match=r"must be a folder; .*taken' is a file: give another --out"):
-        Store(file)
-
-
-def test_an_output_path_inside_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("")
-    with (
-        pytest.raises(UsageError, match=r"must be writable; .*give another --out"),
-        Store(tmp_path / "taken/in").lock(),
-    ):
-        pass
-
-
-def test_a_second_holder_is_told_who_holds_the_store(tmp_path: Path) -> None:
-    with another_process("with store.lock(): print('held', flush=True); time.sleep(60)", tmp_path) as process:
-        with pytest.raises(UsageError, match=rf"is held by process {process.pid} on .*: wait, or give another --out"):
-            Store(tmp_path).lock().__enter__()
-        process.kill()
-        process.wait()
-        with Store(tmp_path).lock():  # no stale lock is left behind
-            pass
-
-
-def test_a_lock_is_let_go_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), Store(tmp_path).lock():
-        raise RuntimeError
-    with Store(tmp_path).lock():
-        pass
-
-
-def test_an_attempt_whose_supervisor_is_gone_becomes_a_killed_row(tmp_path: Path) -> None:
-    code = """
-attempt = store.begin(Planned.of(ToySpec(seed=1)))
-attempt.append({"step": 40})
-print("begun", flush=True)
-time.sleep(60)
-"""
-    with another_process(code, tmp_path) as process:
-        assert Store(tmp_path).settle() == []  # its supervisor lives: hands off
-        process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead and not yet collected: a zombie
-        (row,) = Store(tmp_path).settle()
-    assert (row["status"], row["seed"], row["last_step"]) == ("killed", 1, 40)
-    assert row["reason"] == "the process that supervised it is gone"
-    assert Store(tmp_path).rows_of(planned(1)) == [row]
-    assert Store(tmp_path).settle() == []
-    assert Store(tmp_path).verify() == []
-
-
-def test_a_zombie_supervises_nothing(tmp_path: Path) -> None:
-    code = "store.begin(Planned.of(ToySpec())); print(1, flush=True); time.sleep(60)"
-    with another_process(code, tmp_path) as process:
-        process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked how
-        assert len(Store(tmp_path).settle()) == 1
-
-
-def test_a_process_id_that_is_used_again_is_not_the_supervisor(tmp_path: Path) -> None:
-    with another_process("store.begin(Planned.of(ToySpec())); print(1, flush=True); time.sleep(60)", tmp_path):
-        (attempt,) = Store(tmp_path).attempts()
-        supervisor = attempt.intent()["supervisor"]
-        edit(attempt.folder / "spec.json", supervisor={**supervisor, "started": supervisor["started"] - 100})
-        assert len(Store(tmp_path).settle()) == 1
-
-
-@pytest.mark.parametrize(("seconds_ago", "settled"), [(100, 0), (60 + 700, 1)])
-def test_on_another_host_only_the_deadline_says_that_a_supervisor_is_gone(
-    tmp_path: Path, seconds_ago: float, settled: int
-) -> None:
-    attempt = Store(tmp_path).begin(planned(timeout_seconds=60))
-    began = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat()
-    supervisor = {**attempt.intent()["supervisor"], "host": "elsewhere"}
-    edit(attempt.folder / "spec.json", supervisor=supervisor, provenance={"began": began})
-    assert len(Store(tmp_path).settle()) == settled
-
-
 def test_verify_is_silent_about_what_nobody_touched(tmp_path: Path) -> None:
     finished(tmp_path, 0, metrics={"kl": {"last": {"value": 0.1 + 0.2, "stderr": math.nan}}})
     Store(tmp_path).begin(planned(1)).finish({"status": "skipped", "reason": "needs ü"})  # neither a curve nor a log
@@ -371,65 +244,6 @@ def test_verify_names_what_was_edited(tmp_path: Path, name: str, change: Any, wo
     (line,) = Store(tmp_path).verify()
     assert str(attempt.folder.relative_to(tmp_path)) in line
     assert word in line
-
-
-def test_a_plan_is_the_denominator_whatever_has_run(tmp_path: Path) -> None:
-    runs = [planned(seed) for seed in range(4)]
-    Store(tmp_path).write_plan(runs)
-    finished(tmp_path, 1)
-    assert Store(tmp_path).planned() == runs
-    Store(tmp_path).write_plan(runs)
-    assert len(list((tmp_path / "plans").iterdir())) == 1
-
-
-def test_running_a_part_of_a_plan_does_not_shrink_the_denominator(tmp_path: Path) -> None:
-    runs = [planned(seed) for seed in range(4)]
-    Store(tmp_path).write_plan(runs)
-    Store(tmp_path).write_plan(runs[:1])
-    assert {run.key for run in Store(tmp_path).planned()} == {run.key for run in runs}
-
-
-def test_a_cell_whose_settings_changed_is_planned_once_as_it_is_now(tmp_path: Path) -> None:
-    Store(tmp_path).write_plan([planned(0, seconds=1.0), planned(1, seconds=1.0)])
-    Store(tmp_path).write_plan([planned(0, seconds=2.0)])
-    assert {(run.seed, run.spec["seconds"]) for run in Store(tmp_path).planned()} == {(0, 2.0), (1, 1.0)}
-    Store(tmp_path).write_plan([planned(0, seconds=1.0), planned(1, seconds=1.0)])  # and back: the newest date counts
-    assert {(run.seed, run.spec["seconds"]) for run in Store(tmp_path).planned()} == {(0, 1.0), (1, 1.0)}
-
-
-def test_each_suite_has_a_plan_of_its_own(tmp_path: Path) -> None:
-    Store(tmp_path).write_plan([planned(suite="a"), planned(suite="b")])
-    assert {path.name.partition("-")[0] for path in (tmp_path / "plans").iterdir()} == {"a", "b"}
-    assert {run.suite for run in Store(tmp_path).planned()} == {"a", "b"}
-
-
-def test_copying_folders_merges_stores(tmp_path: Path) -> None:
-    for name, seeds in (("one", (0, 1)), ("two", (2, 3))):
-        Store(tmp_path / name).write_plan([planned(seed) for seed in seeds])
-        for seed in seeds:
-            finished(tmp_path / name, seed)
-        Store(tmp_path / name).keep_environment({"python": "3.11", "host": name})
-    shutil.copytree(tmp_path / "two", tmp_path / "one", dirs_exist_ok=True)
-    merged = Store(tmp_path / "one")
-    assert sorted(run.seed for run in merged.planned()) == [0, 1, 2, 3]
-    assert all(row["seed"] == run.seed for run in merged.planned() for row in merged.rows_of(run))
-    assert len(list((merged.root / "env").iterdir())) == 2
-    assert str(tmp_path) not in "".join(path.read_text() for path in merged.root.rglob("*.json"))
-    assert merged.verify() == []
-
-
-def test_an_environment_is_kept_once_under_an_id_of_its_contents(tmp_path: Path) -> None:
-    kept = Store(tmp_path)
-    first = kept.keep_environment({"python": "3.11", "cores": 2})
-    assert kept.keep_environment({"cores": 2, "python": "3.11"}) == first
-    assert kept.keep_environment({"cores": 4, "python": "3.11"}) != first
-    assert kept.environment(first) == {"python": "3.11", "cores": 2}
-
-
-def test_an_objective_from_somebodys_file_is_told_from_a_known_one_of_that_name() -> None:
-    own = planned(objective=about("descent", ref="/somewhere/mine.py"))
-    assert own.objective == "descent (mine.py)"
-    assert planned().objective == "descent"
 
 
 def test_times_sort_as_text() -> None:

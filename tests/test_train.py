@@ -12,7 +12,7 @@ import torch
 
 from bench import meter, spec
 from bench.run import run
-from bench.train import Outcome, Trainer, train
+from bench.train import Outcome, Trainer, fold, train
 
 CPU = torch.device("cpu")
 STACKED = ("denoising_score_matching", "contrastive_divergence", "persistent_contrastive_divergence")
@@ -159,3 +159,13 @@ def test_gradient_clipping_is_each_seeds_own() -> None:
     for seed, solo in enumerate(solos):
         for stacked, alone in zip(stack.weights, solo.weights, strict=True):
             assert torch.allclose(stacked[seed], alone, atol=1e-6)
+
+
+def test_the_average_forgets_where_it_began_and_never_lags_more_than_its_decay_says() -> None:
+    average, weights = [torch.tensor([1e6])], [torch.zeros(1)]
+    expected = 1e6
+    for t in range(400):
+        fold(average, weights, t, 0.99)
+        expected *= min(0.99, (1 + t) / (10 + t))
+    assert average[0].item() == pytest.approx(expected, rel=1e-3)
+    assert average[0].item() < 1e-3  # at a constant decay of .99 it would be 18,000

@@ -80,10 +80,29 @@ def test_decibels_are_compared_by_their_difference_and_more_is_better(shelf: She
         for seed in range(5):
             value = level + 0.1 * seed + (0.01 * (-1) ** seed if objective == "entry" else 0.0)
             shelf.ran(objective, seed, None, metrics={"psnr": {"last": estimate(value, better="higher")}}, **RULED)
+    shelf.ran("wild", 0, None, status="diverged", **RULED)
     entry = found(shelf)["entry"]
-    assert entry.word == "better"
+    assert (entry.word, found(shelf)["wild"].word) == ("better", "failed")
     assert entry.effect.mean == pytest.approx(1.0, abs=0.01)
     assert verdict.shown(entry).startswith("+1.0")
+    text = verdict.markdown(shelf.records())
+    assert "`psnr` of the objective minus that of `anchor`, a difference of means over seeds in nats; above 0" in text
+    assert "geometric" not in text
+
+
+def test_a_ratio_is_read_as_a_ratio_and_each_kind_of_metric_by_its_own(shelf: Shelf) -> None:
+    for name, kl in (("anchor", 0.3), ("entry", 0.1)):
+        shelf.entry(name, kl, scale=0.1, **RULED)
+    text = verdict.markdown(shelf.records())
+    assert "`kl` of the objective over that of `anchor`, a ratio of geometric means over seeds; below ×1" in text
+    assert "above 0" not in text
+    for name, level in (("anchor", 28.0), ("entry", 29.0)):
+        for seed in range(5):
+            metrics = {"psnr": {"last": estimate(level, better="higher", unit="dB")}}
+            shelf.ran(name, seed, None, dataset="photos", metrics=metrics, **RULED)
+    text = verdict.markdown(shelf.records())
+    assert "below ×1 is better. Each cell: `psnr`" in text
+    assert "in dB; above 0" in text
 
 
 def test_a_page_takes_the_verdict_between_its_markers(shelf: Shelf, tmp_path: Path) -> None:

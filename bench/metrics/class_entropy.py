@@ -1,4 +1,4 @@
-"""How evenly the samples fall into the classes of the data: collapse."""
+"""How the samples fall into the classes of the data: collapse."""
 
 from __future__ import annotations
 
@@ -18,20 +18,29 @@ def _entropy(share: Tensor) -> float:
     return float(torch.special.entr(share).sum())
 
 
-@metric(needs={"samples", "extractor", "value_range"}, unit="nats", better="higher", version=1)
+@metric(needs={"samples", "extractor", "value_range"}, unit="nats", better="higher", version=2)
 def class_entropy(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
-    """H = -Σ pₖ ln pₖ, pₖ the share of samples that the data set's classifier takes for class k, in nats.
+    """H(q) - KL(p‖q), p and q the shares of classes among samples and training images, by the data's classifier; nats.
 
-    0 for a model of one class; `ceiling` in the detail is that of the test images, `classes` the counts. Biased
-    downwards by (K - 1)/2n; the standard error is the delta method's. Noise that the classifier spreads evenly does
-    well here: it tells collapse and nothing else, so read it with FID.
+    Where the data's classes are balanced that is the samples' entropy H(p). Otherwise, too, it is at most H(q), the
+    `ceiling` in the detail, and that only for p = q: samples more even than the data are no better. 0 for one class of
+    average share. `entropy` in the detail is H(p), `classes` the counts. Biased downwards by (K - 1)/2n; the standard
+    error is the delta method's. Noise that the classifier spreads as the data does well here: it tells collapse and
+    nothing else, so read it with FID.
     """
     if reason := image_flaw(samples):
         return Estimate(None, n=len(samples), reason=reason)
-    counts, held_out = (_counts(image_features(x, data)[1]) for x in (samples, data.test))
-    n = len(samples)
-    share = counts.double() / n
-    value = _entropy(share)
-    spread = float((torch.xlogy(share, share) * share.clamp(min=1 / n).log()).sum()) - value**2
-    detail = {"extractor": data.extractor, "classes": counts.tolist(), "ceiling": _entropy(held_out / held_out.sum())}
-    return Estimate(value, math.sqrt(max(spread, 0.0) / n), n, detail=detail)
+    counts, given = (_counts(image_features(x, data)[1]).double() for x in (samples, data.train))
+    n, own = len(samples), _entropy(given / given.sum())
+    share = counts / n
+    # half a count each: a class that is not among the training images must not cost an infinity
+    gap = share.clamp(min=1 / n).log() - ((given + 0.5) / (given + 0.5).sum()).log()
+    divergence = float((share * gap).sum())
+    spread = float((share * gap.square()).sum()) - divergence**2
+    detail = {
+        "extractor": data.extractor,
+        "classes": counts.long().tolist(),
+        "entropy": _entropy(share),
+        "ceiling": own,
+    }
+    return Estimate(own - divergence, math.sqrt(max(spread, 0.0) / n), n, detail=detail)

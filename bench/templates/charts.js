@@ -45,12 +45,12 @@ const Charts = (() => {
     return found;
   }
 
-  function panel(host, width, height, title, xs, ys, xLabel, yLabel, top) {
+  function panel(host, width, height, title, xs, ys, xLabel, yLabel, { top, margin = 14 } = {}) {
     const box = document.createElement("div");
     box.className = "panel";
     host.appendChild(box);
     const svg = make(box, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}: ${yLabel} against ${xLabel}` });
-    const [left, right, up, down] = [52, width - 14, 30, height - 42];
+    const [left, right, up, down] = [52, width - margin, 30, height - 42];
     make(svg, "text", { x: left, y: 16, class: "title" }, title);
     const x = scale(xs, left, right), y = scale(ys, down, up, top);
     let last = -99;
@@ -67,8 +67,20 @@ const Charts = (() => {
     make(svg, "text", { x: 0, y: 0, transform: `translate(11 ${(up + down) / 2}) rotate(-90)`, "text-anchor": "middle" }, yLabel);
     const clip = `clip${++clips}`;
     make(make(svg, "clipPath", { id: clip }), "rect", { x: left, y: up, width: right - left, height: down - up });
-    return { svg, x: x.at, y: y.at, beyond: y.beyond, inside: make(svg, "g", { "clip-path": `url(#${clip})` }), left, right };
+    return { svg, x: x.at, y: y.at, beyond: y.beyond, inside: make(svg, "g", { "clip-path": `url(#${clip})` }), left, right, up, down };
   }
+
+  // The free place nearest to (x, y), on rings of growing radius around it.
+  function nearest(x, y, free) {
+    for (let radius = 0; radius < 200; radius += 3)
+      for (let k = 0, n = Math.max(1, radius); k < n; k++) {
+        const place = [x + radius * Math.cos((2 * Math.PI * k) / n), y + radius * Math.sin((2 * Math.PI * k) / n)];
+        if (free(...place)) return place;
+      }
+    return [x, y];
+  }
+
+  const touch = ([l, t, r, d], [a, b, c, e]) => l < c && r > a && t < e && d > b;
 
   function hint(event, title, lines) {
     const box = tip();
@@ -121,34 +133,50 @@ const Charts = (() => {
     const best = front(points.filter((q) => !q.e.control && !q.vy.uncertified), xAxis.better === "lower", yAxis.better === "lower");
     const path = best.map((q, i) => (i ? `H${f.x(q.x)}V${f.y(q.y)}` : `M${f.x(q.x)},${f.y(q.y)}`)).join("");
     make(f.svg, "path", { d: path, class: "front" });
-    const labels = make(f.svg, "g", {});
-    for (const q of points) {
-      const colour = `var(--${q.e.colour})`;
-      const g = make(f.svg, "g", { class: "mark", opacity: q.vy.uncertified || q.e.control ? 0.55 : 1 });
+    // Exact dots first: badges and names keep clear of them, of the front and of each other.
+    const at = points.map((q) => [f.x(q.x), f.y(q.y)]);
+    const lines = best.slice(1).flatMap((q, i) => {
+      const [x0, y0, x1, y1] = [f.x(best[i].x), f.y(best[i].y), f.x(q.x), f.y(q.y)];
+      return [[Math.min(x0, x1), y0 - 1, Math.max(x0, x1), y0 + 1], [x1 - 1, Math.min(y0, y1), x1 + 1, Math.max(y0, y1)]];
+    });
+    const badges = [], traces = make(f.svg, "g", {});
+    for (const q of [...best, ...points.filter((q) => !best.includes(q))]) {
+      const colour = `var(--${q.e.colour})`, [cx, cy] = at[points.indexOf(q)];
+      const look = q.vy.uncertified || q.e.control ? 0.55 : 1, g = make(f.svg, "g", { class: "mark", opacity: look });
+      const trace = make(traces, "g", { class: "trace", opacity: look, "data-number": q.p.number });
       q.vy.seeds.forEach((v, i) => {
-        if (v !== null && q.vx.seeds[i] !== null) make(g, "circle", { cx: f.x(q.vx.seeds[i]), cy: f.y(v), r: 2.4, fill: colour, class: "seed" });
+        if (v !== null && q.vx.seeds[i] !== null) make(trace, "circle", { cx: f.x(q.vx.seeds[i]), cy: f.y(v), r: 2.4, fill: colour, class: "seed" });
       });
-      if (q.vy.low !== null && q.vy.low !== undefined) make(g, "line", { x1: f.x(q.x), x2: f.x(q.x), y1: f.y(q.vy.low), y2: f.y(q.vy.high), stroke: colour, class: "bar-of" });
-      if (q.vx.low !== null && q.vx.low !== undefined) make(g, "line", { y1: f.y(q.y), y2: f.y(q.y), x1: f.x(q.vx.low), x2: f.x(q.vx.high), stroke: colour, class: "bar-of" });
-      make(g, "circle", { cx: f.x(q.x), cy: f.y(q.y), r: 8.5, fill: colour, class: "disc" });
-      make(g, "text", { x: f.x(q.x), y: f.y(q.y) + 0.5 }, q.p.number);
+      if (q.vy.low !== null && q.vy.low !== undefined) make(trace, "line", { x1: cx, x2: cx, y1: f.y(q.vy.low), y2: f.y(q.vy.high), stroke: colour, class: "bar-of" });
+      if (q.vx.low !== null && q.vx.low !== undefined) make(trace, "line", { y1: cy, y2: cy, x1: f.x(q.vx.low), x2: f.x(q.vx.high), stroke: colour, class: "bar-of" });
+      const [bx, by] = nearest(cx, cy, (x, y) => x > f.left + 8 && x < f.right - 8 && y > f.up + 8 && y < f.down - 8 &&
+        badges.every(([u, v]) => Math.hypot(u - x, v - y) > 17.5) && at.every(([u, v]) => (u === cx && v === cy) || Math.hypot(u - x, v - y) > 12));
+      badges.push([bx, by]);
+      if (bx !== cx || by !== cy) {
+        make(g, "line", { x1: cx, y1: cy, x2: bx, y2: by, stroke: colour, class: "lead" });
+        make(g, "circle", { cx, cy, r: 3.2, fill: colour, class: "exact" });
+      }
+      make(g, "circle", { cx: bx, cy: by, r: 8, fill: colour, class: "disc" });
+      make(g, "text", { x: bx, y: by + 0.5 }, q.p.number);
+      q.badge = [bx, by];
       const said = (axis, v) => `${axis.label}: ${short(v.at)}${v.low !== null && v.low !== undefined ? ` (${short(v.low)} to ${short(v.high)})` : ""} ${axis.unit}`.trim();
       const n = q.vy.seeds.filter((v) => v !== null).length;
       alive(g, chart, q.p.number, q.e.name, [said(yAxis, q.vy), said(xAxis, q.vx), `${n} seed${n === 1 ? "" : "s"}`,
         ...(q.vy.uncertified ? ["not certified"] : []), ...(q.e.control ? ["control: not ranked"] : [])]);
     }
-    const boxes = points.map((q) => [f.x(q.x) - 9, f.y(q.y) - 9, f.x(q.x) + 9, f.y(q.y) + 9]);
-    // a narrow panel has no room for more names than those of the front
-    for (const q of width > 700 ? [...best, ...points.filter((q) => !best.includes(q))] : best) {
-      const wide = q.e.name.length * 5.7, cx = f.x(q.x), cy = f.y(q.y);
-      const places = [[cx + 13, cy + 4], [cx - 13 - wide, cy + 4], [cx - wide / 2, cy + 23], [cx - wide / 2, cy - 14], [cx + 8, cy + 20], [cx + 8, cy - 12], [cx - wide - 8, cy + 20]];
-      const free = places.find(([a, b]) => a > f.left && a + wide < f.right && b > 24 && b < height - 44 &&
-        !boxes.some(([l, t, r, d]) => a < r && a + wide > l && b - 10 < d && b + 3 > t));
-      if (!free) continue;
-      boxes.push([free[0], free[1] - 10, free[0] + wide, free[1] + 3]);
-      make(labels, "text", { x: free[0], y: free[1], class: "name" }, q.e.name);
+    const taken = [...badges.map(([x, y]) => [x - 9, y - 9, x + 9, y + 9]), ...at.map(([x, y]) => [x - 4, y - 4, x + 4, y + 4]), ...lines];
+    const labels = make(f.svg, "g", {});
+    // a narrow panel has no room for more names than those of the front; the list below has them all
+    for (const q of width > 420 ? [...best, ...points.filter((q) => !best.includes(q))] : best) {
+      const text = make(labels, "text", { class: "name" }, q.e.name), wide = text.getComputedTextLength(), [x, y] = q.badge;
+      const places = [[x + 12, y + 4], [x - 12 - wide, y + 4], [x + 8, y + 19], [x + 8, y - 11], [x - wide - 8, y + 19], [x - wide - 8, y - 11], [x - wide / 2, y + 22], [x - wide / 2, y - 13]];
+      const box = ([a, b]) => [a - 2, b - 11, a + wide + 2, b + 4];
+      const place = places.find(([a, b]) => a > f.left && a + wide < f.right && b > f.up + 8 && b < f.down - 2 && !taken.some((other) => touch(box([a, b]), other)));
+      if (!place) { text.remove(); continue; }
+      taken.push(box(place));
+      text.setAttribute("x", place[0]);
+      text.setAttribute("y", place[1]);
     }
-    f.svg.appendChild(labels);
   }
 
   function curves(chart, host, dataset, along, width, only) {
@@ -156,7 +184,7 @@ const Charts = (() => {
     if (!all.length || (only && !all.some((c) => c.number === only))) return;
     const measure = all[0].measure, same = all.filter((c) => c.measure === measure);
     const height = Math.round(Math.min(Math.max(width * 0.62, 240), 560));
-    const f = panel(host, width, height, dataset.name, same.flatMap((c) => c.x[along]), same.flatMap((c) => c.middle), chart.data.along[along], measure, chart.data.top);
+    const f = panel(host, width, height, dataset.name, same.flatMap((c) => c.x[along]), same.flatMap((c) => c.middle), chart.data.along[along], measure, { top: chart.data.top, margin: only ? 14 : 52 });
     const line = (c, values) => values.map((v, i) => `${i ? "L" : "M"}${f.x(c.x[along][i]).toFixed(1)},${f.beyond(v).toFixed(1)}`).join("");
     for (const c of same) {
       const e = chart.entry(c.number), faded = only && c.number !== only;
@@ -170,6 +198,24 @@ const Charts = (() => {
       alive(path, chart, c.number, e.name, [`at the end ${short(c.middle[end])} (${short(c.low[end])} to ${short(c.high[end])})`]);
       if (!only) for (const [name, show] of [["mouseenter", ""], ["focus", ""], ["mouseleave", "none"], ["blur", "none"]]) path.addEventListener(name, () => { band.style.display = show; });
     }
+    if (!only) tags(chart, f, same.map((c) => ({ number: c.number, x: f.x(c.x[along].at(-1)), y: f.beyond(c.middle.at(-1)) })));
+  }
+
+  // Where each line ends stands its number, moved up or down until none covers another; two columns share the height.
+  function tags(chart, f, ends) {
+    const shown = ends.filter((e) => e.y >= f.up && e.y <= f.down).sort((a, b) => a.y - b.y);
+    const step = Math.min(12, (f.down - f.up) / Math.max(1, shown.length - 1));
+    shown.forEach((e, i) => { e.at = Math.max(e.y, i ? shown[i - 1].at + step : f.up); });
+    for (let i = shown.length - 1, floor = f.down; i >= 0; floor = shown[i].at - step, i--) shown[i].at = Math.min(shown[i].at, floor);
+    shown.forEach((e, i) => {
+      const entry = chart.entry(e.number), x = f.right + (i % 2 ? 28 : 12), colour = `var(--${entry.colour})`;
+      const g = make(f.svg, "g", { class: "tag" });
+      make(g, "line", { x1: e.x, y1: e.y, x2: x - 1, y2: e.at, stroke: colour, class: "lead" });
+      make(g, "text", { x, y: e.at + 3.5, fill: colour, style: `fill: ${colour}` }, e.number);
+      g.dataset.number = e.number;
+      g.addEventListener("mouseenter", () => chart.heat(e.number, true));
+      g.addEventListener("mouseleave", () => chart.heat(e.number, false));
+    });
   }
 
   // What is seen as a file: colours are resolved, and the caption says which command and commit made the numbers.

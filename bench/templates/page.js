@@ -67,8 +67,8 @@
         for (const svg of section.querySelectorAll(".panels:not(.own) svg")) svg.classList.toggle("hot", on);
         for (const node of section.querySelectorAll(`.panels:not(.own) [data-number="${number}"]`)) node.classList.toggle("hot", on);
       },
-      datasets: () => data.datasets.filter((d) => !chart.only || d.id === chart.only),
-      fill(host, draw, least, sets = chart.datasets()) {
+      datasets: (drawn) => data.datasets.filter((d) => (!chart.only || d.id === chart.only) && drawn[d.id].length),
+      fill(host, draw, least, sets) {
         host.textContent = "";
         host.classList.toggle("single", sets.length === 1);
         const columns = sets.length === 1 ? 1 : Math.max(1, Math.floor((host.clientWidth + 16) / (least + 16)));
@@ -79,8 +79,8 @@
         const [cloud, lines] = [section.querySelector(".scatter"), section.querySelector(".panels.curves")];
         const pick = (figure, name) => figure.querySelector(`[data-axis=${name}]`).value;
         const of = cloud.closest("figure");
-        chart.fill(cloud, (host, d, w) => Charts.scatter(chart, host, d, pick(of, "x"), pick(of, "y"), w), 460);
-        if (lines) chart.fill(lines, (host, d, w) => Charts.curves(chart, host, d, pick(lines.closest("figure"), "along"), w), 460);
+        chart.fill(cloud, (host, d, w) => Charts.scatter(chart, host, d, pick(of, "x"), pick(of, "y"), w), 460, chart.datasets(data.points));
+        if (lines) chart.fill(lines, (host, d, w) => Charts.curves(chart, host, d, pick(lines.closest("figure"), "along"), w), 460, chart.datasets(data.curves));
       },
       own(details) {
         const number = Number(details.dataset.number);
@@ -89,7 +89,7 @@
           image.src = document.getElementById(gallery).querySelector(`figure[data-number="${n}"] img[data-kind="${kind}"]`).src;
         }
         const host = details.querySelector(".panels.own");
-        chart.fill(host, (h, d, w) => Charts.curves(chart, h, d, "step", w, number), 300, data.datasets);
+        chart.fill(host, (h, d, w) => Charts.curves(chart, h, d, "step", w, number), 300, data.datasets.filter((d) => data.curves[d.id].some((c) => c.number === number)));
       },
     };
     section.charts = chart;
