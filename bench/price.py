@@ -12,10 +12,13 @@ from typing import Any
 
 import torch
 
-from bench import classical, load, meter
+from bench import load, meter
+from bench.errors import UsageError
+from bench.execute import execute
 from bench.rng import Rng
 from bench.run import judged
 from bench.spec import RunSpec
+from bench.store import Store
 from bench.train import Outcome, Trainer
 
 WARM_UP, ROUNDS, TIMED = 2, 5, 2
@@ -72,7 +75,7 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
             prices[spec.cell_id] = Price(0.0, 0.0)
             continue
         if spec.objective.get("kind") == "denoiser":
-            prices[spec.cell_id] = Price(*classical.price(spec))
+            prices[spec.cell_id] = _price_of_denoiser(spec)
             continue
         data_key = _key(spec.dataset["sha"], spec.dataset["params"])
         about = spec.objective["sha"], spec.objective["params"], spec.network, spec.budget["batch"], spec.precision
@@ -95,6 +98,15 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
         around = step.setup + evaluations[evaluation_key]
         prices[spec.cell_id] = Price(step.flops * count, count * step.seconds, around)
     return prices
+
+
+def _price_of_denoiser(spec: RunSpec) -> Price:
+    """In a child of its own, as most of a run of a few seconds is what it imports."""
+    with tempfile.TemporaryDirectory() as folder:
+        (row,) = execute([spec], Store(Path(folder)), worker="bench.classical:priced")
+    if row["status"] != "ok":
+        raise UsageError(f"{spec.objective['label']} cannot be priced: {row['reason']}; look at it with bench check")
+    return Price(*row["price"])
 
 
 def _key(*parts: Any) -> str:
