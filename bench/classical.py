@@ -67,14 +67,14 @@ def find_denoiser(ref: str) -> Denoiser:
 
 def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     """The groups of a row; a classical denoiser is not trained, and the choice of its parameter counts as set-up."""
-    began = time.perf_counter()
+    setup, clock = (meter.Stopwatch(torch.device("cpu")) for _ in range(2))
+    setup.start()
     data = load.dataset(spec.dataset["ref"], Rng(spec.seed, "data"), **spec.dataset["params"])
     plugin, rng = load.find("denoisers", spec.objective["ref"]), Rng(spec.seed, "eval")
     trained = supervised.learned(spec, plugin, data) if plugin.has_memory else None
     denoiser = Denoiser(trained, None) if trained is not None else find_denoiser(spec.objective["ref"])
     picked = {level: chosen(denoiser, data, level, rng) for level in LEVELS}
-    setup = time.perf_counter() - began
-    clock = meter.Stopwatch(torch.device("cpu"))
+    setup.stop()
     clock.start()
     images = {level: _denoised(denoiser, data, level, rng, picked[level]) for level in LEVELS}
     clock.stop()
@@ -89,7 +89,8 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
             }
     told = {} if trained is None else {"train_wall": trained.clock.wall, "train_cpu": trained.clock.cpu}
     save_denoised(folder, {f"classical_{level}": found for level, found in images.items()}, data, rng)
-    time_of = {"eval_wall": clock.wall, "setup_wall": setup - told.get("train_wall", 0.0), **told}
+    time_of = told | {"eval_wall": clock.wall, "eval_cpu": clock.cpu}
+    time_of |= {f"setup_{kind}": getattr(setup, kind) - told.get(f"train_{kind}", 0.0) for kind in ("wall", "cpu")}
     row = {"status": "ok", "phase": "done", "last_step": 0, "metrics": metrics, "time": time_of, "device": "cpu"}
     if trained is None:
         return row
@@ -98,20 +99,33 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     return {**row, "last_step": trained.steps, "work": work, "model": size}
 
 
-def price(spec: RunSpec) -> tuple[float, float]:
-    """FLOPs of training and seconds on one core of `run`, from one step or one call."""
+def priced(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    """`price` of a spec of plain values, for a child that imports what a run's child does."""
+    return {"price": price(RunSpec.from_dict(spec))}
+
+
+def price(spec: RunSpec) -> tuple[float, float, float]:
+    """FLOPs of training, its seconds on one core and those of the rest of `run`, from one step or a few calls."""
+    began = time.process_time()
     data = load.dataset(spec.dataset["ref"], Rng(spec.seed, "data"), **spec.dataset["params"])
+    loading = time.process_time() - began
     plugin = load.find("denoisers", spec.objective["ref"])
     if plugin.has_memory:
         learner, work, steps = supervised.prepare(spec, plugin, data)
-        began = time.process_time()
-        learner.update(learner.energy, data.train[: spec.budget["batch"]], Rng(0))
-        return work.flops * steps, steps * (time.process_time() - began)
-    denoiser = find_denoiser(spec.objective["ref"])
+        one = _seconds(lambda: learner.update(learner.energy, data.train[: spec.budget["batch"]], Rng(0)))
+        return work.flops * steps, steps * one, loading
+    denoiser, rng = find_denoiser(spec.objective["ref"]), Rng(0, "eval")
     values = {} if denoiser.space is None else {denoiser.space[0]: math.sqrt(denoiser.space[1] * denoiser.space[2])}
+    # what is imported is imported by the first choice
+    first, again = (_seconds(lambda: chosen(denoiser, data, LEVELS[1], rng)) for _ in range(2))
+    one = _seconds(lambda: _denoised(denoiser, data, LEVELS[1], rng, values))
+    return 0.0, 0.0, loading + first + (len(LEVELS) - 1) * again + len(LEVELS) * one
+
+
+def _seconds(call: Callable[[], object]) -> float:
     began = time.process_time()
-    _denoised(denoiser, data, LEVELS[1], Rng(0, "eval"), values)
-    return 0.0, len(LEVELS) * (1 + CANDIDATES * len(values)) * (time.process_time() - began)
+    call()
+    return time.process_time() - began
 
 
 def _denoised(denoiser: Denoiser, data: Data, level: int, rng: Rng, values: dict[str, float]) -> Tensor:

@@ -12,13 +12,17 @@ from typing import Any
 
 import torch
 
-from bench import classical, load, meter
+from bench import load, meter
+from bench.errors import UsageError
+from bench.execute import execute
 from bench.rng import Rng
 from bench.run import judged
 from bench.spec import RunSpec
+from bench.store import Store
 from bench.train import Outcome, Trainer
 
 WARM_UP, ROUNDS, TIMED = 2, 5, 2
+FEW = 25, 75  # samples of an evaluation that are timed
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,15 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
             prices[spec.cell_id] = Price(0.0, 0.0)
             continue
         if spec.classical:
-            prices[spec.cell_id] = Price(*classical.price(spec))
+            prices[spec.cell_id] = _price_of_denoiser(spec)
             continue
         data_key = _key(spec.dataset["sha"], spec.dataset["params"])
         about = spec.objective["sha"], spec.objective["params"], spec.network, spec.budget["batch"], spec.precision
         # a noise level beside x changes what an evaluation costs by a few additions
         unconditional = {name: value for name, value in spec.network.items() if name != "conditional"}
-        evaluation_key = _key(data_key, unconditional, spec.evaluation)
+        # but an objective's own sampler can be all of it
+        own = about[:2] if {"own", "continued"} & set(spec.evaluation["samplers"]) else ()
+        evaluation_key = _key(data_key, unconditional, spec.evaluation, own)
         known = data_key in shapes and _key(*about, shapes[data_key]) in steps and evaluation_key in evaluations
         if not known:
             began = time.process_time()
@@ -95,6 +101,15 @@ def price(specs: Iterable[RunSpec]) -> dict[str, Price]:
         around = step.setup + evaluations[evaluation_key]
         prices[spec.cell_id] = Price(step.flops * count, count * step.seconds, around)
     return prices
+
+
+def _price_of_denoiser(spec: RunSpec) -> Price:
+    """In a child of its own, as most of a run of a few seconds is what it imports."""
+    with tempfile.TemporaryDirectory() as folder:
+        (row,) = execute([spec], Store(Path(folder)), worker="bench.classical:priced")
+    if row["status"] != "ok":
+        raise UsageError(f"{spec.objective['label']} cannot be priced: {row['reason']}; look at it with bench check")
+    return Price(*row["price"])
 
 
 def _key(*parts: Any) -> str:
@@ -116,11 +131,24 @@ def _time_step(trainer: Trainer) -> float:
 
 
 def _time_evaluation(trainer: Trainer) -> float:
-    """Every kind of weights at the end, two at each checkpoint; what the truth is on a grid is computed once."""
+    """Every kind of weights at the end, two at each checkpoint; what the truth is on a grid is computed once.
+
+    Where samples are chains, a few are timed, and the seconds are a straight line in their number.
+    """
     model, evaluation = trainer.models[0], meter.Stopwatch(trainer.device)
-    with tempfile.TemporaryDirectory() as folder:
-        # without a checkpoint there are no best weights, so each of these judges one kind fewer where there is a grid
-        first, again = (_seconds(lambda: judged(model, Outcome(), evaluation, Path(folder))) for _ in range(2))
+    samples = trainer.spec.evaluation["samples"]
+    few, more = FEW if trainer.data.grid is None and samples > max(FEW) else (samples, samples)
+
+    def judge(n: int) -> float:
+        asked = replace(model.spec, evaluation={**model.spec.evaluation, "samples": n})
+        with tempfile.TemporaryDirectory() as folder:
+            return _seconds(lambda: judged(replace(model, spec=asked), Outcome(), evaluation, Path(folder)))
+
+    # without a checkpoint there are no best weights, so each of these judges one kind fewer where there is a grid
+    first, again = judge(few), judge(few)
+    if more > few:
+        rest = max(judge(more) - again, 0.0) / (more - few) * (samples - few)
+        first, again = first + rest, again + rest
     look = _seconds(lambda: Outcome().look(model, Rng(0, "eval", trainer.device)))
     variants = trainer.spec.evaluation["variants"]
     best = again / max(len(variants) - 1, 1) if "best" in variants and trainer.data.grid is not None else 0.0

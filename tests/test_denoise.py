@@ -241,6 +241,7 @@ class Linear(torch.nn.Module):
 
 def test_the_price_of_a_supervised_denoiser_is_the_work_it_does(tmp_path: Path) -> None:
     spec = supervised_spec(steps=3)
-    flops, seconds = classical.price(spec)
+    flops, seconds, around = classical.price(spec)
     assert flops == classical.run(spec, tmp_path, lambda line: None)["work"]["flops_train"]
     assert seconds > 0
+    assert around > 0

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench import price as module
+from bench.errors import UsageError
 from bench.price import price
 from bench.run import run
 from bench.spec import RunSpec, Selection, expand, read_suite
@@ -64,3 +65,44 @@ def test_what_is_skipped_costs_nothing(timed: Counter[str]) -> None:
     specs = [replace(s, skip="no slope") for s in planned(["denoising_score_matching"])]
     assert [(p.flops, p.seconds) for p in price(specs).values()] == [(0, 0)]
     assert not timed
+
+
+SUITE = """
+name = "ruler"
+objectives = []
+datasets = ["digits"]
+denoisers = ["{denoiser}"]
+metrics = ["denoising_psnr"]
+"""
+BROKEN = '''
+from torch import Tensor
+from bench.api import denoiser
+
+@denoiser(source="this test")
+def broken(y: Tensor, sigma: float) -> Tensor:
+    """Nothing."""
+    raise ValueError("no such thing")
+'''
+
+
+def ruler(denoiser: str, folder: Path) -> RunSpec:
+    path = folder / "ruler.toml"
+    path.write_text(SUITE.format(denoiser=denoiser))
+    (spec,) = expand(read_suite(str(path)), Selection(seeds=(0,)), "cpu")
+    return spec
+
+
+def test_a_classical_denoiser_has_no_training_and_is_priced_with_all_that_it_loads(tmp_path: Path) -> None:
+    spec = ruler("gaussian_filter", tmp_path)
+    foretold = price([spec])[spec.cell_id]
+    row = run(spec, tmp_path, lambda line: None)
+    assert (foretold.flops, foretold.training) == (0, 0)
+    # the data are drawn and the parameter chosen in both; here what they import is there already
+    assert foretold.seconds > 0.2 * (row["time"]["setup_cpu"] + row["time"]["eval_cpu"]) > 0
+
+
+def test_what_cannot_be_priced_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(BROKEN)
+    with pytest.raises(UsageError, match="broken cannot be priced: ValueError: no such thing"):
+        price([ruler(str(path), tmp_path)])
