@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench import price as module
 from bench.errors import UsageError
 from bench.price import price
 from bench.run import run
 from bench.spec import RunSpec, Selection, expand, read_suite
+from bench.train import Model, Trainer
 
 STEP, EVALUATION = 0.01, 2.0
 
@@ -106,3 +108,27 @@ def test_what_cannot_be_priced_is_one_line(tmp_path: Path) -> None:
     path.write_text(BROKEN)
     with pytest.raises(UsageError, match="broken cannot be priced: ValueError: no such thing"):
         price([ruler(str(path), tmp_path)])
+
+
+def test_an_evaluation_by_chains_is_priced_from_a_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    (spec,) = expand(read_suite("digits"), Selection(("denoising_score_matching",), None, (0,)), "cpu")
+    asked: list[int] = []
+    clock = [0.0]
+
+    def judged(model: Model, *_: object) -> None:
+        asked.append(model.spec.evaluation["samples"])
+        clock[0] += (5.0 if len(asked) == 1 else 1.0) + 0.01 * asked[-1]
+
+    trainer = Trainer(spec, 0, torch.device("cpu"))
+    monkeypatch.setattr(module, "judged", judged)
+    monkeypatch.setattr(module.time, "process_time", lambda: clock[0])
+    assert module._time_evaluation(trainer) == pytest.approx(5.0 + 0.01 * 500)
+    assert max(asked) < 100
+
+
+def test_an_objectives_own_sampler_is_priced_with_that_objective(timed: Counter[str]) -> None:
+    specs = planned(["denoising_score_matching", "contrastive_divergence"])
+    price(specs)
+    assert timed["evaluation"] == 1
+    price([replace(s, evaluation={**s.evaluation, "samplers": ["own"]}) for s in specs])
+    assert timed["evaluation"] == 3
