@@ -24,7 +24,7 @@ ABOUT = "Description"  # the text inside a PNG that names its runs, as in every 
 PAGE = "page"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = (1400, 1000)  # pixels of the page's top that its picture shows
-PATIENCE = 120.0  # seconds
+PATIENCE = 300.0  # seconds
 
 
 def made(store: Store, records: Sequence[Record], what: str, path: Path, about: str) -> str:
@@ -83,6 +83,8 @@ def _photographed(page: Path, out: Path) -> str:
     command += [f"--user-data-dir={page.parent / 'profile'}", f"--screenshot={out}", page.as_uri()]
     try:
         subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True)
+    except subprocess.TimeoutExpired:
+        return f"{Path(browser).name} took more than {PATIENCE:g} s to show the page"
     except (OSError, subprocess.SubprocessError) as error:
         return f"{Path(browser).name} took no picture of the page: {error}"
     return "" if out.exists() else f"{Path(browser).name} took no picture of the page"

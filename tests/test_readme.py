@@ -156,6 +156,20 @@ def test_without_a_browser_the_picture_stays_and_a_sentence_says_why(
     assert (illustrated.parent / "pictures" / "page.png").read_bytes() == before
 
 
+def test_a_browser_that_does_not_come_to_an_end_is_a_sentence(
+    illustrated: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(readme_pictures, "BROWSERS", (str(slow),))
+    monkeypatch.setattr(readme_pictures, "PATIENCE", 0.2)
+    assert any(
+        "slow took more than 0.2 s to show the page" in sentence for sentence in readme.refresh(illustrated, store)
+    )
+
+
 @pytest.mark.parametrize(("name", "found"), [("densities-*", "is 0 of"), ("learning-curves-*", "is 2 of")])
 def test_a_picture_must_be_one_figure(store: Store, tmp_path: Path, name: str, found: str) -> None:
     page = tmp_path / "page.md"
