@@ -22,12 +22,16 @@ READING = (
 
 def markdown(store: Store, records: Sequence[Record], pictures: Iterable[Path] = ()) -> str:
     """The leaderboard of a store: a section for each suite, track and device."""
-    board = table.leaderboard(records)
     parts = ["# Leaderboard", READING]
     drawn = list(pictures)
-    for (suite, track, device), group in board.groupby(["suite", "track", "device"], sort=False):
-        chosen = [r for r in records if (r.run.suite, r.run.spec["track"], r.run.device) == (suite, track, device)]
-        parts += [f"## {suite} ({str(track).replace('_', ' ')}, {device})", caption(group), _ranking(group)]
+    boards: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        boards.setdefault((record.run.suite, record.run.spec["track"], record.run.device), []).append(record)
+    for (suite, track, device), chosen in boards.items():
+        parts += [f"## {suite} ({track.replace('_', ' ')}, {device})"]
+        # classical denoisers alone have nothing to rank
+        if not (board := table.leaderboard(chosen)).empty:
+            parts += [caption(board), _ranking(board)]
         parts += [text for text in [denoising_table.markdown(chosen)] if text]
         parts += [f"![{path.stem}](plots/{path.name})" for path in drawn if path.stem.startswith(f"{suite}-")]
         parts += _troubles(chosen)

@@ -23,7 +23,7 @@ class Shelf:
         self.specs: list[ToySpec] = []
 
     def plan(self, objective: str, seed: int, dataset: str = "line", *, control: bool = False, **more: Any) -> ToySpec:
-        about_it = about(objective, control=control)
+        about_it = about(objective, control=control) | {k: more.pop(k) for k in ("kind",) if k in more}
         spec = ToySpec(seed=seed, objective=about_it, dataset=about(dataset), **more)
         self.specs.append(spec)
         return spec

@@ -11,6 +11,7 @@ from shelf import Shelf
 
 from bench import denoising_table, leaderboard, plots_images, report_extras
 from bench.denoising_table import LEVELS, RULER
+from bench.plain import DENOISER
 
 PLANNED: dict[str, Any] = {"evaluation": {"metrics": {"denoising_psnr": "sha", "denoising_ssim": "sha"}}}
 
@@ -89,3 +90,9 @@ def test_the_page_has_a_section_of_each_suite_that_denoised(shelf: Shelf) -> Non
     (section,) = report_extras.denoised(shelf.store.root, shelf.records())
     assert section.title == "Denoised line: toy"
     assert "20.50" in section.table.to_string()
+
+
+def test_a_board_of_classical_denoisers_alone_has_their_table_and_nothing_ranked(shelf: Shelf) -> None:
+    shelf.ran(RULER, 0, None, metrics=metrics("classical", [20.0, 30.0]), kind=DENOISER, **PLANNED)
+    (line,) = (line for line in shelf.page().splitlines() if line.startswith(f"| {RULER}"))
+    assert "25.00" in line
