@@ -72,12 +72,13 @@ class ChainBuffer(BoxNoise):
         self.chains.scatter_(self.axis, per_example(slots, chains).expand_as(chains), chains)
 
     def sample(self, energy: Energy, x_like: Tensor, rng: Rng) -> Tensor:
-        """The chains where training left them, shaped as x_like (*batch, *event); one seed's.
+        """The chains where training left them, (*batch, *event), shaped as x_like.
 
         All are different while the buffer holds as many as are asked for.
         """
-        n, held = len(x_like), len(self.chains)
-        return self.chains[torch.cat([rng.distinct(held, (min(held, n - k),)) for k in range(0, n, held)])]
+        n, held = x_like.shape[self.axis], self.chains.shape[self.axis]
+        slots = [rng.distinct(held, rng.batch_shape(min(held, n - k))) for k in range(0, n, held)]
+        return self._gather(torch.cat(slots, self.axis))
 
     def _gather(self, slots: Tensor) -> Tensor:
         index = per_example(slots, self.chains).expand(*slots.shape, *self.chains.shape[slots.ndim :])
