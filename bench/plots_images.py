@@ -16,6 +16,7 @@ SAMPLERS = {
     "samples_own": "the objective's own sampler",
     "samples_noise": "long Metropolis-adjusted Langevin chains from noise",
     "samples_data": "the same chains from training data",
+    "samples_continued": "the same chains from where the objective's own sampler ends",
 }
 LEVEL = 25  # of 255: the noise at which denoised images are kept
 METHODS = ("tweedie", "mean", "mode", "classical")
@@ -31,10 +32,11 @@ def samples(entries: Mapping[str, Arrays], dataset: str) -> Figure | None:
     first = next(iter(entries.values()))["data"]
     columns = 1 + len(entries)
     figure, axes = plt.subplots(len(rows), columns, figsize=(2.4 * columns, 2.75 * len(rows)), squeeze=False)
-    for row, name in zip(axes, rows, strict=True):
+    for k, (row, name) in enumerate(zip(axes, rows, strict=True)):
         shown = {dataset: first, **{label: arrays.get(name) for label, arrays in entries.items()}}
         for axis, (label, images) in zip(row, shown.items(), strict=True):
-            _panel(axis, label, None if images is None else tiled(images), first)
+            # a long name above a lower row would run into the row above it
+            _panel(axis, label if k == 0 else "", None if images is None else tiled(images), first)
         row[0].text(-0.06, 0.5, textwrap.fill(SAMPLERS[name], 28), fontsize=8, rotation=90, va="center", ha="right",
                     transform=row[0].transAxes)  # fmt: skip
     figure.suptitle("Samples of the first seed", fontsize=10, y=1.0)

@@ -12,6 +12,7 @@ from shelf import Shelf
 from bench import denoising_table, leaderboard, plots_images, report_extras
 from bench.denoising_table import LEVELS, RULER
 from bench.plain import DENOISER
+from bench.spec import SAMPLERS
 
 PLANNED: dict[str, Any] = {"evaluation": {"metrics": {"denoising_psnr": "sha", "denoising_ssim": "sha"}}}
 
@@ -96,3 +97,12 @@ def test_a_board_of_classical_denoisers_alone_has_their_table_and_nothing_ranked
     shelf.ran(RULER, 0, None, metrics=metrics("classical", [20.0, 30.0]), kind=DENOISER, **PLANNED)
     (line,) = (line for line in shelf.page().splitlines() if line.startswith(f"| {RULER}"))
     assert "25.00" in line
+
+
+def test_samples_have_a_row_for_each_sampler_of_a_suite_and_their_names_above_the_first() -> None:
+    images = np.linspace(0, 1, 256).reshape(4, 1, 8, 8)
+    entries = {name: {"data": images, **{f"samples_{s}": images for s in SAMPLERS}} for name in ("one", "two")}
+    figure = plots_images.samples(entries, "line")
+    assert figure is not None
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["line", "one", "two"] + [""] * 3 * (len(SAMPLERS) - 1)
