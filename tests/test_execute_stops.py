@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from executions import SCRIPT, alive, child_pids, rows_of, run, wait_for
@@ -30,7 +31,9 @@ def script(store: Store, function: str, seeds: int, seconds: float = 0.0) -> sub
     path = store.root.with_name("script.py")
     path.write_text(SCRIPT)
     command = [sys.executable, str(path), str(store.root), function, str(seeds), str(seconds)]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, start_new_session=True)
+    options: dict[str, Any] = {"text": True, "stdout": subprocess.PIPE, "start_new_session": True}
+    # where tests run in the background of a shell, an interruption is ignored, and children inherit that
+    return subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
