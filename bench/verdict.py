@@ -26,7 +26,7 @@ class Finding:
     Attributes:
         effect: the ratio of the geometric means, objective over reference, where lower is better; the difference of
             the means where higher is better (decibels are logarithms already). Its interval is Student's paired 95 %.
-        p_value: two-sided, Holm-corrected over all findings that were given together.
+        p_value: two-sided, Holm-corrected over all findings of the suite.
         word: one of `WORDS`; "better" and "worse" only where `p_value` is at most `ALPHA`.
     """
 
@@ -80,8 +80,12 @@ def findings(records: Sequence[Record]) -> list[Finding]:
                     comparison,
                 )
             )
-    tested = {k: c.p_value for k, (f, c) in enumerate(drafts) if not f.word and c.p_value is not None}
-    adjusted = holm(tested)
+    tested: dict[str, dict[int, float]] = {}
+    for k, (finding, comparison) in enumerate(drafts):
+        if not finding.word and comparison.p_value is not None:
+            tested.setdefault(finding.suite, {})[k] = comparison.p_value
+    # a suite is the family: what else lies in a store must not change its words
+    adjusted = {k: p for family in tested.values() for k, p in holm(family).items()}
     return [_judged(draft, comparison, adjusted.get(k)) for k, (draft, comparison) in enumerate(drafts)]
 
 
@@ -175,7 +179,7 @@ def reading(found: Sequence[Finding], chosen: Sequence[Record], reference: str) 
     read = " ".join(filter(None, cells)) or "Nothing has a result yet."
     return (
         f"{read} Seeds share data, batches and initial weights, on the track of {track}{budget}; Student's paired 95 % "
-        "intervals. A word other than 'not separable' needs p ≤ .05 after Holm's correction over all cells."
+        "intervals. A word other than 'not separable' needs p ≤ .05 after Holm's correction over the suite's cells."
     )
 
 

@@ -120,3 +120,17 @@ def test_a_reference_must_be_among_the_objectives(tmp_path: Path) -> None:
     suite.write_text('name = "mine"\nreference = "absent"\nobjectives = ["*"]\ndatasets = ["two_moons"]\n')
     with pytest.raises(UsageError, match="absent"):
         spec.expand(spec.read_suite(str(suite)), spec.Selection(), "cpu")
+
+
+def test_the_suites_that_share_a_store_do_not_change_each_others_words(shelf: Shelf) -> None:
+    for seed in range(3):
+        shelf.ran("anchor", seed, 0.2, suite="one", **RULED)
+        shelf.ran("half", seed, 0.1 * (1 + 0.08 * seed), suite="one", **RULED)
+    alone = found(shelf)["half"]
+    for k in range(9):
+        for seed in range(3):
+            shelf.ran("anchor", seed, 0.2, dataset=f"line{k}", suite="two", **RULED)
+            shelf.ran("other", seed, 0.2 + 0.01 * (seed - 1), dataset=f"line{k}", suite="two", **RULED)
+    beside = found(shelf)["half"]
+    assert beside == alone
+    assert alone.word == "better"
