@@ -31,7 +31,9 @@ def samples(entries: Mapping[str, Arrays], dataset: str) -> Figure | None:
         return None
     first = next(iter(entries.values()))["data"]
     columns = 1 + len(entries)
-    figure, axes = plt.subplots(len(rows), columns, figsize=(2.4 * columns, 2.75 * len(rows)), squeeze=False)
+    size = 2.4 * columns, 2.5 * len(rows) + 1
+    # tight_layout lets a row run into the next below long names
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
     for k, (row, name) in enumerate(zip(axes, rows, strict=True)):
         shown = {dataset: first, **{label: arrays.get(name) for label, arrays in entries.items()}}
         for axis, (label, images) in zip(row, shown.items(), strict=True):
@@ -39,8 +41,7 @@ def samples(entries: Mapping[str, Arrays], dataset: str) -> Figure | None:
             _panel(axis, label if k == 0 else "", None if images is None else tiled(images), first)
         row[0].text(-0.06, 0.5, textwrap.fill(SAMPLERS[name], 28), fontsize=8, rotation=90, va="center", ha="right",
                     transform=row[0].transAxes)  # fmt: skip
-    figure.suptitle("Samples of the first seed", fontsize=10, y=1.0)
-    figure.tight_layout()
+    figure.suptitle("Samples of the first seed", fontsize=10)
     return figure
 
 
