@@ -21,7 +21,7 @@ def diffusion_contrastive_divergence_laplace(
     x: Tensor,
     rng: Rng,
     *,
-    sigma: Annotated[float, Log(1e-2, 10.0)] = 0.05,
+    sigma: Annotated[float, Log(1e-2, 10.0)] = 0.03,
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
     signs: Annotated[int, Integer(1, 2)] = 2,
 ) -> Tensor:
