@@ -30,6 +30,7 @@ class Regression(nn.Module):
         self.low, self.high = low, high
 
     def forward(self, network: nn.Module, x: Tensor, rng: Rng) -> Tensor:
+        x = _extended(x)
         sigma = self.low * (rng.uniform(x.shape[:1], x.dtype) * math.log(self.high / self.low)).exp()
         z = rng.normal_like(x)
         return 0.5 * sum_event((network(x + per_example(sigma, x) * z, sigma) - z).square(), rng)
@@ -58,10 +59,14 @@ class Learned:
     def __call__(self, y: Tensor, sigma: float) -> Tensor:
         """The denoised images, shaped as y, whose sides are extended to multiples of 8 by reflection."""
         added = math.sqrt(sigma**2 - self.noise**2)
-        right, below = (-n % 8 for n in (y.shape[-1], y.shape[-2]))
-        padded = nn.functional.pad(y, (0, right, 0, below), mode="reflect")
-        estimate: Tensor = self.network(padded, y.new_full(y.shape[:1], added))[..., : y.shape[-2], : y.shape[-1]]
+        estimate: Tensor = self.network(_extended(y), y.new_full(y.shape[:1], added))[..., : y.shape[-2], : y.shape[-1]]
         return y - sigma**2 / added * estimate
+
+
+def _extended(x: Tensor) -> Tensor:
+    """Images whose sides are multiples of 8, as a network of three halvings needs, by reflection."""
+    right, below = (-n % 8 for n in (x.shape[-1], x.shape[-2]))
+    return nn.functional.pad(x, (0, right, 0, below), mode="reflect")
 
 
 def prepare(spec: RunSpec, plugin: load.Plugin, data: Data) -> tuple[Learner, meter.Work, int]:

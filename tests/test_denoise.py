@@ -245,3 +245,17 @@ def test_the_price_of_a_supervised_denoiser_is_the_work_it_does(tmp_path: Path) 
     assert flops == classical.run(spec, tmp_path, lambda line: None)["work"]["flops_train"]
     assert seconds > 0
     assert around > 0
+
+
+def test_a_supervised_denoiser_sees_sides_that_are_multiples_of_eight() -> None:
+    seen = []
+
+    class Recorder(torch.nn.Module):
+        def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
+            seen.append(tuple(y.shape[1:]))
+            return y
+
+    x = torch.rand(2, 1, 28, 20)
+    supervised.Regression(0.1, 0.2)(Recorder(), x, Rng(0))
+    assert supervised.Learned(Recorder(), 0.0)(x, 0.1).shape == x.shape
+    assert seen == [(1, 32, 24)] * 2
