@@ -245,7 +245,7 @@ def ancestral(energy: Energy, x: Tensor, rng: Rng, *, sigmas: Iterable[float] | 
     Args:
         energy: energy(x, sigma) with sigma (*batch,).
         x: points of the largest level (*batch, *event); not changed.
-        sigmas: the noise levels in units of x, in any order.
+        sigmas: the noise levels in units of x, in any order; the smallest may be 0.
 
     Returns:
         Points of the smallest level, detached, (*batch, *event).
@@ -283,11 +283,15 @@ def level_by_level(energy: Energy, x: Tensor, rng: Rng, *, sigmas: Iterable[floa
 def ancestral_from_noise(
     energy: Energy, x_like: Tensor, rng: Rng, *, sigma_min: float, sigma_max: float, **_: object
 ) -> Tensor:
-    """`ancestral` from the largest level's own law to σ_min: the sampler of energies that were trained at every level.
+    """`ancestral` from the largest level's own law to σ_min and on to 0: the sampler of energies of every level.
+
+    The last step is to the datum's mean x + σ_min² s(x, σ_min). Draws of σ_min have that much noise in each of d
+    dimensions, which image metrics see and a person does not.   (Jolicoeur-Martineau et al. 2021)
 
     Args:
         x_like: (*batch, *event), for shape and dtype.
         sigma_min, sigma_max: the range of noise levels, in units of x.
     """
     start = largest_level(energy, x_like, rng, sigma=sigma_max)
-    return ancestral(energy, start, rng, sigmas=noise_levels(sigma_min, sigma_max, ANCESTRAL_LEVELS, x_like))
+    levels = noise_levels(sigma_min, sigma_max, ANCESTRAL_LEVELS, x_like)
+    return ancestral(energy, start, rng, sigmas=[0.0, *levels.tolist()])

@@ -105,6 +105,8 @@ def test_an_ancestral_step_is_the_posterior_of_a_gaussian_prior() -> None:
     mean, variance = 0.5, 0.75 * 0.25
     assert abs(float(after.mean()) - mean) < 4 * math.sqrt(variance / N)
     assert abs(float(after.var()) - variance) < 4 * variance * math.sqrt(2 / N)
+    ended = ancestral(lambda u, s: u.square().sum(-1) / (2 * s.square()), x, Rng(0), sigmas=[1.0, 0.5, 0.0])
+    assert float(ended.abs().max()) < 1e-9
 
 
 @pytest.mark.parametrize("name", LEVELLED)
