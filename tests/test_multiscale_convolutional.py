@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,9 +16,11 @@ from bench.train import Trainer
 IMAGE = (2, 12, 20)  # sides of 12 and 20 leave an odd side at stride 4
 
 
-def _network(event: tuple[int, ...] = IMAGE, *, conditional: bool = False, **params: Any) -> nn.Module:
-    settings: dict[str, Any] = {"width": 8, "blocks": 1} | params
-    return load.network("multiscale_convolutional", event, Rng(0, "init"), conditional=conditional, **settings).double()
+def _network(event: tuple[int, ...] = IMAGE, *, conditional: bool = False, readout: str = "position") -> nn.Module:
+    network = load.network(
+        "multiscale_convolutional", event, Rng(0, "init"), conditional=conditional, width=8, blocks=1, readout=readout
+    )
+    return network.double()
 
 
 def _images(event: tuple[int, ...] = IMAGE, n: int = 50) -> Tensor:
@@ -115,40 +115,3 @@ def test_training_calibrates_before_the_first_step() -> None:
     mean = trainer.energy.get_buffer("mean")
     assert torch.allclose(mean, trainer.data.train.mean(0, keepdim=True), atol=1e-6)
     assert float(mean.abs().max()) > 0.5
-
-
-@pytest.mark.parametrize("rank", [1, 7, 30])
-def test_with_principal_axes_it_is_that_of_the_data_s_own_noised_gaussian(rank: int) -> None:
-    event, sigma = (1, 4, 8), 0.3
-    mixing = Rng(2).normal((32, 32)).double()
-    x = (Rng(3).normal((200, 32)).double() @ mixing).reshape(200, *event)
-    network = _network(event, conditional=True, rank=rank)
-    _calibrate(network, x)
-    for weights in network.readouts:  # type: ignore[union-attr]
-        weights.data.zero_()
-    flat = x.flatten(1)
-    left, spread, _ = torch.linalg.svd((flat - flat.mean(0)).T / 200**0.5)
-    law = left[:, :rank] @ (spread[:rank].square() - spread[rank:].square().mean()).diag() @ left[:, :rank].T
-    law = law + (spread[rank:].square().mean() + sigma**2) * torch.eye(32, dtype=torch.float64)
-    expected = torch.distributions.MultivariateNormal(flat.mean(0), law)
-    assert torch.allclose(network(x, x.new_full((200,), sigma)), -expected.log_prob(flat), rtol=1e-9)
-
-
-def test_principal_axes_of_a_stack_are_those_of_each_seed_alone() -> None:
-    x, sigma = torch.stack([_images(), _images().flip(-1)]), 0.3
-    stack = load.network(
-        "multiscale_convolutional", IMAGE, Rng([4, 2], "init"), conditional=True, x_train=x, width=8, rank=5
-    )
-    for i, seed in enumerate((4, 2)):
-        alone = load.network(
-            "multiscale_convolutional", IMAGE, Rng(seed, "init"), conditional=True, x_train=x[i], width=8, rank=5
-        )
-        one = alone.double()(x[i], x.new_full((50,), sigma))
-        assert torch.allclose(stack.double()(x, x.new_full((2, 50), sigma))[i], one, rtol=1e-6)
-
-
-def test_axes_without_positions_or_as_many_as_pixels_are_refused() -> None:
-    with pytest.raises(UsageError, match="rank must be below the 480 pixels"):
-        _network(rank=480)
-    with pytest.raises(UsageError, match="knows no positions"):
-        _network(readout="sum", rank=3)

@@ -21,12 +21,8 @@ class MultiscaleConvolutional(nn.Module):
 
     At G = 0 this is the energy of Gaussian data N(μ, σ_d²I) under noise σ. With it one Tweedie step is μ +
     c_skip (x - μ) + c_out ∇G with the factors of Karras et al. 2022, so that ∇G regresses a target of unit variance at
-    every σ. With `rank` = k > 0 the Gaussian is the data's own as far as k principal axes tell it (Tipping & Bishop
-    1999, Probabilistic principal component analysis): variance λ_i + σ² along axis i, and ρ + σ² in the other d - k
-    directions, ρ being their mean variance; its score needs no learning, and is most of the whole at large σ.
-
-    Static: E(x) = ½(‖u‖² - d) - G(u), u = (x - μ)/σ_d, which at G = 0 is about 0 at the data, whatever the rank: chains
-    on it take steps of one length in all directions. G grows at most linearly, so exp(-E) is integrable.
+    every σ. Static: E(x) = ½(‖u‖² - d) - G(u), u = (x - μ)/σ_d, which at G = 0 is about 0 at the data. G grows at most
+    linearly, so exp(-E) is integrable.
 
     G = Σ_k ⟨w_k, SiLU(f(h_k))⟩ over features h_k at strides 2, 4 and 8 of `width`, 2 `width` and 3 `width` channels.
     A stage halves the size by a 4x4 convolution (an odd side is first extended by a zero) and adds `blocks` residual
@@ -44,17 +40,10 @@ class MultiscaleConvolutional(nn.Module):
         width: channels at stride 2.
         blocks: residual convolutions a stage; 4, with a width of 128, suits a GPU.
         readout: "position" for images of one fixed size and alignment, "sum" for patches and photographs.
-        rank: k, the principal axes of a conditional energy's Gaussian; 0 with the read-out "sum".
-
-    Raises:
-        UsageError: if there are not more pixels than principal axes, or axes with the read-out "sum".
     """
 
     mean: Tensor
     scale: Tensor
-    axes: Tensor
-    variances: Tensor
-    rest: Tensor
     frequencies: Tensor
 
     def __init__(
@@ -66,26 +55,15 @@ class MultiscaleConvolutional(nn.Module):
         width: Annotated[int, Integer(1, 1024)] = 32,
         blocks: Annotated[int, Integer(0, 16)] = 2,
         readout: Annotated[str, Choice("position", "sum")] = "position",
-        rank: Annotated[int, Integer(0, 4096)] = 0,
     ) -> None:
         super().__init__()
         channels, *size = event_shape
-        dim = math.prod(event_shape)
-        if rank >= dim or (rank and readout == "sum"):
-            raise UsageError(
-                f"rank must be below the {dim} pixels, and 0 with the read-out 'sum', which knows no positions; "
-                f"got {rank} with '{readout}'"
-            )
-        self.rank = rank if conditional else 0
         self.batch_ndim, self.blocks = rng.batch_ndim, blocks
         self.stack = rng.batch_shape(0)[:-1]
         by_position = readout == "position"
         one = rng.batch_shape(1)
         self.register_buffer("mean", torch.zeros(*one, channels, *(size if by_position else (1, 1))))
         self.register_buffer("scale", torch.ones(one))
-        self.register_buffer("axes", torch.eye(dim, self.rank).expand(*self.stack, dim, self.rank).clone())
-        self.register_buffer("variances", torch.ones(*one, self.rank))
-        self.register_buffer("rest", torch.ones(one))
         self.register_buffer("frequencies", 2 ** torch.linspace(-2, 2, FREQUENCIES))
         self.filters, self.biases, self.readouts = (nn.ParameterList() for _ in range(3))
         widths = [width * (k + 1) for k in range(STAGES)]
@@ -112,8 +90,7 @@ class MultiscaleConvolutional(nn.Module):
     def calibrate(self, x_train: Tensor) -> None:
         """Sets μ to the mean of training images (n, C, H, W), or (S, n, C, H, W), and σ_d to the standard deviation.
 
-        μ is the mean of each pixel, or of each channel with the read-out "sum"; σ_d is over all pixels of x - μ. The
-        principal axes, the λ and ρ are those of the images' covariance.
+        μ is the mean of each pixel, or of each channel with the read-out "sum"; σ_d is over all pixels of x - μ.
 
         Raises:
             UsageError: if the images do not vary.
@@ -124,40 +101,18 @@ class MultiscaleConvolutional(nn.Module):
         self.scale.copy_((x_train - self.mean).square().mean([axis, -1, -2, -3]).sqrt().reshape(self.scale.shape))
         if not bool((self.scale > 0).all()):
             raise UsageError("an energy of images is calibrated on images that vary; these are all the same")
-        if self.rank:
-            centred = (x_train - self.mean).flatten(self.batch_ndim)
-            variances, axes = torch.linalg.eigh(centred.mT @ centred / centred.shape[-2])
-            self.axes.copy_(axes[..., -self.rank :])
-            self.variances.copy_(variances[..., -self.rank :].reshape(self.variances.shape))
-            self.rest.copy_(variances[..., : -self.rank].mean(-1).reshape(self.rest.shape))
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         variance = self.scale.square()
         if condition:
             variance = variance + condition[0].to(x.dtype).square()
-        centred = x - self.mean
-        u = centred * per_example(variance.rsqrt(), x)
+        u = (x - self.mean) * per_example(variance.rsqrt(), x)
+        dim = math.prod(x.shape[self.batch_ndim :])
+        square = u.square().flatten(self.batch_ndim).sum(-1)
         if not condition:
-            return 0.5 * (self._square(u) - math.prod(x.shape[self.batch_ndim :])) - self._free(u)
-        sigma = condition[0].to(x.dtype)
-        gaussian = self._gaussian(centred, sigma.square()) if self.rank else self._round(u, variance)
-        return gaussian - self.scale / sigma * self._free(u, *condition)
-
-    def _square(self, u: Tensor) -> Tensor:
-        return u.square().flatten(self.batch_ndim).sum(-1)
-
-    def _round(self, u: Tensor, variance: Tensor) -> Tensor:
-        """-log N(√variance u; 0, variance I), (*batch,)."""
-        return 0.5 * (self._square(u) + math.prod(u.shape[self.batch_ndim :]) * (2 * math.pi * variance).log())
-
-    def _gaussian(self, centred: Tensor, noise: Tensor) -> Tensor:
-        """-log of the Gaussian by principal axes, noised by a variance (*batch,), at x - μ; (*batch,)."""
-        along = (centred.flatten(self.batch_ndim) @ self.axes).square()
-        others = self.rest + noise
-        those = self.variances + noise.unsqueeze(-1)
-        excess = (along * (1 / those - 1 / others.unsqueeze(-1)) + (2 * math.pi * those).log()).sum(-1)
-        left = math.prod(centred.shape[self.batch_ndim :]) - self.rank
-        return 0.5 * (self._square(centred) / others + left * (2 * math.pi * others).log() + excess)
+            return 0.5 * (square - dim) - self._free(u)
+        gaussian = 0.5 * (square + dim * (2 * math.pi * variance).log())
+        return gaussian - self.scale / condition[0].to(x.dtype) * self._free(u, *condition)
 
     def _free(self, u: Tensor, *condition: Tensor) -> Tensor:
         """G, (*batch,); inside, a stack is folded into channels, (B, S · channels, H, W)."""
