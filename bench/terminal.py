@@ -22,6 +22,9 @@ def show(records: Sequence[Record], console: Console | None = None) -> None:
     out = console or Console()
     for name, chosen in plots.boards(records).items():
         frame = table.leaderboard(chosen)
+        if frame.empty:
+            out.print(f"{name}: classical denoisers alone, so nothing is ranked; leaderboard.md has their table")
+            continue
         datasets = list(dict.fromkeys(frame["dataset"]))
         wide = out.width >= 62 + ROOM * len(datasets)
         printed = Table(title=name, title_justify="left", header_style="bold", box=None, pad_edge=False)

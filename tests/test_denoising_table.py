@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from shelf import Shelf
 
-from bench import denoising_table, leaderboard, plots_images, report_extras
+from bench import denoising_table, leaderboard, plots_images, report_extras, terminal
 from bench.denoising_table import LEVELS, RULER
 from bench.plain import DENOISER
 from bench.spec import SAMPLERS
@@ -97,6 +99,9 @@ def test_a_board_of_classical_denoisers_alone_has_their_table_and_nothing_ranked
     shelf.ran(RULER, 0, None, metrics=metrics("classical", [20.0, 30.0]), kind=DENOISER, **PLANNED)
     (line,) = (line for line in shelf.page().splitlines() if line.startswith(f"| {RULER}"))
     assert "25.00" in line
+    printed = StringIO()
+    terminal.show(shelf.records(), Console(file=printed, width=200))
+    assert "nothing is ranked" in printed.getvalue()
 
 
 def test_samples_have_a_row_for_each_sampler_of_a_suite_and_their_names_above_the_first() -> None:
