@@ -91,7 +91,7 @@ def markdown(records: Sequence[Record]) -> str:
         text = frame(on_it)
         if len(text):
             images, n = _counts(on_it)
-            parts += [f"**{dataset}**, {images} images, {n} seeds:", table.markdown(text)]
+            parts += [f"**{dataset}**, {images} images, {n} seed{'s' * (n > 1)}:", table.markdown(text)]
     return "\n\n".join([*parts, READING]) if parts else ""
 
 
