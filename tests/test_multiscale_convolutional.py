@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -66,16 +68,27 @@ def test_the_free_part_enters_with_the_weight_of_one_tweedie_step() -> None:
     assert torch.allclose(tweedie, expected, rtol=1e-6)
 
 
-def test_calibration_gives_each_seed_of_a_stack_what_it_gets_alone() -> None:
+@pytest.mark.parametrize("stages", [1, 3, 6])
+def test_calibration_gives_each_seed_of_a_stack_what_it_gets_alone(stages: int) -> None:
     x = torch.stack([_images(), 3 * _images()])
-    stack = load.network("multiscale_convolutional", IMAGE, Rng([4, 2], "init"), width=8).double()
+    stack = load.network("multiscale_convolutional", IMAGE, Rng([4, 2], "init"), width=8, stages=stages).double()
     _calibrate(stack, x)
     energies = stack(x)
     for i, seed in enumerate((4, 2)):
-        alone = load.network("multiscale_convolutional", IMAGE, Rng(seed, "init"), width=8).double()
+        alone = load.network("multiscale_convolutional", IMAGE, Rng(seed, "init"), width=8, stages=stages)
+        alone = alone.double()
         _calibrate(alone, x[i])
         assert torch.allclose(energies[i], alone(x[i]), rtol=1e-10)
     assert not torch.allclose(energies[0], energies[1])
+
+
+@pytest.mark.parametrize("stages", range(1, 8))
+def test_the_last_of_the_stages_sees_a_side_in_so_many_halves(stages: int) -> None:
+    network = load.network("multiscale_convolutional", (1, 28, 28), Rng(0, "init"), width=2, blocks=0, stages=stages)
+    sides = [readout.shape for readout in network.readouts]  # type: ignore[union-attr]
+    halves = [math.ceil(28 / 2**k) for k in range(1, stages + 1)]
+    assert sides == [(2 * k, half, half) for k, half in enumerate(halves, 1)]
+    assert network(torch.zeros(3, 1, 28, 28)).shape == (3,)
 
 
 def test_images_that_do_not_vary_are_refused() -> None:
