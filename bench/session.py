@@ -195,12 +195,17 @@ def foresight(specs: Sequence[RunSpec], out: Path) -> int:
 def plan(specs: Sequence[RunSpec], *, jobs: int | None) -> None:
     """Prints what would run and its price: seconds on this machine, counted FLOPs."""
     import pandas as pd
+    from rich.console import Console
+    from rich.progress import track
 
     from bench.price import price
     from bench.table import markdown, worded
 
     at_once = jobs or workers(specs)
-    prices = price(specs)
+    # an evaluation by chains of images takes a minute to time
+    error = Console(stderr=True)
+    seen = track(specs, "timing steps and evaluations", console=error, transient=True, disable=not error.is_terminal)
+    prices = price(seen)
     lines = [
         {
             "suite": spec.suite,
