@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench import denoising_table, table
+from bench import denoising_table, samples_table, table
 from bench.store import Store
 from bench.table import FAILURES, Record
 
@@ -32,7 +32,7 @@ def markdown(store: Store, records: Sequence[Record], pictures: Iterable[Path] =
         # classical denoisers alone have nothing to rank
         if not (board := table.leaderboard(chosen)).empty:
             parts += [caption(board), _ranking(board)]
-        parts += [text for text in [denoising_table.markdown(chosen)] if text]
+        parts += [text for part in (samples_table, denoising_table) if (text := part.markdown(chosen))]
         parts += [f"![{path.stem}](plots/{path.name})" for path in drawn if path.stem.startswith(f"{suite}-")]
         parts += _troubles(chosen)
         parts += environments(store, chosen)

@@ -3,6 +3,7 @@
 <!-- bench:ranking SUITE -->    the leaderboard's table of that suite
 <!-- bench:spread SUITE -->     KL of the last, the averaged and the best weights: median and range over seeds
 <!-- bench:verdict SUITE -->    every objective against the suite's reference
+<!-- bench:samples SUITE -->    samples by each sampler, beside test images, a Gaussian fitted to the pixels, and noise
 <!-- bench:denoising SUITE -->  denoised images: PSNR and SSIM of every objective by every method, and of the rulers
 <!-- bench:picture SUITE FIGURE -->  the picture that is linked inside: a figure of that suite, or `page`
 <!-- bench:end -->
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench import denoising_table, leaderboard, readme_pictures, table, verdict
+from bench import denoising_table, leaderboard, readme_pictures, samples_table, table, verdict
 from bench.errors import UsageError
 from bench.store import Store
 from bench.table import Record
@@ -137,4 +138,5 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "spread": spread,
     "verdict": verdict.markdown,
     "denoising": denoising_table.markdown,
+    "samples": samples_table.beside_rulers,
 }

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import UsageError
-from bench.statistics import Better, Interval, median_bounds, shared_ranks, success_rate, t_interval
+from bench.statistics import Better, median_bounds, shared_ranks, success_rate, t_interval
 from bench.store import Planned, Spec, Store
 
 VARIANTS = {"last": "", "ema": "_ema", "best": "_best"}
@@ -285,7 +285,7 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
                     "peak_memory_mb": cell.median("peak_memory_mb"),
                     "gflops": None if (flops := cell.median("flops_train")) is None else flops / 1e9,
                     "entropy": next((e for r in cell.succeeded if (e := r.get("model.entropy")) is not None), None),
-                    "shown": _shown(cell, column, interval, ranks.get(objective)),
+                    "shown": shown(cell, column, ranks.get(objective)),
                 }
             )
     return pd.DataFrame(lines)
@@ -359,8 +359,9 @@ def _aligned(entries: dict[str, Cell], column: str) -> dict[str, list[float | No
     return {name: [values.get(seed) for seeds, _ in commonest for seed in seeds] for name, values in by_seed.items()}
 
 
-def _shown(cell: Cell, column: str, interval: Interval, rank: int | None) -> str:
+def shown(cell: Cell, column: str, rank: int | None = None) -> str:
     """A leaderboard's cell: mean ± half-width, "?" if uncertified, the rank or how many runs gave a number."""
+    interval = t_interval(cell.numbers(column))
     if interval.mean is None:
         return cell.word(column)
     half = interval.half_width

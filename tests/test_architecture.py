@@ -35,6 +35,7 @@ WITHOUT_TORCH = (
     "plots_verdict",
     "readme",
     "denoising_table",
+    "samples_table",
     "report",
     "verdict",
     "compare",
