@@ -20,8 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench import plots_images, plots_verdict
-from bench.leaderboard import provenance
+from bench import plots_images, plots_verdict, table
+from bench.leaderboard import provenance, standings
 from bench.store import ARTEFACTS, Attempt, Planned, Store
 from bench.table import Record
 from bench.verdict import findings
@@ -66,7 +66,7 @@ def draw(
             on_it = [record for record in chosen if record.run.dataset == dataset]
             figures[f"densities-{dataset}"] = _gallery(store, on_it, "log_density")
             figures[f"score-errors-{dataset}"] = _gallery(store, on_it, "score_error")
-            images = {words(key[0]): a for key, a in first_arrays(store, on_it).items() if "data" in a or "clean" in a}
+            images = _images(store, on_it)
             figures[f"samples-{dataset}"] = plots_images.samples(images, words(dataset))
             for k, strip in enumerate(plots_images.strips(images)):
                 figures[f"denoised-{dataset}-{k}"] = strip
@@ -249,6 +249,14 @@ def first_arrays(store: Store, records: Iterable[Record]) -> dict[tuple[str, str
             with np.load(attempt.folder / ARTEFACTS) as arrays:
                 found[key] = dict(arrays)
     return found
+
+
+def _images(store: Store, records: Sequence[Record]) -> dict[str, dict[str, np.ndarray]]:
+    """Images of one data set by name: in the order of the table that they illustrate, classical denoisers last."""
+    board = table.leaderboard(records)
+    order = [] if board.empty else [standing.objective for standing in standings(board)]
+    arrays = {key[0]: a for key, a in first_arrays(store, records).items() if "data" in a or "clean" in a}
+    return {words(name): arrays[name] for name in dict.fromkeys([*order, *arrays]) if name in arrays}
 
 
 def _gallery(store: Store, records: Sequence[Record], what: str) -> Figure | None:

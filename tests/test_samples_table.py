@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from shelf import Shelf
 from workers import ToySpec, about
 
-from bench import leaderboard, load, samples_table
+from bench import leaderboard, load, plots, plots_images, samples_table
 from bench.errors import UsageError
 from bench.plots_images import SAMPLERS as PICTURED
 from bench.readme import KINDS
 from bench.rng import Rng
 from bench.rulers import rulers
 from bench.spec import SAMPLERS
-from bench.store import Planned
+from bench.store import ARTEFACTS, Planned
 from bench.table import Record
 
 N = 40  # samples; more than halves with four neighbours each need
@@ -54,6 +55,17 @@ def test_chains_that_started_from_data_put_nobody_first(shelf: Shelf) -> None:
         ("frozen", "data", 1.0),
         ("worst", "noise", 200.0),
     ]
+
+
+def test_the_picture_shows_objectives_in_the_order_of_the_table(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, fid in (("worse", 90.0), ("better", 30.0)):
+        attempt = shelf.ran(name, 0, None, metrics=metrics({"own": fid}))
+        images = np.zeros((4, 1, 8, 8))
+        np.savez(attempt.folder / ARTEFACTS, data=images, samples_own=images)
+    shown: list[str] = []
+    monkeypatch.setattr(plots_images, "samples", lambda entries, dataset: shown.extend(entries))
+    plots.draw(shelf.store, shelf.records(), shelf.store.root / "plots")
+    assert shown == ["better", "worse"]
 
 
 def test_numbers_are_means_over_seeds_and_doubt_is_marked(shelf: Shelf) -> None:
