@@ -5,6 +5,7 @@ The floor is the test set; a Gaussian fitted to the pixels is the first thing th
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -45,22 +46,25 @@ def ruler_sets(data: Data, n: int, rng: Rng) -> dict[str, Tensor]:
     }
 
 
-def rulers(data: Data, n: int, source: Registered | None = None) -> pd.DataFrame:
+def rulers(
+    data: Data, n: int, source: Registered | None = None, *, only: Collection[str] | None = None
+) -> pd.DataFrame:
     """One line a set: its size, the extractor, FID, KID, precision, recall, and what the own extractor sees.
 
-    After the sets come the test set and the pixel Gaussian again, at smaller n: the bias of FID.
+    After the sets come the test set and the pixel Gaussian again, at smaller n: the bias of FID; not with `only`.
 
     Args:
         n: images in each set.
         source: another extractor than the data set's own, such as `fidelity.inception` of a file.
+        only: the names of the sets that are wanted, each of which takes a while; all if None.
 
     Raises:
         UsageError: if the data set has no images, or no extractor and none is given.
     """
     rng = Rng(0, "eval", data.train.device)
     sets = ruler_sets(data, n, rng)
-    lines = [_line(data, name, images, source) for name, images in sets.items()]
-    for name in ("test", "pixel Gaussian"):
+    lines = [_line(data, name, images, source) for name, images in sets.items() if only is None or name in only]
+    for name in ("test", "pixel Gaussian") if only is None else ():
         smaller = [size for size in SIZES if size < len(sets[name])]
         lines += [_line(data, name, sets[name][:size], source) for size in smaller]
     return pd.DataFrame(lines)

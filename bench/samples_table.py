@@ -90,7 +90,7 @@ def beside_rulers(records: Sequence[Record]) -> str:
     for dataset, on_it in _by_dataset(records).items():
         spec = on_it[0].run.spec
         data = load.dataset(spec["dataset"]["ref"], Rng(0, "data"), **spec["dataset"]["params"])
-        of_sets = rulers(data, int(spec["evaluation"]["samples"])).drop_duplicates("set").set_index("set").T.to_dict()
+        of_sets = rulers(data, int(spec["evaluation"]["samples"]), only=RULERS).set_index("set").T.to_dict()
         known[dataset] = {name: {metric: float(of_sets[name][metric]) for metric in HEADINGS} for name in RULERS}
     if text := _page(records, known):
         return text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import load, readme, spec
+from bench import load, readme, samples_table, spec
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -16,14 +16,15 @@ KNOWN = {*load.names("objectives"), *load.names("denoisers")}
 
 
 def test_there_are_tables() -> None:
-    assert {"ranking", "verdict", "denoising", readme.PICTURE} <= {kind for kind, _, _ in BLOCKS}
+    assert {"ranking", "verdict", "denoising", "samples", readme.PICTURE} <= {kind for kind, _, _ in BLOCKS}
 
 
 @pytest.mark.parametrize(("suite", "text"), [block[1:] for block in BLOCKS if block[0] != readme.PICTURE])
 def test_a_table_is_of_a_suite_and_of_objectives_that_exist(suite: str, text: str) -> None:
     assert suite in spec.suite_names()
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
-    names = {re.split(r"[\[ ]", row)[0] for row in rows if row != "objective"}
+    rulers = {f"*{name}*" for name in samples_table.RULERS}
+    names = {re.split(r"[\[ ]", row)[0] for row in rows if row != "objective" and row not in rulers}
     assert names, "the table is empty: run the suite, then: python -m bench table STORE --page README.md"
     assert names <= KNOWN
 
