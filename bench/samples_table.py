@@ -39,7 +39,7 @@ READING = (
 
 @dataclass(frozen=True)
 class Line:
-    """One objective's samples by one sampler.
+    """One objective's samples by one sampler; or a known set, with its size in the sampler's place.
 
     Attributes:
         fid: the mean over the seeds; None if there is none.
@@ -91,22 +91,26 @@ def beside_rulers(records: Sequence[Record]) -> str:
         spec = on_it[0].run.spec
         data = load.dataset(spec["dataset"]["ref"], Rng(0, "data"), **spec["dataset"]["params"])
         of_sets = rulers(data, int(spec["evaluation"]["samples"]), only=RULERS).set_index("set").T.to_dict()
-        known[dataset] = {name: {metric: float(of_sets[name][metric]) for metric in HEADINGS} for name in RULERS}
+        known[dataset] = {
+            name: {column: float(of_sets[name][column]) for column in ("n", *HEADINGS)} for name in RULERS
+        }
     if text := _page(records, known):
         return text
     raise UsageError(f"suite {records[0].run.suite} judged no sampler by its name; a page takes its ranking")
 
 
 def _page(records: Sequence[Record], rulers: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """`rulers` holds each metric's value of each known set, by data set."""
+    """`rulers` holds n and each metric's value of each known set, by data set."""
     parts = []
     for dataset, on_it in _by_dataset(records).items():
         if not (found := lines(on_it)):
             continue
         known = rulers.get(dataset, {})
         for name, values in known.items():
-            words = {metric: f"{value:.3g}" for metric, value in values.items()}
-            found.append(Line(f"*{name}*", "", values["fid"], words, found[0].basis))
+            words = {metric: f"{values[metric]:.3g}" for metric in HEADINGS}
+            # FID depends on n, and a test set can be smaller
+            about = f"n = {values['n']:.0f}"
+            found.append(Line(f"*{name}*", about, values["fid"], words, found[0].basis))
         least = known[GAUSSIAN]["fid"] if known else None
         seeds = len({record.run.seed for record in on_it})
         parts += [f"**{dataset}**, {found[0].basis}, {seeds} seed{'s' * (seeds > 1)}:"]
@@ -139,7 +143,7 @@ def _column(cell: Cell, metric: str, sampler: str) -> str | None:
 def _shown(line: Line, least: float | None) -> dict[str, str]:
     text = {
         "objective": line.objective,
-        "sampler": SAMPLERS.get(line.sampler, "–"),
+        "sampler": SAMPLERS.get(line.sampler, line.sampler),
         HEADINGS["fid"]: line.values["fid"],
     }
     if least is not None:

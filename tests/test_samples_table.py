@@ -105,6 +105,7 @@ def test_a_page_has_the_table_beside_sets_whose_worth_is_known() -> None:
     by_name = {line[0]: line for line in lines}
     assert by_name["objective"][3] == "of the Gaussian's"
     assert by_name["steady"][3] == "0.25"
+    assert {by_name[f"*{name}*"][1] for name in samples_table.RULERS} == {f"n = {N}"}
     assert by_name["*pixel Gaussian*"][2:4] == [f"{least:.3g}", "1.00"]
     assert float(by_name["*test*"][3]) < 1 < float(by_name["*uniform noise*"][3])
 

@@ -37,7 +37,7 @@ class MultiscaleConvolutional(nn.Module):
         rng: the stream of the initial weights.
         conditional: whether the energy takes a noise level σ.
         width: channels at stride 2.
-        stages: scales. The fourth has two features a side of 28 pixels, and costs a sixth of a training step.
+        stages: scales. The fourth has two features a side of 28 pixels, and adds a sixth to a training step.
         blocks: residual convolutions a stage; 4, with a width of 128, suits a GPU.
         readout: "position" for images of one fixed size and alignment, "sum" for patches and photographs.
     """
