@@ -18,11 +18,9 @@ from bench.train import Trainer
 IMAGE = (2, 12, 20)  # sides of 12 and 20 leave an odd side at stride 4
 
 
-def _network(event: tuple[int, ...] = IMAGE, *, conditional: bool = False, readout: str = "position") -> nn.Module:
-    network = load.network(
-        "multiscale_convolutional", event, Rng(0, "init"), conditional=conditional, width=8, blocks=1, readout=readout
-    )
-    return network.double()
+def _network(event: tuple[int, ...] = IMAGE, *, conditional: bool = False, **params: str | int) -> nn.Module:
+    params = {"width": 8, "blocks": 1, **params}
+    return load.network("multiscale_convolutional", event, Rng(0, "init"), conditional=conditional, **params).double()
 
 
 def _images(event: tuple[int, ...] = IMAGE, n: int = 50) -> Tensor:
@@ -34,12 +32,17 @@ def _calibrate(network: nn.Module, x: Tensor) -> None:
     network.calibrate(x)  # type: ignore[operator]
 
 
+def _silence(network: nn.Module) -> None:
+    """Sets the read-outs of G to zero."""
+    for weights in network.readouts:  # type: ignore[union-attr]
+        weights.data.zero_()
+
+
 @pytest.mark.parametrize("readout", ["position", "sum"])
 def test_without_its_free_part_the_energy_is_that_of_noised_gaussian_data(readout: str) -> None:
     network, x, sigma = _network(conditional=True, readout=readout), _images(), 0.3
     _calibrate(network, x)
-    for weights in network.readouts:  # type: ignore[union-attr]
-        weights.data.zero_()
+    _silence(network)
     over = (0,) if readout == "position" else (0, 2, 3)
     mean = x.mean(over, keepdim=True)
     width = ((x - mean).square().mean() + sigma**2).sqrt()
@@ -50,8 +53,7 @@ def test_without_its_free_part_the_energy_is_that_of_noised_gaussian_data(readou
 def test_without_its_free_part_a_static_energy_is_about_zero_at_the_data() -> None:
     network, x = _network(), _images()
     _calibrate(network, x)
-    for weights in network.readouts:  # type: ignore[union-attr]
-        weights.data.zero_()
+    _silence(network)
     assert abs(float(network(x).detach().mean())) < 1e-6
     expected = -(x - x.mean(0)) / (x - x.mean(0)).square().mean()
     assert torch.allclose(score(network, x), expected, rtol=1e-9)
@@ -62,24 +64,85 @@ def test_the_free_part_enters_with_the_weight_of_one_tweedie_step() -> None:
     network.scale.fill_(scale)  # type: ignore[operator, union-attr]
     total = scale**2 + sigma**2
     levels = x.new_full((len(x),), sigma)
-    regressed = score(lambda u: -network._free(u, levels), x / total**0.5)  # type: ignore[operator]
+    films = network._films(levels)  # type: ignore[operator]
+    regressed = score(lambda u: -network._free(u, films), x / total**0.5)  # type: ignore[operator]
     tweedie = x + sigma**2 * score(lambda y: network(y, levels), x)
     expected = scale**2 / total * x + sigma * scale / total**0.5 * regressed
     assert torch.allclose(tweedie, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("stages", [1, 3, 6])
-def test_calibration_gives_each_seed_of_a_stack_what_it_gets_alone(stages: int) -> None:
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(("stages", "axes"), [(1, 0), (3, 0), (6, 0), (3, 5)])
+def test_calibration_gives_each_seed_of_a_stack_what_it_gets_alone(stages: int, axes: int, conditional: bool) -> None:
+    def built(rng: Rng, x_train: Tensor) -> nn.Module:
+        network = load.network(
+            "multiscale_convolutional", IMAGE, rng, conditional=conditional, width=8, stages=stages, axes=axes
+        ).double()
+        _calibrate(network, x_train)
+        return network
+
     x = torch.stack([_images(), 3 * _images()])
-    stack = load.network("multiscale_convolutional", IMAGE, Rng([4, 2], "init"), width=8, stages=stages).double()
-    _calibrate(stack, x)
-    energies = stack(x)
+    levels = [x.new_full(x.shape[:2], 0.3)] if conditional else []
+    energies = built(Rng([4, 2], "init"), x)(x, *levels)
     for i, seed in enumerate((4, 2)):
-        alone = load.network("multiscale_convolutional", IMAGE, Rng(seed, "init"), width=8, stages=stages)
-        alone = alone.double()
-        _calibrate(alone, x[i])
-        assert torch.allclose(energies[i], alone(x[i]), rtol=1e-10)
+        alone = built(Rng(seed, "init"), x[i])
+        assert torch.allclose(energies[i], alone(x[i], *(level[i] for level in levels)), rtol=1e-10)
     assert not torch.allclose(energies[0], energies[1])
+
+
+@pytest.mark.parametrize("n", [50, 600], ids=["fewer images than pixels", "more"])
+def test_the_principal_axes_are_those_of_the_training_images(n: int) -> None:
+    network, x = _network(axes=7), _images(n=n)
+    _calibrate(network, x)
+    axes, variances = network.get_buffer("axes"), network.get_buffer("variances")
+    _, values, vectors = torch.linalg.svd((x - x.mean(0)).flatten(1) / n**0.5, full_matrices=False)
+    assert torch.allclose(variances, values[:7].square(), rtol=1e-9)
+    assert torch.allclose((vectors[:7] @ axes).abs(), torch.eye(7).double(), atol=1e-9)
+
+
+def test_the_perceptron_enters_with_the_weight_of_a_tweedie_step_along_its_axes() -> None:
+    network, x = _network(conditional=True, axes=4), _images()
+    _calibrate(network, x)
+    plain = _network(conditional=True)
+    _calibrate(plain, x)
+    _silence(network)
+    _silence(plain)
+    sigma = torch.linspace(0.1, 3, len(x)).double()
+    variances = network.get_buffer("variances")
+    films = network._films(sigma)  # type: ignore[operator]
+    whole = network._whole(x - x.mean(0), films, sigma)  # type: ignore[operator]
+    assert torch.allclose(plain(x, sigma) - network(x, sigma), variances.mean().sqrt() / sigma * whole, rtol=1e-9)
+    assert float(whole.detach().std()) > 0
+    # it sees the place along the axes, in units of its standard deviation under the noise, and nothing else
+    axes = network.get_buffer("axes")
+    seen = (x - x.mean(0)).flatten(1) @ axes
+    other = x.mean(0) + (seen @ axes.mT).reshape(x.shape)
+    assert torch.allclose(network._whole(other - x.mean(0), films, sigma), whole)  # type: ignore[operator]
+    wider, level = (seen.square().mean(0) + 0.7**2).sqrt(), x.new_full((len(x),), 0.7)
+    assert torch.allclose(wider, (variances[0] + 0.7**2).sqrt())
+    first, bias, *_ = network.perceptron  # type: ignore[misc]
+    expected = (seen / wider) @ first + bias
+    film = network._films(level)[-2]  # type: ignore[operator]
+    hidden = nn.functional.silu(expected * (1 + film[0]) + film[1])
+    second, offset, last = list(network.perceptron)[2:]  # type: ignore[call-overload]
+    film = network._films(level)[-1]  # type: ignore[operator]
+    deeper = nn.functional.silu((hidden @ second + offset) * (1 + film[0]) + film[1])
+    values = network._whole(x - x.mean(0), network._films(level), level)  # type: ignore[operator]
+    assert torch.allclose(values, (deeper @ last).squeeze(-1))
+
+
+@pytest.mark.parametrize(
+    "params", [{"axes": 4, "readout": "sum"}, {"axes": 481}], ids=["images of any size", "more axes than pixels"]
+)
+def test_axes_that_no_image_has_are_refused(params: dict[str, str | int]) -> None:
+    with pytest.raises(UsageError, match="lower axes"):
+        _network(**params)
+
+
+def test_more_axes_than_the_images_vary_along_are_refused() -> None:
+    with pytest.raises(UsageError, match="50 images vary along fewer than 50 axes"):
+        _calibrate(_network(axes=50), _images())
+    _calibrate(_network(axes=49), _images())
 
 
 @pytest.mark.parametrize("stages", range(1, 8))
