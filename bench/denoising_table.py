@@ -86,8 +86,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 def markdown(records: Sequence[Record]) -> str:
     """The table of a suite, one a data set, and how it is read; "" where nothing was denoised."""
     parts = []
-    for dataset in dict.fromkeys(record.run.dataset for record in records):
-        on_it = [record for record in records if record.run.dataset == dataset]
+    for dataset, on_it in table.by_dataset(records).items():
         text = frame(on_it)
         if len(text):
             images, n = _counts(on_it)

@@ -62,8 +62,7 @@ def draw(
             "cost": _cost(chosen),
             "verdict": plots_verdict.forest(findings(chosen), words, str(chosen[0].run.spec.get("reference"))),
         }
-        for dataset in dict.fromkeys(record.run.dataset for record in chosen):
-            on_it = [record for record in chosen if record.run.dataset == dataset]
+        for dataset, on_it in table.by_dataset(chosen).items():
             figures[f"densities-{dataset}"] = _gallery(store, on_it, "log_density")
             figures[f"score-errors-{dataset}"] = _gallery(store, on_it, "score_error")
             images = _images(store, on_it)

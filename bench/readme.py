@@ -3,6 +3,7 @@
 <!-- bench:ranking SUITE -->    the leaderboard's table of that suite
 <!-- bench:spread SUITE -->     KL of the last, the averaged and the best weights: median and range over seeds
 <!-- bench:verdict SUITE -->    every objective against the suite's reference
+<!-- bench:parts SUITE -->      the verdicts of a suite's parts, which stand elsewhere on the page, in one table
 <!-- bench:samples SUITE -->    samples by each sampler, beside test images, a Gaussian fitted to the pixels, and noise
 <!-- bench:denoising SUITE -->  denoised images: PSNR and SSIM of every objective by every method, and of the rulers
 <!-- bench:picture SUITE FIGURE -->  the picture that is linked inside: a figure of that suite, or `page`
@@ -18,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench import denoising_table, leaderboard, readme_pictures, samples_table, table, verdict
+from bench import denoising_table, leaderboard, readme_pictures, samples_table, table, verdict, verdict_parts
 from bench.errors import UsageError
 from bench.store import Store
 from bench.table import Record
 
 PICTURE = "picture"
+PARTS = "parts"
 _BLOCK = re.compile(r"(<!-- bench:(\w+) (\w+)(?: (\S+))? -->\n)(.*?)(<!-- bench:end -->)", re.DOTALL)
 _MADE_FROM = re.compile(r"^\*(`python -m bench run --suite .*)\*$", re.MULTILINE)
 
@@ -43,8 +45,10 @@ def refresh(page: Path, store: Store) -> list[str]:
 
     def block(match: re.Match[str]) -> str:
         head, kind, suite, what, inside, end = match.groups()
+        if kind == PARTS:
+            return match.group()
         if kind not in (*KINDS, PICTURE):
-            raise UsageError(f"{page.name}: no table of kind '{kind}'; there are {', '.join((*KINDS, PICTURE))}")
+            raise UsageError(f"{page.name}: no table of kind '{kind}'; there are {', '.join((*KINDS, PARTS, PICTURE))}")
         chosen = [r for r in records if r.run.suite == suite]
         if not chosen:
             stays.append(f"{store.root} holds no run of suite {suite}: its {kind} in {page.name} stays as it was")
@@ -63,20 +67,32 @@ def refresh(page: Path, store: Store) -> list[str]:
             return match.group()
         return f"{head}\n{link.group()}\n\n{made_from}\n{end}"
 
-    page.write_text(_BLOCK.sub(block, text))
+    page.write_text(with_parts(_BLOCK.sub(block, text)))
     return stays
 
 
-def stale(page: Path) -> list[str]:
-    """What of a page's pictures is not of the runs that the page names; a sentence each, none if all is well.
+def with_parts(text: str) -> str:
+    """A page with its tables of parts made from the verdicts that it has."""
+    verdicts = {suite: inside for _, kind, suite, _, inside, _ in _BLOCK.findall(text) if kind == "verdict"}
 
-    It needs no store: a picture has inside it which runs it was made from, and the block around it says so, too.
+    def block(match: re.Match[str]) -> str:
+        head, kind, suite, _, _, end = match.groups()
+        return f"{head}\n{verdict_parts.markdown(suite, verdicts)}\n{end}" if kind == PARTS else match.group()
+
+    return _BLOCK.sub(block, text)
+
+
+def stale(page: Path) -> list[str]:
+    """What of a page is not of the runs that the page names; a sentence each, none if all is well.
+
+    It needs no store: a picture has inside it which runs it was made from, and the block around it says so, too; a
+    table of parts is made from others of the page.
 
     Raises:
-        UsageError: if the page cannot be read.
+        UsageError: if the page cannot be read, or lacks the verdict of a part.
     """
     text = _read(page)
-    found: list[str] = []
+    found = [] if with_parts(text) == text else ["a table of parts is not of the verdicts that the page has"]
     named: dict[str, set[str]] = {}
     folders = set()
     for _, kind, suite, _, inside, _ in _BLOCK.findall(text):

@@ -87,7 +87,7 @@ def beside_rulers(records: Sequence[Record]) -> str:
     from bench.rulers import rulers
 
     known: dict[str, dict[str, dict[str, float]]] = {}
-    for dataset, on_it in _by_dataset(records).items():
+    for dataset, on_it in table.by_dataset(records).items():
         spec = on_it[0].run.spec
         data = load.dataset(spec["dataset"]["ref"], Rng(0, "data"), **spec["dataset"]["params"])
         of_sets = rulers(data, int(spec["evaluation"]["samples"]), only=RULERS).set_index("set").T.to_dict()
@@ -102,7 +102,7 @@ def beside_rulers(records: Sequence[Record]) -> str:
 def _page(records: Sequence[Record], rulers: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """`rulers` holds n and each metric's value of each known set, by data set."""
     parts = []
-    for dataset, on_it in _by_dataset(records).items():
+    for dataset, on_it in table.by_dataset(records).items():
         if not (found := lines(on_it)):
             continue
         known = rulers.get(dataset, {})
@@ -116,13 +116,6 @@ def _page(records: Sequence[Record], rulers: Mapping[str, Mapping[str, Mapping[s
         parts += [f"**{dataset}**, {found[0].basis}, {seeds} seed{'s' * (seeds > 1)}:"]
         parts += [table.markdown(pd.DataFrame([_shown(line, least) for line in found]))]
     return "\n\n".join([*parts, READING]) if parts else ""
-
-
-def _by_dataset(records: Sequence[Record]) -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        found.setdefault(record.run.dataset, []).append(record)
-    return found
 
 
 def _line(cell: Cell, objective: str, sampler: str) -> Line | None:

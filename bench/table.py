@@ -187,6 +187,14 @@ def cells(records: Iterable[Record]) -> dict[tuple[str, str, str, str, str], Cel
     return found
 
 
+def by_dataset(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by data set, in the order in which the data sets come."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.run.dataset, []).append(record)
+    return found
+
+
 def summary(records: Sequence[Record]) -> pd.DataFrame:
     """Per suite, objective and data set: how many runs succeeded, and each metric's mean, t interval and median.
 

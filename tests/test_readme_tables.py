@@ -16,7 +16,9 @@ KNOWN = {*load.names("objectives"), *load.names("denoisers")}
 
 
 def test_there_are_tables() -> None:
-    assert {"ranking", "verdict", "denoising", "samples", readme.PICTURE} <= {kind for kind, _, _ in BLOCKS}
+    assert {"ranking", "verdict", readme.PARTS, "denoising", "samples", readme.PICTURE} <= {
+        kind for kind, _, _ in BLOCKS
+    }
 
 
 @pytest.mark.parametrize(("suite", "text"), [block[1:] for block in BLOCKS if block[0] != readme.PICTURE])
