@@ -8,8 +8,6 @@ import pandas as pd
 
 from bench import table
 from bench.errors import UsageError
-from bench.load import split_reference
-from bench.spec import read_suite
 from bench.verdict import WORDS
 
 ABSENT = "–"
@@ -33,13 +31,19 @@ def markdown(suite: str, blocks: Mapping[str, str]) -> str:
     Raises:
         UsageError: if the suite does not exist, or the page lacks a part's verdict.
     """
+    # which load torch, for nothing where a page has no such table
+    from bench.load import split_reference
+    from bench.spec import read_suite
+
     rows: dict[str, dict[str, str]] = {}
+    titles: list[str] = []
     for part in read_suite(suite):
         name = part["name"]
         if name not in blocks:
             raise UsageError(f"a page shows the verdict of {suite} beside those of its parts; it has none of {name}")
-        title = f"{name}: {_counted(part['datasets'])}"
-        listed = [split_reference(ref)[0] for ref in part["objectives"]]
+        datasets, listed = ([split_reference(ref)[0] for ref in part[kind]] for kind in ("datasets", "objectives"))
+        title = f"{name}: {datasets[0] if len(datasets) == 1 else f'{len(datasets)} data sets'}"
+        titles.append(title)
         for label, cells in _read(blocks[name]).items():
             objective, settings = split_reference(label)
             row = rows.setdefault(objective, {})
@@ -48,7 +52,8 @@ def markdown(suite: str, blocks: Mapping[str, str]) -> str:
                 text = f"with {label.removeprefix(objective)} {text}"
             row[title] = f"{row[title]}; {text}" if title in row else text
     lines = [{"objective": objective, **cells} for objective, cells in rows.items()]
-    return f"{table.markdown(pd.DataFrame(lines).fillna(ABSENT))}\n\n{READING}"
+    found = pd.DataFrame(lines, columns=["objective", *titles]).fillna(ABSENT)
+    return f"{table.markdown(found)}\n\n{READING}"
 
 
 def _read(block: str) -> dict[str, list[str]]:
@@ -59,11 +64,6 @@ def _read(block: str) -> dict[str, list[str]]:
 
 
 def _tally(cells: list[str]) -> str:
-    """ "1 better, 3 not separable" of the words that cells end with."""
+    """The words that cells end with, counted: 1 better, 3 not separable."""
     words = [cell.rpartition(": ")[2] for cell in cells]
     return ", ".join(f"{words.count(word)} {word}" for word in WORDS if word in words)
-
-
-def _counted(datasets: list[str]) -> str:
-    names = [split_reference(ref)[0] for ref in datasets]
-    return names[0] if len(names) == 1 else f"{len(names)} data sets"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import readme, verdict_parts
+from bench import readme, spec, verdict_parts
 from bench.errors import UsageError
 
 PLANE = """
@@ -51,7 +51,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> None:
         assert suite == "both"
         return PARTS
 
-    monkeypatch.setattr(verdict_parts, "read_suite", parts)
+    monkeypatch.setattr(spec, "read_suite", parts)
 
 
 def cells(text: str) -> dict[str, list[str]]:
