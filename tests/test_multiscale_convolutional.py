@@ -131,6 +131,20 @@ def test_the_perceptron_enters_with_the_weight_of_a_tweedie_step_along_its_axes(
     assert torch.allclose(values, (deeper @ last).squeeze(-1))
 
 
+def test_a_static_energy_loses_the_perceptron_of_the_image_without_noise() -> None:
+    network, plain, x = _network(axes=4), _network(), _images()
+    for energy in (network, plain):
+        _calibrate(energy, x)
+        _silence(energy)
+    centred = x - x.mean(0)
+    whole = network._whole(centred, [None, None])  # type: ignore[operator]
+    assert torch.allclose(plain(x) - network(x), whole, rtol=1e-9, atol=1e-9)
+    place = centred.flatten(1) @ network.get_buffer("axes")
+    first, bias, second, offset, last = network.perceptron  # type: ignore[misc]
+    hidden = nn.functional.silu(place / place.square().mean(0).sqrt() @ first + bias)
+    assert torch.allclose(whole, (nn.functional.silu(hidden @ second + offset) @ last).squeeze(-1))
+
+
 @pytest.mark.parametrize(
     "params", [{"axes": 4, "readout": "sum"}, {"axes": 481}], ids=["images of any size", "more axes than pixels"]
 )
