@@ -1,20 +1,10 @@
 """All that a plug-in may import: types, declarations, randomness, derivatives, samplers, search spaces."""
 
-from bench.calculus import (
-    Energy,
-    energy_and_score,
-    hessian_product,
-    laplacian,
-    per_example,
-    score,
-    sum_event,
-)
-from bench.chains import BoxNoise, ChainBuffer
-from bench.data_files import locate
-from bench.declare import Data, Download, Estimate, Grid, dataset, denoiser, metric, network, objective
-from bench.denoise import filtered, psnr, ssim
-from bench.denoise import quality as denoising_quality
-from bench.diffusion import (
+from bench.common.errors import UsageError
+from bench.core.data_types import Data, Estimate, Grid
+from bench.core.declarations import Download, dataset, denoiser, metric, network, objective
+from bench.core.derivatives import Energy, energy_and_score, hessian_product, laplacian, per_example, score, sum_event
+from bench.core.noising import (
     Noised,
     NoiseInterval,
     noise_interval,
@@ -24,46 +14,41 @@ from bench.diffusion import (
     posterior_steps,
     shared_noise,
 )
-from bench.errors import UsageError
-from bench.exact import Count, Mixture, exact_data, noisy_curves, noisy_points
-from bench.fidelity import fidelity, image_features, image_flaw
-from bench.images import Pixels, content, embedded, image_data
-from bench.pairs import u_statistic
-from bench.quadrature import (
+from bench.core.quadrature import (
     GRIDS,
-    Frozen,
+    CachedFunction,
+    GridDistribution,
     Partition,
-    Table,
     evaluate,
-    flaw,
     freeze,
+    grid_points,
     grid_sample,
     in_chunks,
+    integration_warning,
     log_partition,
-    nodes,
     tabulate,
     tabulate_density,
 )
-from bench.readers import read_cifar, read_idx, read_photographs
-from bench.rng import Rng
-from bench.samplers import (
-    Chain,
-    ancestral,
-    ancestral_from_noise,
-    annealed,
-    exponential_langevin,
-    hmc,
-    langevin,
-    largest_level,
-    level_by_level,
-    mala,
-    tethered,
-)
-from bench.spaces import Choice, Integer, Linear, Log, StepSize
+from bench.core.rng import Rng
+from bench.core.search_spaces import Choice, Integer, Linear, Log, StepSize
+from bench.core.u_statistic import u_statistic
+from bench.data.data_dir import locate
+from bench.data.image_data import Pixels, content, embedded, image_data
+from bench.data.image_files import read_cifar, read_idx, read_photographs
+from bench.data.mixtures import Count, Mixture, exact_data, noisy_curves, noisy_points
+from bench.evaluation.denoising import filtered, psnr, ssim
+from bench.evaluation.denoising import quality as denoising_quality
+from bench.evaluation.image_fidelity import fidelity, image_features, image_warning
+from bench.samplers.chain import Chain
+from bench.samplers.chain_buffer import BoxNoise, ChainBuffer
+from bench.samplers.langevin import exponential_langevin, langevin, posterior_energy
+from bench.samplers.metropolis import hmc, mala
+from bench.samplers.noise_levels import ancestral, ancestral_from_noise, annealed, largest_level, level_by_level
 
 __all__ = [
     "GRIDS",
     "BoxNoise",
+    "CachedFunction",
     "Chain",
     "ChainBuffer",
     "Choice",
@@ -72,8 +57,8 @@ __all__ = [
     "Download",
     "Energy",
     "Estimate",
-    "Frozen",
     "Grid",
+    "GridDistribution",
     "Integer",
     "Linear",
     "Log",
@@ -84,7 +69,6 @@ __all__ = [
     "Pixels",
     "Rng",
     "StepSize",
-    "Table",
     "UsageError",
     "ancestral",
     "ancestral_from_noise",
@@ -100,15 +84,16 @@ __all__ = [
     "exponential_langevin",
     "fidelity",
     "filtered",
-    "flaw",
     "freeze",
+    "grid_points",
     "grid_sample",
     "hessian_product",
     "hmc",
     "image_data",
     "image_features",
-    "image_flaw",
+    "image_warning",
     "in_chunks",
+    "integration_warning",
     "langevin",
     "laplacian",
     "largest_level",
@@ -118,7 +103,6 @@ __all__ = [
     "mala",
     "metric",
     "network",
-    "nodes",
     "noise_interval",
     "noise_levels",
     "noised",
@@ -127,6 +111,7 @@ __all__ = [
     "noisy_points",
     "objective",
     "per_example",
+    "posterior_energy",
     "posterior_steps",
     "psnr",
     "read_cifar",
@@ -138,6 +123,5 @@ __all__ = [
     "sum_event",
     "tabulate",
     "tabulate_density",
-    "tethered",
     "u_statistic",
 ]

@@ -9,8 +9,8 @@ FIRST = {"train": 1, "valid": 162_771, "test": 182_638}  # the official partitio
 
 @dataset(
     source="Liu, Luo, Wang & Tang 2015, Deep learning face attributes in the wild",
-    by_hand="its licence is for non-commercial research and has to be read: get img_align_celeba.zip by hand from "
-    "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+    manual_download="its licence is for non-commercial research and has to be read: get img_align_celeba.zip "
+    "by hand from http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
 )
 def celeba(
     rng: Rng,

@@ -9,6 +9,7 @@ from bench.api import Energy, Integer, Log, Rng, objective
 
 
 @objective(
+    label="CNCE",
     family="noise contrastive estimation",
     divergence="conditional noise contrastive",
     source="Ceylan & Gutmann 2018, Conditional noise-contrastive estimation of unnormalised models",

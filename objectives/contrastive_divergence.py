@@ -8,6 +8,7 @@ from bench.api import Energy, Integer, Rng, StepSize, langevin, objective
 
 
 @objective(
+    label="CD-{steps}",
     family="contrastive divergence",
     divergence="contrastive",
     bias={"steps": -1},

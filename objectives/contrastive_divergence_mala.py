@@ -8,6 +8,7 @@ from bench.api import Energy, Integer, Rng, StepSize, mala, objective
 
 
 @objective(
+    label="CD-{steps}-MALA",
     family="contrastive divergence",
     divergence="metropolis contrastive",
     bias={"steps": -1},

@@ -8,6 +8,7 @@ from bench.api import Energy, Log, Rng, objective, score, sum_event
 
 
 @objective(
+    label="DSM",
     family="score matching",
     divergence="smoothed Fisher",
     minimiser="smoothed",

@@ -9,6 +9,7 @@ from bench.api import Choice, Energy, Integer, Log, Rng, noised, objective, scor
 
 
 @objective(
+    label="DCD-1step",
     family="diffusion contrastive divergence",
     divergence="diffusion contrastive",
     bias={"sigma": 2},

@@ -9,6 +9,7 @@ from bench.api import Choice, Energy, Integer, Log, Rng, hessian_product, noised
 
 
 @objective(
+    label="DCD-FP",
     family="diffusion contrastive divergence",
     divergence="diffusion contrastive",
     bias={"sigma": 2},

@@ -14,12 +14,13 @@ from bench.api import (
     mala,
     noised,
     objective,
+    posterior_energy,
     posterior_steps,
-    tethered,
 )
 
 
 @objective(
+    label="DCD-ladder",
     family="diffusion contrastive divergence",
     divergence="diffusion contrastive",
     bias={"steps": -1},
@@ -62,7 +63,7 @@ def diffusion_contrastive_divergence_ladder(
     level = rng.integers(levels, x.shape[: rng.batch_ndim]).to(x.dtype) / (levels - 1)
     sigma = sigma_min * (sigma_max / sigma_min) ** level
     y, _, v, alpha = noised(x, rng.normal_like(x), sigma, kernel, largest=sigma_max)
-    posterior = tethered(energy, y, rng, sigma=sigma, alpha=alpha)
+    posterior = posterior_energy(energy, y, rng, sigma=sigma, alpha=alpha)
     schedule = posterior_steps(v, step_size, steps=steps, dim=x.flatten(rng.batch_ndim).shape[-1])
     negatives = mala(posterior, x, rng, steps=steps, step_size=schedule).x
     return (sigma_min / sigma) * (energy(x) - energy(negatives))

@@ -9,6 +9,7 @@ from bench.api import Choice, Energy, Integer, Log, Rng, noised, objective
 
 
 @objective(
+    label="DCD-Laplace",
     family="diffusion contrastive divergence",
     divergence="diffusion contrastive",
     bias={"sigma": 4},

@@ -14,12 +14,13 @@ from bench.api import (
     mala,
     noised,
     objective,
+    posterior_energy,
     posterior_steps,
-    tethered,
 )
 
 
 @objective(
+    label="DCD-recovery-data",
     family="diffusion contrastive divergence",
     divergence="diffusion contrastive",
     bias={"steps": -1},
@@ -55,7 +56,7 @@ def diffusion_contrastive_divergence_recovery_from_data(
         The loss of each example, (*batch,), in nats.
     """
     y, _, v, alpha = noised(x, rng.normal_like(x), sigma, kernel)
-    posterior = tethered(energy, y, rng, sigma=sigma, alpha=alpha)
+    posterior = posterior_energy(energy, y, rng, sigma=sigma, alpha=alpha)
     schedule = posterior_steps(v, step_size, steps=steps, dim=x.flatten(rng.batch_ndim).shape[-1])
     negatives = mala(posterior, x, rng, steps=steps, step_size=schedule).x
     return energy(x) - energy(negatives)

@@ -17,8 +17,8 @@ from bench.api import (
     noise_interval,
     noised_twice,
     objective,
+    posterior_energy,
     shared_noise,
-    tethered,
 )
 
 
@@ -26,7 +26,7 @@ def _recover(
     energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, step: float, noise: list[Tensor] | None = None
 ) -> Tensor:
     """x' ~ q(x'|y) at the interval's lower level."""
-    posterior = tethered(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap)
+    posterior = posterior_energy(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap)
     return langevin(posterior, y, rng, steps=steps, step_size=(step * here.gap).square(), noise=noise)
 
 
@@ -43,6 +43,7 @@ def _level_by_level(
 
 
 @objective(
+    label="DRL",
     family="diffusion contrastive divergence",
     divergence="anchored diffusion contrastive",
     bias={"steps": -1},

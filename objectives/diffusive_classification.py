@@ -32,6 +32,7 @@ def _level_by_level(
 
 
 @objective(
+    label="DiffCLF",
     family="noise contrastive estimation",
     divergence="level classification",
     energy="noise",

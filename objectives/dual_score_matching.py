@@ -10,6 +10,7 @@ from bench.api import Energy, Linear, Log, Rng, ancestral_from_noise, objective,
 
 
 @objective(
+    label="DualSM",
     family="score matching",
     divergence="dual Fisher",
     energy="noise",

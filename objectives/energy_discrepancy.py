@@ -10,6 +10,7 @@ from bench.api import Energy, Integer, Linear, Log, Rng, objective
 
 
 @objective(
+    label="ED",
     family="diffusion contrastive divergence",
     divergence="diffusion contrastive",
     bias={"samples": -1},

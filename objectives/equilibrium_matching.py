@@ -32,6 +32,7 @@ def _gaussian_score(x: Tensor, *, plateau: float, slope: float) -> Tensor:
 
 
 @objective(
+    label="EqM",
     family="flow matching",
     minimiser="none",
     source="Wang & Du 2025, Equilibrium matching: generative modeling with implicit energy-based models",

@@ -9,6 +9,7 @@ from bench.api import Energy, Log, Rng, objective, per_example, sum_event
 
 
 @objective(
+    label="FD-SSM",
     family="score matching",
     divergence="Fisher",
     bias={"epsilon": 2},

@@ -6,6 +6,7 @@ from bench.api import Energy, Rng, laplacian, objective, sum_event
 
 
 @objective(
+    label="ISM",
     family="score matching",
     divergence="Fisher",
     source="Hyvärinen 2005, Estimation of non-normalized statistical models by score matching",

@@ -9,6 +9,7 @@ from bench.api import ChainBuffer, Energy, Integer, Linear, Rng, StepSize, lange
 
 
 @objective(
+    label="ICD",
     family="contrastive divergence",
     minimiser="none",
     source="Du et al. 2021, Improved contrastive divergence training of energy based models",

@@ -10,6 +10,7 @@ from bench.api import Energy, Integer, Log, Rng, objective, score, sum_event
 
 
 @objective(
+    label="LSD",
     family="score matching",
     divergence="Stein",
     bias=None,

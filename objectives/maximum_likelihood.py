@@ -9,6 +9,7 @@ from bench.api import Energy, Integer, Linear, Rng, objective
 
 
 @objective(
+    label="ML",
     family="maximum likelihood",
     divergence="maximum likelihood",
     bias={"margin": -1},

@@ -8,6 +8,7 @@ from bench.api import Energy, Integer, Log, Rng, objective
 
 
 @objective(
+    label="MPF",
     family="probability flow",
     divergence="probability flow",
     source="Sohl-Dickstein et al. 2011, Minimum probability flow learning",

@@ -9,6 +9,7 @@ from bench.api import Choice, Energy, Log, Rng, ancestral_from_noise, objective,
 
 
 @objective(
+    label="MDSM",
     family="score matching",
     divergence="smoothed Fisher",
     energy="noise",

@@ -20,6 +20,7 @@ def _gaussian_score(x: Tensor, *, sigma_0: float, sigma_min: float, sigma_max: f
 
 
 @objective(
+    label="MDSM-static",
     family="score matching",
     divergence="smoothed Fisher",
     minimiser="none",

@@ -8,6 +8,7 @@ from bench.api import Choice, Energy, Log, Rng, noised, objective
 
 
 @objective(
+    label="naive-DC",
     family="diffusion contrastive divergence",
     divergence="diffusion contrastive",
     bias=None,

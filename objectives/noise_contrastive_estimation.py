@@ -11,6 +11,7 @@ from bench.api import Energy, Integer, Rng, objective
 
 
 @objective(
+    label="NCE",
     family="noise contrastive estimation",
     divergence="noise contrastive",
     source="Gutmann & Hyvärinen 2010, Noise-contrastive estimation",

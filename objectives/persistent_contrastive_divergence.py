@@ -8,6 +8,7 @@ from bench.api import ChainBuffer, Energy, Integer, Linear, Rng, StepSize, lange
 
 
 @objective(
+    label="PCD",
     family="contrastive divergence",
     divergence="maximum likelihood",
     bias={"restart": 1, "step_size": 1, "decay": 1},

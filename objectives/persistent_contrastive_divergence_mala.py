@@ -11,6 +11,7 @@ ADAPTATION = 0.1  # nats of log ε a unit of acceptance rate
 
 
 @objective(
+    label="PCD-MALA",
     family="contrastive divergence",
     source="Tieleman 2008, Training restricted Boltzmann machines using approximations to the likelihood gradient; "
     "chains of Roberts & Tweedie 1996",

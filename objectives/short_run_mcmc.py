@@ -8,6 +8,7 @@ from bench.api import BoxNoise, Energy, Integer, Linear, Log, Rng, StepSize, lan
 
 
 @objective(
+    label="short-run",
     family="contrastive divergence",
     minimiser="none",
     source="Nijkamp et al. 2019, Learning non-convergent non-persistent short-run MCMC toward energy-based model",

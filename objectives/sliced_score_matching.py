@@ -6,6 +6,7 @@ from bench.api import Energy, Rng, hessian_product, objective, sum_event
 
 
 @objective(
+    label="SSM",
     family="score matching",
     divergence="Fisher",
     source="Song et al. 2019, Sliced score matching",

@@ -8,6 +8,7 @@ from bench.api import ChainBuffer, Energy, Integer, Linear, Log, Rng, StepSize, 
 
 
 @objective(
+    label="tempered-PCD",
     family="contrastive divergence",
     minimiser="none",
     source="Grathwohl et al. 2020, Your classifier is secretly an energy based model; Du & Mordatch 2019, Implicit "

@@ -18,14 +18,14 @@ from bench.api import (
     noise_interval,
     objective,
     per_example,
+    posterior_energy,
     posterior_steps,
-    tethered,
 )
 
 
 def _recover(energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, step_size: float) -> Tensor:
     """x' ~ q(x'|y) at the interval's lower level."""
-    posterior = tethered(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap, alpha=here.decay)
+    posterior = posterior_energy(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap, alpha=here.decay)
     own = here.alpha.square() * step_size + here.sigma.square()
     dim = y.flatten(rng.batch_ndim).shape[-1]
     schedule = posterior_steps((here.gap / here.decay).square(), own, steps=steps, dim=dim)
@@ -44,14 +44,14 @@ def _level_by_level(
 
 
 @objective(
+    label="DCD-TD",
     family="diffusion contrastive divergence",
     divergence="anchored diffusion contrastive",
     bias={"steps": -1},
     energy="noise",
     minimiser="smoothed",
     source="Luo et al. 2023, arXiv 2307.01668; Gao et al. 2021, arXiv 2012.08125",
-    note="One objective with diffusion_recovery_likelihood, which differs in chain and weights; with fine levels it is "
-    "multiscale_denoising_score_matching, weights included. Evaluated at sigma_min.",
+    note="DRL differs in chain and weights; with fine levels it is MDSM, weights included. Evaluated at sigma_min.",
     proof={"levels": 3, "steps": 60, "sigma_min": 0.3},
     sampler=_level_by_level,
 )

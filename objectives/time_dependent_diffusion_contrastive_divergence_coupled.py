@@ -17,8 +17,8 @@ from bench.api import (
     noise_interval,
     noised_twice,
     objective,
+    posterior_energy,
     shared_noise,
-    tethered,
 )
 
 
@@ -26,7 +26,7 @@ def _recover(
     energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, relaxation: float, eta: Tensor | None = None
 ) -> Tensor:
     """x' ~ q(x'|y) at the interval's lower level, by chains whose noise adds up to η if it is given."""
-    posterior = tethered(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap)
+    posterior = posterior_energy(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap)
     v = 1 / (1 / here.sigma.square() + 1 / here.gap.square())
     shares = [1.0, *[relaxation] * (steps - 1)]
     reaching = [sqrt(c * (2 - c)) * prod(1 - later for later in shares[k + 1 :]) for k, c in enumerate(shares)]
@@ -46,6 +46,7 @@ def _level_by_level(
 
 
 @objective(
+    label="DCD-TD-coupled",
     family="diffusion contrastive divergence",
     energy="noise",
     minimiser="smoothed",

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from bench.api import Energy, Integer, Linear, Log, Rng, objective, score, sum_event
 
 
 @objective(
+    label="VERA",
     family="variational maximum likelihood",
     minimiser="none",
     source="Grathwohl et al. 2021, No MCMC for me: amortized sampling for fast and stable training of EBMs",
@@ -64,7 +64,7 @@ class VariationalEntropyRegularised(nn.Module):
     def generate(self, z: Tensor) -> Tensor:
         """g: (*batch, latent) -> (*batch, d)."""
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            z = (silu(z) if k else z) @ weight + bias
+            z = (nn.functional.silu(z) if k else z) @ weight + bias
         return self.centre + self.spread * z
 
     def log_law_slope(self, x: Tensor, z: Tensor, rng: Rng) -> Tensor:

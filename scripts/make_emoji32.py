@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.images import Pixels, embed
+from bench.data.image_data import Pixels, embed
 
 DEBIAN = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 SIDE = 32

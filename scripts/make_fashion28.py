@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.images import Pixels, embed
+from bench.data.image_data import Pixels, embed
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 A_CLASS = {"train": 800, "t10k": 200}

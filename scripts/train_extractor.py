@@ -25,9 +25,10 @@ from torch.nn.functional import cross_entropy, pad
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import extractor, load
-from bench.errors import UsageError
-from bench.rng import Rng
+from bench.common.errors import UsageError
+from bench.core.rng import Rng
+from bench.evaluation import feature_extractor
+from bench.plugins import builders
 
 BATCH, RATE, DECAY = 64, 2e-3, 0.05
 
@@ -42,11 +43,11 @@ def shifted(images: Tensor, rng: Rng) -> Tensor:
     return windows[torch.arange(len(images)), :, rows, columns]
 
 
-def train(images: Tensor, classes: Tensor, epochs: int) -> extractor.Classifier:
+def train(images: Tensor, classes: Tensor, epochs: int) -> feature_extractor.Classifier:
     """A classifier of uint8 images (n, C, H, W) into the classes (n,)."""
     torch.manual_seed(0)  # the layers' own initial weights
     channels, height, width = images.shape[1:]
-    network = extractor.Classifier((channels, height, width), int(classes.max()) + 1)
+    network = feature_extractor.Classifier((channels, height, width), int(classes.max()) + 1)
     rng, steps = Rng(0, "extractor"), epochs * (len(images) // BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: 0.5 + 0.5 * math.cos(math.pi * k / steps))
@@ -67,15 +68,15 @@ def main() -> None:
     parser.add_argument("dataset", metavar="NAME[k=v]")
     parser.add_argument("--epochs", type=int, default=12)
     options = parser.parse_args()
-    data = load.dataset(options.dataset, Rng(0, "data"))
+    data = builders.dataset(options.dataset, Rng(0, "data"))
     if data.train_classes is None or data.test_classes is None or data.value_range is None:
         raise UsageError(f"data set {data.name} must know the classes and the value range of its images")
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     began = time.process_time()
-    train_images, test_images = (extractor.quantised(x, data.value_range) for x in (data.train, data.test))
+    train_images, test_images = (feature_extractor.quantised(x, data.value_range) for x in (data.train, data.test))
     network = train(train_images, data.train_classes, options.epochs)
-    finished = extractor.Extractor(data.name, network, {})
+    finished = feature_extractor.Extractor(data.name, network, {})
     parts = ((test_images, data.test_classes), (train_images, data.train_classes))
     right = [(finished(images)[1].argmax(1) == classes).float() for images, classes in parts]
     about = {
@@ -90,7 +91,7 @@ def main() -> None:
         "torch": torch.__version__,
         "command": shlex.join(["python", "scripts/train_extractor.py", *sys.argv[1:]]),
     }
-    print(extractor.save(network, data.name, about), about)
+    print(feature_extractor.save(network, data.name, about), about)
 
 
 if __name__ == "__main__":

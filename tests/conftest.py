@@ -13,9 +13,9 @@ torch.set_num_threads(1)
 @pytest.fixture
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Features of images are kept in a folder of the tests' own, and results nowhere."""
-    from bench import fidelity
+    from bench.evaluation import image_fidelity
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     yield
-    fidelity._compared.clear()
-    fidelity._seen.clear()
+    image_fidelity._compared.clear()
+    image_fidelity._seen.clear()

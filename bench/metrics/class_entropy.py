@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from bench.api import Data, Energy, Estimate, Rng, image_features, image_flaw, metric
+from bench.api import Data, Energy, Estimate, Rng, image_features, image_warning, metric
 
 
 def _counts(logits: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def class_entropy(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Esti
     error is the delta method's. Noise that the classifier spreads as the data does well here: it tells collapse and
     nothing else, so read it with FID.
     """
-    if reason := image_flaw(samples):
+    if reason := image_warning(samples):
         return Estimate(None, n=len(samples), reason=reason)
     counts, given = (_counts(image_features(x, data)[1]).double() for x in (samples, data.train))
     n, own = len(samples), _entropy(given / given.sum())

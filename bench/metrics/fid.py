@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.api import Data, Energy, Estimate, Rng, fidelity, image_flaw, metric
+from bench.api import Data, Energy, Estimate, Rng, fidelity, image_warning, metric
 
 
 @metric(needs={"samples", "extractor", "value_range"}, unit="features²", better="lower", version=1)
@@ -17,9 +17,9 @@ def fid(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
 
     With no more samples than features it is not certified: the covariance is singular.
     """
-    if reason := image_flaw(samples):
+    if reason := image_warning(samples):
         return Estimate(None, n=len(samples), reason=reason)
     found = fidelity(samples, data)
     floor = fidelity(data.test[: len(samples)], data)
     detail = {**found.about, "floor": floor.fid, "n_floor": floor.n}
-    return Estimate(found.fid, n=found.n, certified=not found.flaw, reason=found.flaw, detail=detail)
+    return Estimate(found.fid, n=found.n, certified=not found.warning, reason=found.warning, detail=detail)

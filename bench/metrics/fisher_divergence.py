@@ -6,7 +6,19 @@ import math
 
 from torch import Tensor
 
-from bench.api import GRIDS, Data, Energy, Estimate, Rng, evaluate, flaw, in_chunks, metric, nodes, tabulate_density
+from bench.api import (
+    GRIDS,
+    Data,
+    Energy,
+    Estimate,
+    Rng,
+    evaluate,
+    grid_points,
+    in_chunks,
+    integration_warning,
+    metric,
+    tabulate_density,
+)
 from bench.api import score as model_score
 
 NEGLIGIBLE = 32.0  # nats below the peak: e⁻³² is the rounding of the sum
@@ -20,7 +32,7 @@ def _on_grid(energy: Energy, data: Data, n: int) -> tuple[float, float]:
     p = tabulate_density(data.log_density, data.grid, n, like=data.test)
     true_score = evaluate(data.score, data.grid, n, like=data.test)
     heavy = p.log_mass > p.log_mass.max() - NEGLIGIBLE
-    x = nodes(data.grid, n, dtype=data.test.dtype, device=data.test.device)[0][heavy]
+    x = grid_points(data.grid, n, dtype=data.test.dtype, device=data.test.device)[0][heavy]
     error = true_score[heavy].double() - in_chunks(lambda points: model_score(energy, points), x).double()
     return float((p.log_mass[heavy].exp() * error.square().sum(-1)).sum()), math.exp(p.log_z)
 
@@ -37,5 +49,5 @@ def fisher_divergence(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> 
     if not math.isfinite(value):
         return Estimate(None, reason=f"the model's score is not finite where the data is: {value}")
     error = abs(value - coarse)
-    reason = flaw(value, error, data_mass=mass)
+    reason = integration_warning(value, error, data_mass=mass)
     return Estimate(value, certified=not reason, reason=reason, detail={"numerical_error": error})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.api import Data, Energy, Estimate, Rng, fidelity, image_flaw, metric
+from bench.api import Data, Energy, Estimate, Rng, fidelity, image_warning, metric
 
 
 @metric(needs={"samples", "extractor", "value_range"}, unit="1", better="lower", version=1)
@@ -17,7 +17,7 @@ def kid(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
     half or so, and for a good model by two or three times. `floor` in the detail is the value of the test images.
     (Bińkowski et al. 2018)
     """
-    if reason := image_flaw(samples):
+    if reason := image_warning(samples):
         return Estimate(None, n=len(samples), reason=reason)
     found = fidelity(samples, data)
     floor = fidelity(data.test[: len(samples)], data)

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from bench.api import GRIDS, Data, Energy, Estimate, Rng, flaw, metric, tabulate, tabulate_density
+from bench.api import GRIDS, Data, Energy, Estimate, Rng, integration_warning, metric, tabulate, tabulate_density
 
 
 @metric(needs={"grid", "log_density"}, unit="nats", better="lower", version=1)
@@ -37,6 +37,6 @@ def kl(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
     if value < -1e-9:
         raise ArithmeticError(f"a Kullback-Leibler divergence cannot be negative; got {value}")
     error = abs(value - coarse)
-    reason = flaw(value, error, edge_mass=edge_mass, data_mass=mass)
+    reason = integration_warning(value, error, edge_mass=edge_mass, data_mass=mass)
     detail = {"numerical_error": error, "edge_mass": edge_mass, "data_mass": mass}
     return Estimate(value, certified=not reason, reason=reason, detail=detail)

@@ -7,10 +7,22 @@ import math
 import torch
 from torch import Tensor
 
-from bench.api import GRIDS, Data, Energy, Estimate, Rng, Table, evaluate, flaw, metric, tabulate, tabulate_density
+from bench.api import (
+    GRIDS,
+    Data,
+    Energy,
+    Estimate,
+    GridDistribution,
+    Rng,
+    evaluate,
+    integration_warning,
+    metric,
+    tabulate,
+    tabulate_density,
+)
 
 
-def _weights(table: Table, mode: Tensor, modes: int) -> Tensor:
+def _weights(table: GridDistribution, mode: Tensor, modes: int) -> Tensor:
     return torch.zeros(modes, dtype=torch.float64, device=mode.device).index_add_(0, mode, table.log_mass.exp())
 
 
@@ -36,7 +48,7 @@ def mode_weight_error(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> 
         values.append((float((model - truth).abs().sum()) / 2, model.tolist(), truth.tolist(), q.edge_mass, p.log_z))
     (value, model_weights, data_weights, edge_mass, log_mass), (coarse, *_) = values
     error = abs(value - coarse)
-    reason = flaw(value, error, edge_mass=edge_mass, data_mass=math.exp(log_mass))
+    reason = integration_warning(value, error, edge_mass=edge_mass, data_mass=math.exp(log_mass))
     detail = {
         "numerical_error": error,
         "edge_mass": edge_mass,

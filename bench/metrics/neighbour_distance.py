@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from bench.api import Data, Energy, Estimate, Rng, image_features, image_flaw, metric
+from bench.api import Data, Energy, Estimate, Rng, image_features, image_warning, metric
 
 STANDARD_ERRORS = 3
 
@@ -24,7 +24,7 @@ def neighbour_distance(energy: Energy, samples: Tensor, data: Data, rng: Rng) ->
     it by more than three standard errors of the difference means copies, or samples without the data's variety, and is
     not certified. Above it, the samples do not look like the data.
     """
-    if reason := image_flaw(samples):
+    if reason := image_warning(samples):
         return Estimate(None, n=len(samples), reason=reason)
     train = image_features(data.train, data)[0]
     distance, held_out = (_nearest(image_features(x, data)[0], train) for x in (samples, data.test))

@@ -25,4 +25,4 @@ def nll(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
         return Estimate(None, reason=f"mean energy of the test set {float(energies.mean())}, log Z {partition.log_z}")
     n = len(energies)
     detail = {"log_z": partition.log_z, "numerical_error": partition.error, "edge_mass": partition.edge_mass}
-    return Estimate(value, float(energies.std()) / math.sqrt(n), n, not partition.flaw, partition.flaw, detail)
+    return Estimate(value, float(energies.std()) / math.sqrt(n), n, not partition.warning, partition.warning, detail)

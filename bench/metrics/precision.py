@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from bench.api import Data, Energy, Estimate, Rng, fidelity, image_flaw, metric
+from bench.api import Data, Energy, Estimate, Rng, fidelity, image_warning, metric
 
 
 @metric(needs={"samples", "extractor", "value_range"}, unit="share", better="higher", version=1)
@@ -16,7 +16,7 @@ def precision(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate
     By torch-fidelity; in [0, 1], binomial standard error. `ceiling` in the detail is the share of the test images. A
     model of one good image has precision 1: read it with recall.   (Kynkäänniemi et al. 2019)
     """
-    if reason := image_flaw(samples):
+    if reason := image_warning(samples):
         return Estimate(None, n=len(samples), reason=reason)
     found = fidelity(samples, data)
     share = found.precision

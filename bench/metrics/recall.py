@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from bench.api import Data, Energy, Estimate, Rng, fidelity, image_flaw, metric
+from bench.api import Data, Energy, Estimate, Rng, fidelity, image_warning, metric
 
 
 @metric(needs={"samples", "extractor", "value_range"}, unit="share", better="higher", version=1)
@@ -17,7 +17,7 @@ def recall(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
     compare it at one n only; `ceiling` in the detail is that of as many test images. Samples that are far apart have
     wide balls, too: noise can have recall 1; read it with precision.   (Kynkäänniemi et al. 2019)
     """
-    if reason := image_flaw(samples):
+    if reason := image_warning(samples):
         return Estimate(None, n=len(samples), reason=reason)
     found = fidelity(samples, data)
     share = found.recall

@@ -1,0 +1,1 @@
+"""Audits of objectives: the expected gradient against exact ones, its noise and its cost."""

@@ -1,0 +1,1 @@
+"""One module a command, found by its file name: `update_baseline.py` is `update-baseline`."""

@@ -1,0 +1,104 @@
+"""`run`: completes a suite in a store, then writes the tables and plots of the store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.options import Commands, Group, add_plan, job_count, new_parser, planned_runs
+from bench.common.exit_codes import FAILED, GOOD
+from bench.common.paths import default_store
+
+if TYPE_CHECKING:
+    from bench.common.run_spec import RunSpec
+    from bench.results.store import Store
+
+GROUP = Group.TRAIN
+
+
+def add_parser(commands: Commands) -> None:
+    """Adds the command and its options."""
+    parser = new_parser(commands, "run", "Run a suite; completed runs are skipped.")
+    add_plan(parser)
+    parser.add_argument(
+        "--out", type=Path, default=default_store(), metavar="DIR", help="Store to write into (default: %(default)s)."
+    )
+    parser.add_argument("--retry", action="store_true", help="Also repeat failed runs (default: keep their results).")
+    parser.add_argument(
+        "--batch-seeds",
+        action="store_true",
+        help="Train the seeds of a cell together where that is faster (default: one process per seed).",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code.
+
+    Raises:
+        UsageError: if an option is invalid, or the store is in use or cannot be written to.
+        KeyboardInterrupt: on an interrupt, after the interrupted runs have been recorded.
+    """
+    specs = planned_runs(options)
+    return run_suite(specs, options.out, jobs=job_count(options), retry=options.retry, batch_seeds=options.batch_seeds)
+
+
+def run_suite(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool, batch_seeds: bool = False) -> int:
+    """Completes the runs, writes every table and plot, and lists the failures; returns the exit code.
+
+    Raises:
+        UsageError: if the store cannot be written to or is in use.
+        KeyboardInterrupt: on an interrupt, after the interrupted runs have been recorded.
+    """
+    from bench.report import terminal
+    from bench.report.store_pages import write_store_pages
+    from bench.results.records import read_records
+    from bench.results.store import Store
+
+    try:
+        rows = _execute(specs, Store(out), jobs=jobs, retry=retry, batch_seeds=batch_seeds)
+    except KeyboardInterrupt:
+        if (out / "plans").exists():
+            write_store_pages(out)
+        raise
+    write_store_pages(out)
+    terminal.print_leaderboard(read_records(Store(out), specs))
+    code = _report_failures(specs, rows)
+    print(f"tables and plots: {out / 'leaderboard.md'}, {out / 'results.csv'}, {out / 'plots'}", file=sys.stderr)
+    return code
+
+
+def _execute(
+    specs: Sequence[RunSpec], store: Store, *, jobs: int | None, retry: bool, batch_seeds: bool
+) -> list[dict[str, Any]]:
+    from bench.runner import progress
+    from bench.runner.executor import execute
+
+    at_once = jobs or progress.workers(specs)
+    print(f"{len(specs)} runs, {at_once} in parallel, into {store.root}", file=sys.stderr)
+    with progress.show_progress(len(specs)) as on_event:
+        return execute(
+            specs,
+            store,
+            jobs=at_once,
+            worker=progress.WORKER,
+            on_event=on_event,
+            retry=retry,
+            stack=progress.stackable if batch_seeds else None,
+        )
+
+
+def _report_failures(specs: Sequence[RunSpec], rows: Sequence[Mapping[str, Any]]) -> int:
+    from bench.results.records import FAILURES
+
+    counts = Counter(row["status"] for row in rows)
+    print(", ".join(f"{n} {status}" for status, n in counts.most_common()), file=sys.stderr)
+    failed = [(spec, row) for spec, row in zip(specs, rows, strict=True) if row["status"] in FAILURES]
+    for spec, row in failed:
+        name = f"{spec.objective.label} · {spec.dataset.label} · seed {spec.seed}"
+        mark = " (a control: not counted)" if spec.control else ""
+        print(f"  {name}: {row['status']}: {row['reason']}{mark}", file=sys.stderr)
+    return FAILED if any(not spec.control for spec, _ in failed) else GOOD

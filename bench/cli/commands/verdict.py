@@ -1,0 +1,37 @@
+"""`verdict`: compares a suite's objectives with its reference objective."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench.cli.options import Commands, Group, add_store, new_parser
+from bench.common.errors import UsageError
+from bench.common.exit_codes import GOOD
+
+GROUP = Group.RESULTS
+
+
+def add_parser(commands: Commands) -> None:
+    """Adds the command and its options."""
+    parser = new_parser(commands, "verdict", "Compare objectives with the reference of their suite, paired by seed.")
+    add_store(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the comparison and writes it into the store as verdict.md; returns the exit code.
+
+    Raises:
+        UsageError: if the store holds no suite with a reference.
+    """
+    from bench.results import reference_comparison
+    from bench.results.records import read_records
+    from bench.results.store import Store
+
+    text = reference_comparison.comparison_markdown(read_records(Store(options.store)))
+    if not text:
+        raise UsageError(
+            f"No suite with a reference in '{options.store}'; run one, e.g. run --suite verdict --out {options.store}."
+        )
+    (options.store / "verdict.md").write_text(text + "\n")
+    print(text)
+    return GOOD

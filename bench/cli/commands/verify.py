@@ -1,0 +1,36 @@
+"""`verify`: checks the hashes of a store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bench.cli.options import Commands, Group, add_store, new_parser
+from bench.common.errors import no_runs
+from bench.common.exit_codes import FAILED, GOOD
+
+GROUP = Group.RESULTS
+
+
+def add_parser(commands: Commands) -> None:
+    """Adds the command and its options."""
+    parser = new_parser(commands, "verify", "Find results, curves and logs modified after they were written.")
+    add_store(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code.
+
+    Raises:
+        UsageError: if the store is a file or holds no runs.
+    """
+    from bench.results.store import Store
+
+    store = Store(options.store)
+    if not store.attempts():
+        raise no_runs(options.store)
+    problems = store.verify()
+    for problem in problems:
+        print(problem)
+    print(f"{len(problems)} modified attempts", file=sys.stderr)
+    return FAILED if problems else GOOD

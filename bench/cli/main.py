@@ -1,0 +1,95 @@
+"""The command line: builds the parser from the command modules, runs one, and returns its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Protocol, cast
+
+from bench.cli import commands
+from bench.cli.aliases import replace_old_names
+from bench.cli.options import Commands, Group
+from bench.common.errors import UsageError
+from bench.common.exit_codes import INTERRUPTED, USAGE
+
+PROGRAM = "python -m bench"
+DESCRIPTION = "Benchmark of training objectives for energy-based models."
+EXIT_CODES = """exit codes:
+  0 success; 1 regression; 2 bad input; 3 some runs failed; 4 undecided or not measured; 130 interrupted"""
+
+
+class Command(Protocol):
+    """What a module in `bench/cli/commands` provides. It imports nothing heavy outside `run`."""
+
+    GROUP: Group
+
+    @staticmethod
+    def add_parser(commands: Commands) -> None: ...
+
+    @staticmethod
+    def run(options: argparse.Namespace) -> int: ...
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code.
+
+    0 success, 1 regression, 2 bad input, 3 some runs failed, 4 undecided or not measured, 130 interrupted.
+
+    Args:
+        arguments: the words after the program's name; those of this process if None.
+
+    Raises:
+        SystemExit: if argparse refuses the arguments (2), or for `--help` (0).
+    """
+    modules = command_modules()
+    given = replace_old_names(sys.argv[1:] if arguments is None else arguments)
+    options = build_parser(modules).parse_args(given)
+    try:
+        return modules[options.command].run(options)
+    except UsageError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("bench: interrupted; run the same command again to continue", file=sys.stderr)
+        return INTERRUPTED
+
+
+def command_modules() -> dict[str, Command]:
+    """The command modules by command name, sorted."""
+    names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+    return {
+        name.replace("_", "-"): cast(Command, importlib.import_module(f"{commands.__name__}.{name}")) for name in names
+    }
+
+
+def build_parser(modules: Mapping[str, Command]) -> argparse.ArgumentParser:
+    """The parser of the whole command line; the chosen command's name ends up in `command`."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} COMMAND [options]",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    # the epilog lists the commands by group, which argparse cannot
+    subparsers = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog=PROGRAM, help=argparse.SUPPRESS
+    )
+    for module in modules.values():
+        module.add_parser(subparsers)
+    summaries = {name: subparser.description or "" for name, subparser in subparsers.choices.items()}
+    parser.epilog = "\n\n".join(
+        [*_group_sections(modules, summaries), EXIT_CODES, f"Show the options of a command: {PROGRAM} COMMAND --help"]
+    )
+    return parser
+
+
+def _group_sections(modules: Mapping[str, Command], summaries: Mapping[str, str]) -> list[str]:
+    width = max(map(len, modules))
+    sections = []
+    for group in Group:
+        members = [name for name, module in modules.items() if group == module.GROUP]
+        sections.append("\n".join([f"{group}:", *(f"  {name:{width}}  {summaries[name]}" for name in members)]))
+    return sections

@@ -1,0 +1,163 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from bench.common.errors import UsageError
+from bench.common.paths import default_store, results_folder
+from bench.common.references import parse_seeds, split_list
+from bench.data import data_dir
+
+if TYPE_CHECKING:
+    from bench.common.run_spec import RunSpec
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+OBJECTIVES = "A,B[k=v],FILE.py"
+PRECISIONS = "float32|tf32|bfloat16"
+
+
+class Group(StrEnum):
+    """The headings under which `--help` lists commands, in its order."""
+
+    TRAIN = "train and inspect"
+    RESULTS = "results"
+    PLUGINS = "plug-ins"
+    MEASUREMENT = "measurement"
+    CI = "continuous integration"
+
+
+def new_parser(commands: Commands, name: str, summary: str) -> argparse.ArgumentParser:
+    """The parser of one command, with its summary in both help texts."""
+    return commands.add_parser(name, help=summary, description=summary)
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `planned_runs` reads."""
+    parser.add_argument("--suite", required=True, metavar="NAME|FILE.toml", help="Suite to use (required).")
+    add_objective(parser, "those of the suite")
+    parser.add_argument(
+        "--dataset", action="append", metavar="A,B", help="Use these data sets only (default: those of the suite)."
+    )
+    parser.add_argument(
+        "--seed", action="append", metavar="0-4,7", help="Use these seeds only (default: those of the suite)."
+    )
+    add_device(parser)
+    add_jobs(parser, "one per core; 1 on a GPU")
+    parser.add_argument(
+        "--precision", metavar=PRECISIONS, help="Train in this precision (default: that of the suite, usually float32)."
+    )
+    add_data_dir(parser)
+
+
+def add_objective(parser: argparse.ArgumentParser, default: str) -> None:
+    """Adds --objective, which `joined` reads."""
+    parser.add_argument(
+        "--objective", action="append", metavar=OBJECTIVES, help=f"Use these objectives only (default: {default})."
+    )
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Adds the store as an argument that may be left out."""
+    parser.add_argument(
+        "store",
+        nargs="?",
+        type=Path,
+        default=default_store(),
+        metavar="STORE",
+        help="Folder that `run` wrote into (default: %(default)s).",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds --device."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda",
+        help="Device to compute on; auto uses CUDA if available (default: %(default)s).",
+    )
+
+
+def add_jobs(parser: argparse.ArgumentParser, default: str = "one per core") -> None:
+    """Adds --jobs, which `job_count` reads."""
+    parser.add_argument("--jobs", type=int, metavar="N", help=f"Processes to run in parallel (default: {default}).")
+
+
+def add_history(parser: argparse.ArgumentParser) -> None:
+    """Adds --history."""
+    parser.add_argument(
+        "--history",
+        type=Path,
+        default=results_folder() / "history.jsonl",
+        metavar="FILE.jsonl",
+        help="Measurements of gated commits (default: %(default)s).",
+    )
+
+
+def add_inception(parser: argparse.ArgumentParser) -> None:
+    """Adds --inception."""
+    parser.add_argument(
+        "--inception",
+        type=Path,
+        metavar="FILE.pth",
+        help="Use the features of this Inception network (default: the extractor of the data set).",
+    )
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Adds --data-dir, which `use_data_dir` applies."""
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help=f"Folder of downloaded data sets (default: ${data_dir.ENVIRONMENT}, else the user's cache).",
+    )
+
+
+def use_data_dir(options: argparse.Namespace, *, must_exist: bool = True) -> None:
+    """Applies --data-dir to this process and to those that it starts.
+
+    Raises:
+        UsageError: if the folder must exist and does not.
+    """
+    if options.data_dir is not None:
+        data_dir.use_data_dir(options.data_dir, must_exist=must_exist)
+
+
+def job_count(options: argparse.Namespace) -> int | None:
+    """The value of --jobs, None if it is not given.
+
+    Raises:
+        UsageError: if it is less than 1.
+    """
+    jobs: int | None = options.jobs
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs must be at least 1; got {jobs}")
+    return jobs
+
+
+def joined(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The references in all uses of an option, None if it is not given."""
+    return None if values is None else tuple(item for value in values for item in split_list(value))
+
+
+def planned_runs(options: argparse.Namespace) -> list[RunSpec]:
+    """The runs that --suite and its filters select.
+
+    Raises:
+        UsageError: if a value of an option is invalid, or nothing is selected.
+    """
+    from bench.plugins import builders
+    from bench.suites import expand, schema
+
+    use_data_dir(options)
+    job_count(options)  # a mistake in it is reported before any work starts
+    seeds = None if options.seed is None else parse_seeds(",".join(options.seed))
+    selection = expand.Selection(joined(options.objective), joined(options.dataset), seeds)
+    device = str(builders.pick_device(options.device))
+    return expand.plan_runs(schema.read_suite(options.suite), selection, device, options.precision)

@@ -1,0 +1,87 @@
+"""Plain values as JSON that every reader understands, in files that are whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.common.errors import UsageError
+
+
+def to_plain(value: Any) -> Any:
+    """The value in what JSON has. A number that is not finite becomes null, and `<key>_reason` beside it its name.
+
+    Raises:
+        TypeError: for what has no plain form.
+    """
+    if isinstance(value, Mapping):
+        result = {}
+        for key, item in value.items():
+            result[str(key)] = to_plain(item)
+            reason = _not_finite(item)
+            if reason:
+                result[f"{key}_reason"] = reason
+        return result
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if hasattr(value, "tolist"):  # arrays, tensors and their scalars, without importing their libraries
+        return to_plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(to_plain(item) for item in value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a row holds plain values only; got {type(value).__name__}: return numbers, words, lists, dicts")
+
+
+def digest_json(value: Any) -> str:
+    """16 hexadecimal digits that name a plain value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file.
+
+    Raises:
+        UsageError: if it is not JSON.
+    """
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(f"{path} is not readable JSON ({error}); restore it, or delete its folder") from None
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Whole or not at all, whenever the process or the machine stops."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # a name of its own: two threads may write the same file
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    with temporary.open("w") as file:
+        json.dump(to_plain(value), file, indent=1, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must reach the disk
+    finally:
+        os.close(folder)
+
+
+def _not_finite(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple):
+        return next((reason for item in value if (reason := _not_finite(item))), "")
+    return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else ""

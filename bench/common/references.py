@@ -1,0 +1,58 @@
+"""References as a person writes them: "name[k=v]", "0-4,7", "a,b[k=v]"."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+from bench.common.errors import UsageError
+
+
+def split_reference(ref: str) -> tuple[str, dict[str, Any]]:
+    """('name', {'k': v}) from "name" or "name[k=v,...]"; a value is a Python literal, or else a word.
+
+    Raises:
+        UsageError: if the reference is not of that form.
+    """
+    match = re.fullmatch(r"([^\[\]]+)(?:\[(.*)\])?", ref.strip())
+    if not match:
+        raise UsageError(f"a reference is 'name', 'name[k=v,...]' or 'path.py[k=v,...]'; got '{ref}'")
+    name, inside = match.group(1).strip(), match.group(2)
+    given: dict[str, Any] = {}
+    for item in filter(None, (part.strip() for part in (inside or "").split(","))):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not (key and equals and value):
+            raise UsageError(f"a parameter is written k=v; got '{item}' in '{ref}'")
+        try:
+            given[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            given[key] = value
+    return name, given
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """(0, 1, 2, 7) from "0-2,7".
+
+    Raises:
+        UsageError: if it is not of that form.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()) or (dash and int(high) < int(low)):
+            raise UsageError(f"seeds are written like 0-4 or 0,2,5; got '{text}'")
+        seeds.extend(range(int(low), int(high or low) + 1))
+    return tuple(dict.fromkeys(seeds))
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """("a[k=1,m=2]", "b") from "a[k=1,m=2],b": a comma inside brackets does not split."""
+    items, depth = [""], 0
+    for character in text:
+        depth += (character == "[") - (character == "]")
+        if character == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += character
+    return tuple(item.strip() for item in items if item.strip())

@@ -1,0 +1,226 @@
+"""A planned run: everything that decides its numbers, and the identity that follows from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from bench.common import fingerprint
+from bench.common.json_files import to_plain
+
+FULL_PRECISION = "float32"
+PRECISIONS = (FULL_PRECISION, "tf32", "bfloat16")
+DENOISER = "denoiser"  # the `kind` of what stands in a spec's objective if that is a classical denoiser
+
+Track = Literal["equal_steps", "equal_flops", "equal_seconds"]
+Sampler = Literal["own", "noise", "data", "continued"]
+Weights = Literal["last", "ema", "best"]
+Value = bool | int | float | str | None
+"""A hyper-parameter's value."""
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+# what only says how to find or supervise a run, or how its numbers are shown
+_ASIDE = ("suite", "suite_version", "seed", "timeout_seconds", "skip", "reference", "primary")
+# of a plug-in's description
+_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginSpec:
+    """A plug-in as a run uses it.
+
+    Attributes:
+        ref: its name, or the path of its file.
+        name: what its file declares.
+        label: how a suite or a person asked for it, "name[k=v]"; tells the entries of a suite apart.
+        given: the parameters inside the label, "k=v".
+        params: every hyper-parameter, defaults filled in.
+        sha: the hash of its code.
+    """
+
+    name: str
+    label: str
+    ref: str = ""
+    given: str = ""
+    params: dict[str, Value] = field(default_factory=dict)
+    sha: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSpec(PluginSpec):
+    """An objective, or a classical denoiser in its place, with its declaration.
+
+    Attributes:
+        short_label: the declared short name, with the hyper-parameters that it mentions filled in: "CD-10".
+        settings: the hyper-parameters that differ from their defaults and are not in `short_label`, "k=v, m=w".
+        kind: `DENOISER` for a classical denoiser, else "".
+    """
+
+    short_label: str = ""
+    settings: str = ""
+    family: str = "other"
+    energy: str = "static"
+    minimiser: str = "none"
+    control: bool = False
+    source: str = ""
+    note: str = ""
+    max_dim: int | None = None
+    proof: dict[str, Value] = field(default_factory=dict)
+    stationary: str | None = None
+    sampler: str | None = None
+    divergence: str = ""
+    bias: dict[str, int] | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec(PluginSpec):
+    """A data set; `content` is the hash of what it read from files, where it read any."""
+
+    version: int = 1
+    content: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec(PluginSpec):
+    """A network; `conditional` if it is called energy(x, sigma)."""
+
+    conditional: bool = False
+
+
+@dataclass(frozen=True)
+class OptimiserSpec:
+    """Adam's settings, the steps of linear warm-up, the decay of the weights' average, the largest gradient norm."""
+
+    lr: Positive = 1e-3
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    warm_up: Annotated[int, msgspec.Meta(ge=0, le=10**12)] = 100
+    ema: Share = 0.999
+    clip: Positive | None = None
+
+
+@dataclass(frozen=True)
+class BudgetSpec:
+    """How long a run trains: the one of steps, FLOPs and seconds that its track stops at; examples in a batch."""
+
+    steps: Count = 2000
+    batch: Count = 128
+    flops: Positive | None = None
+    seconds: Positive | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """What is evaluated.
+
+    Attributes:
+        checkpoints: evaluations during training.
+        samples: of the model, by each sampler.
+        sampler_steps: of a long chain.
+        samplers: what makes the samples, as `bench.evaluation.sampling` explains; empty for the default one.
+        variants: of the weights.
+        metrics: the hash of each metric's code, by its name.
+    """
+
+    checkpoints: Count = 10
+    samples: Count = 2000
+    sampler_steps: Count = 500
+    samplers: tuple[Sampler, ...] = ()
+    variants: tuple[Weights, ...] = ("last", "ema", "best")
+    metrics: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One planned run. `cell_id` is the hash of what changes its numbers, seed aside.
+
+    Attributes:
+        harness: the hash of the code that trains and evaluates.
+        skip: why the run cannot be made, or "".
+        reference: the objective that the suite compares the others with, or "".
+        primary: the metric that the suite ranks by; "" for the first of the usual ones.
+    """
+
+    suite: str
+    objective: ObjectiveSpec
+    dataset: DatasetSpec
+    network: NetworkSpec
+    seed: int
+    suite_version: int | None = None
+    track: Track = "equal_steps"
+    optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
+    budget: BudgetSpec = field(default_factory=BudgetSpec)
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    harness: str = ""
+    device: str = "cpu"
+    timeout_seconds: Positive = 900.0
+    skip: str = ""
+    reference: str = ""
+    primary: str = ""
+    precision: str = FULL_PRECISION
+
+    @property
+    def cell_id(self) -> str:
+        """sha256 of the canonical spec, without what only says how to find, supervise or show it; 16 digits."""
+        plain = {k: v for k, v in self.to_dict().items() if k not in _ASIDE}
+        for part in ("objective", "dataset", "network"):
+            plain[part] = {k: v for k, v in plain[part].items() if k in _IDENTITY}
+        return fingerprint.digest(json.dumps(plain, sort_keys=True))
+
+    @property
+    def limit(self) -> float:
+        """The steps, FLOPs or seconds at which its track stops."""
+        limits = {
+            "equal_steps": self.budget.steps,
+            "equal_flops": self.budget.flops,
+            "equal_seconds": self.budget.seconds,
+        }
+        return float(limits[self.track] or 0.0)
+
+    @property
+    def control(self) -> bool:
+        """Whether its objective is known to be wrong and shown for that reason."""
+        return self.objective.control
+
+    @property
+    def classical(self) -> bool:
+        """Whether a classical denoiser stands in the objective's place: judged as one, never ranked."""
+        return self.objective.kind == DENOISER
+
+    @property
+    def entry(self) -> str:
+        """The objective's label; one from somebody's own file says so, since its name may be a known one."""
+        ref, label = self.objective.ref, self.objective.label
+        return f"{label} ({Path(ref).name})" if ref.endswith(".py") else label
+
+    @property
+    def place(self) -> str:
+        """Where it trains, and in what precision unless that is float32: "cpu", "cuda, bfloat16"."""
+        return self.device if self.precision == FULL_PRECISION else f"{self.device}, {self.precision}"
+
+    @property
+    def command(self) -> str:
+        """What makes the runs of its suite again, all of them."""
+        precision = "" if self.precision == FULL_PRECISION else f" --precision {self.precision}"
+        return f"python -m bench run --suite {self.suite}{precision}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields in plain values, as JSON has them."""
+        plain: dict[str, Any] = to_plain(asdict(self))
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> RunSpec:
+        """The spec that `to_dict` gave; other keys are ignored.
+
+        Raises:
+            msgspec.ValidationError: if a value is not of its type.
+        """
+        return msgspec.convert(plain, cls)

@@ -1,0 +1,100 @@
+"""What `check` holds a metric to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from bench.contract.rule import Rule, other_global_seed, require
+from bench.core.data_types import Data, Estimate, Grid
+from bench.core.rng import Rng
+from bench.data.mixtures import exact_data, noisy_points
+from bench.evaluation import feature_extractor
+from bench.plugins import builders, registry
+
+
+def _bed() -> Data:
+    """Two Gaussians in the plane with all that a data set of points can declare."""
+    half = 5.0
+    mixture = noisy_points(torch.tensor([[-1.0, 0.0], [1.0, 0.5]], dtype=torch.float64), 0.4)
+    grid = Grid((-half, -half), (half, half))
+    return exact_data("two Gaussians", Rng(0, "data"), (256, 256, 512), mixture, grid=grid, local_scale=0.4)
+
+
+@cache
+def _images() -> Data:
+    # the data set that the first shipped extractor was trained on
+    name = feature_extractor.names()[0].rpartition("-")[0]
+    return builders.dataset(name, Rng(0, "data"), n_train=300, n_valid=60, n_test=60)
+
+
+def _bed_for(plugin: registry.Plugin) -> Data:
+    """Two Gaussians, or images where a metric needs what only images have."""
+    return _bed() if plugin.info.needs <= _bed().provides | {"samples"} else _images()
+
+
+def _measure(plugin: registry.Plugin, ref: str, shift: float) -> dict[str, Estimate]:
+    data = _bed_for(plugin)
+    precision, centre = 1 / float(data.train.var()), data.train.mean(0)
+
+    def energy(x: Tensor) -> Tensor:
+        if data.log_density is None:
+            return shift + 0.5 * precision * (x - centre).flatten(1).square().sum(-1)
+        return shift - 0.8 * data.log_density(x)
+
+    fresh = data.test if data.sample is None else data.sample(300, Rng(1))
+    return builders.metric(ref).all(energy, fresh * 1.1, data, Rng(0, "eval"))
+
+
+def _lacks(plugin: registry.Plugin) -> str:
+    missing = plugin.info.needs - {f.name for f in fields(Data)} - {"samples"}
+    require(not missing, f"needs {', '.join(sorted(missing))}, which no data set can provide")
+    absent = plugin.info.needs - _bed_for(plugin).provides - {"samples"}
+    return f"not run: needs {', '.join(sorted(absent))}" if absent else ""
+
+
+def _estimate(plugin: registry.Plugin, ref: str) -> str:
+    if lacks := _lacks(plugin):
+        return lacks
+    found = _measure(plugin, ref, 0.0)
+    values = {name: e.value for name, e in found.items() if e.value is not None}
+    where = _bed_for(plugin).name
+    require(bool(values), f"no value on {where}: {next(iter(found.values())).reason or 'and no reason given'}")
+    for name, value in values.items():
+        require(math.isfinite(value), f"the value of {name} is {value}")
+    return ", ".join(f"{value:.4g}" for value in values.values()) + f" {plugin.info.unit} on {where}"
+
+
+def _without_zero(plugin: registry.Plugin, ref: str) -> str:
+    if lacks := _lacks(plugin):
+        return lacks
+    before, after = (_measure(plugin, ref, shift) for shift in (0.0, 7.0))
+    for name, estimate in before.items():
+        a, b = estimate.value, after[name].value
+        require((a is None) == (b is None), f"{name} has a value only under one of two constants in the energy")
+        if a is not None and b is not None:
+            require(abs(a - b) <= 1e-4 * max(1.0, abs(a)), f"{a:.6g} becomes {b:.6g} when 7 is added to the energy")
+    return "unchanged when a constant is added to the energy"
+
+
+def _repeatable(plugin: registry.Plugin, ref: str) -> str:
+    if lacks := _lacks(plugin):
+        return lacks
+
+    def values() -> dict[str, float | None]:
+        return {name: estimate.value for name, estimate in _measure(plugin, ref, 0.0).items()}
+
+    a, b = (other_global_seed(k, values) for k in range(2))
+    require(a == b, f"{a} and {b} under two global seeds; draw everything from rng")
+    return "rng alone decides the value"
+
+
+RULES: dict[str, Rule] = {
+    "estimate": _estimate,
+    "energy's zero": _without_zero,
+    "private randomness": _repeatable,
+}

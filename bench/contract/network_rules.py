@@ -1,0 +1,69 @@
+"""What `check` holds an energy network to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.contract.rule import Rule, agree, other_global_seed, require
+from bench.core.rng import Rng
+from bench.plugins import builders, registry
+
+
+def _event(plugin: registry.Plugin) -> tuple[int, ...]:
+    return (1, 8, 8) if plugin.info.event == "image" else (3,)
+
+
+def _network_stack(plugin: registry.Plugin, ref: str) -> str:
+    event = _event(plugin)
+    for conditional in (False, True):
+        x = Rng([0, 1]).normal((2, 5, *event), torch.float64)
+        stack = builders.network(ref, event, Rng([4, 2], "init"), conditional=conditional, x_train=x).double()
+        condition = [torch.full((2, 5), 0.3, dtype=torch.float64)] if conditional else []
+        energies = stack(x, *condition)
+        require(energies.shape == (2, 5), f"energies have shape {tuple(energies.shape)}, not (2, 5)")
+        for i, seed in enumerate((4, 2)):
+            alone = builders.network(ref, event, Rng(seed, "init"), conditional=conditional, x_train=x[i]).double()
+            require(
+                agree(energies[i], alone(x[i], *(c[i] for c in condition)), 1e-10),
+                f"the energies of seed {seed} differ between a stack and a network of its own",
+            )
+    return "seed by seed, static and conditional"
+
+
+def _network_gradient(plugin: registry.Plugin, ref: str) -> str:
+    event = _event(plugin)
+    network = builders.network(ref, event, Rng(0, "init"))
+    x = Rng(0).normal((5, *event)).requires_grad_()
+    (slope,) = torch.autograd.grad(network(x).sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    require(bool(slope.isfinite().all()) and bool(slope.any()), "the score is zero or not finite")
+    seen = [p.grad for p in network.parameters() if p.grad is not None]
+    require(bool(seen) and all(bool(g.isfinite().all()) for g in seen), "the score's gradient is not finite")
+    return "the score and its gradient by the weights are finite"
+
+
+def _network_condition(plugin: registry.Plugin, ref: str) -> str:
+    event = _event(plugin)
+    network = builders.network(ref, event, Rng(0, "init"), conditional=True)
+    x = Rng(0).normal((5, *event))
+    low, high = (network(x, torch.full((5,), sigma)) for sigma in (0.1, 1.0))
+    require(bool(low.isfinite().all()) and not torch.equal(low, high), "sigma makes no difference to the energy")
+    return "energy(x, sigma) depends on sigma"
+
+
+def _network_private(plugin: registry.Plugin, ref: str) -> str:
+    def weights() -> list[Tensor]:
+        return list(builders.network(ref, _event(plugin), Rng(0, "init")).parameters())
+
+    a, b = (other_global_seed(k, weights) for k in range(2))
+    require(all(torch.equal(p, q) for p, q in zip(a, b, strict=True)), "the global seed decides initial weights")
+    return "rng alone decides the initial weights"
+
+
+RULES: dict[str, Rule] = {
+    "gradient": _network_gradient,
+    "conditional": _network_condition,
+    "stack equals solo": _network_stack,
+    "private randomness": _network_private,
+}

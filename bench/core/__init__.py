@@ -1,0 +1,1 @@
+"""Mathematics that does not know of the benchmark: derivatives, randomness, quadrature, noising."""

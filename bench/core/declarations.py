@@ -1,0 +1,214 @@
+"""What a plug-in declares about itself, and the types that it gives and takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+from torch import Tensor
+
+T = TypeVar("T", bound=Callable[..., Any])
+EnergyKind = Literal["static", "noise"]
+Minimiser = Literal["data", "smoothed", "none"]
+Stationary = Literal["data", "temperature", "sampler"] | Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class ObjectiveInfo:
+    """What tables, filters and proofs need to know of an objective.
+
+    Attributes:
+        family: the group it is shown in, such as "contrastive divergence".
+        energy: "static" is called energy(x); "noise" is called energy(x, sigma).
+        minimiser: the law whose energy the loss is stationary at: the data's, the data's convolved with the noise,
+            or none that can be named.
+        control: a row that is known to be wrong and shown for that reason; its failures are not failures of a run.
+        source: paper, authors, year.
+        note: one sentence that a reader of its row must know.
+        label: a short name for tables and figures, in which {steps} stands for the hyper-parameter of that name; the
+            objective's name if empty.
+        max_dim: the largest event dimension it can be used in.
+        proof: hyper-parameters at which the declared minimiser holds to well within a tenth, such as a small
+            step_size, where the defaults trade some of it for speed; `check` holds the objective to them.
+        stationary: where the loss is known to be stationary although no law is its minimiser, for `check` to hold it
+            to: "data", at the data's energy once `proof` turns off what moves it away; "temperature", at the data's
+            energy times `temperature`; "sampler", at any energy under which the draws of its own sampler are the data;
+            or a function (x, **hyper) -> (*batch, *event), the best energy's score at x for data from N(0, I).
+        sampler: its own sampler (energy, x_like, rng, **hyper) -> draws shaped as x_like, where it has one: the energy
+            is called as in training, and a step size is in squared units of x. Of a class it is the method `sample`.
+        divergence: what the loss estimates, a key of `bench.divergences.DIVERGENCES`, where that is an integral that
+            quadrature gives in one dimension; empty if not. `audit` compares the gradients.
+        bias: how the relative error of the expected gradient against that of the divergence vanishes: {} if there is
+            none, {"sigma": 2} for O(sigma²), {"steps": -1} if it falls as steps grow, None if nothing is promised.
+    """
+
+    name: str
+    family: str
+    energy: EnergyKind
+    minimiser: Minimiser
+    control: bool
+    source: str
+    note: str
+    max_dim: int | None
+    proof: Mapping[str, Any]
+    stationary: Stationary | None = None
+    sampler: Callable[..., Tensor] | None = None
+    divergence: str = ""
+    bias: Mapping[str, int] | None = field(default_factory=dict)
+    label: str = ""
+
+
+def objective(
+    *,
+    family: str,
+    source: str,
+    label: str = "",
+    energy: EnergyKind = "static",
+    minimiser: Minimiser = "data",
+    control: bool = False,
+    note: str = "",
+    max_dim: int | None = None,
+    proof: Mapping[str, Any] | None = None,
+    stationary: Stationary | None = None,
+    sampler: Callable[..., Tensor] | None = None,
+    divergence: str = "",
+    bias: Mapping[str, int] | None = MappingProxyType({}),
+) -> Callable[[T], T]:
+    """Declares an objective: a function (energy, x, rng, *, ...) -> (*batch,), or a module with memory.
+
+    The arguments are the attributes of `ObjectiveInfo`; the name is the function's, or the class's in snake case.
+    """
+
+    def declare(target: T) -> T:
+        name = _snake_case(target.__name__)
+        own = sampler or (getattr(target, "sample", None) if inspect.isclass(target) else None)
+        promised = None if bias is None else dict(bias)
+        known = (name, family, energy, minimiser, control, source, note, max_dim, proof or {}, stationary, own)
+        info = ObjectiveInfo(*known, divergence, promised, label)
+        target.__bench__ = info  # type: ignore[attr-defined]
+        return target
+
+    return declare
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file of a data set that does not come with the project: its address and its checksum, "md5:…" or "sha256:…"."""
+
+    url: str
+    checksum: str
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Where a data set is from; raise `version` whenever its numbers change.
+
+    Attributes:
+        downloads: the files that `data fetch` gets, for a data set that does not come with the project.
+        manual_download: how to get them where they may not be fetched by a program.
+    """
+
+    name: str
+    source: str
+    version: int
+    downloads: tuple[Download, ...] = ()
+    manual_download: str = ""
+
+    @property
+    def bundled(self) -> bool:
+        """Whether nothing has to be fetched."""
+        return not self.downloads and not self.manual_download
+
+
+def dataset(
+    *, source: str, version: int = 1, downloads: tuple[Download, ...] = (), manual_download: str = ""
+) -> Callable[[T], T]:
+    """Declares a data set: a function (rng, *, ...) -> Data. The arguments are the attributes of `DatasetInfo`."""
+
+    def declare(target: T) -> T:
+        info = DatasetInfo(target.__name__, source, version, downloads, manual_download)
+        target.__bench__ = info  # type: ignore[attr-defined]
+        return target
+
+    return declare
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a metric needs of a data set (`Data.provides`, or "samples" of the model) and how to read it."""
+
+    name: str
+    needs: frozenset[str]
+    unit: str
+    better: Literal["lower", "higher"]
+    version: int
+
+
+def metric(
+    *, needs: set[str], unit: str, better: Literal["lower", "higher"] = "lower", version: int = 1
+) -> Callable[[T], T]:
+    """Declares a metric: a function (energy, samples, data, rng) -> Estimate, or several by name."""
+
+    def declare(target: T) -> T:
+        info = MetricInfo(target.__name__, frozenset(needs), unit, better, version)
+        target.__bench__ = info  # type: ignore[attr-defined]
+        return target
+
+    return declare
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """An energy network and what its events must look like: "any" (flattened), or "image" for (C, H, W)."""
+
+    name: str
+    event: Literal["any", "image"]
+
+
+def network(*, event: Literal["any", "image"] = "any") -> Callable[[T], T]:
+    """Declares an energy network: a module class (event_shape, rng, conditional, *, ...)."""
+
+    def declare(target: T) -> T:
+        target.__bench__ = NetworkInfo(_snake_case(target.__name__), event)  # type: ignore[attr-defined]
+        return target
+
+    return declare
+
+
+def plain_declaration(info: ObjectiveInfo | DatasetInfo | MetricInfo | NetworkInfo | DenoiserInfo) -> dict[str, Any]:
+    """A declaration as plain values; a function is given by its name."""
+    values = {f.name: getattr(info, f.name) for f in fields(info)}
+    return {k: v.__name__.strip("_") if inspect.isfunction(v) else v for k, v in values.items()}
+
+
+@dataclass(frozen=True)
+class DenoiserInfo:
+    """A classical way of removing noise: what energies are measured against, not an energy itself."""
+
+    name: str
+    source: str
+
+
+def denoiser(*, source: str) -> Callable[[T], T]:
+    """Declares a denoiser: a function (y, sigma, *, ...) -> images, y noisy images (n, C, H, W) with noise of sigma.
+
+    It has at most one keyword-only parameter, whose value is chosen on validation images from its search space. A
+    module class (event_shape, rng, *, ...) is a network (y, sigma) -> estimate of the noise, which the suite trains.
+    """
+
+    def declare(target: T) -> T:
+        target.__bench__ = DenoiserInfo(_snake_case(target.__name__), source)  # type: ignore[attr-defined]
+        return target
+
+    return declare
+
+
+def _snake_case(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")

@@ -1,0 +1,94 @@
+"""Derivatives of an energy with respect to its input, and sums over events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bench.core.rng import Rng
+
+Energy = Callable[..., Tensor]
+"""E: (*batch, *event) -> (*batch,); low energy means likely.
+
+A noise-conditional one is called energy(x, sigma), with sigma a standard deviation for each example, (*batch,).
+"""
+
+
+def sum_event(t: Tensor, rng: Rng) -> Tensor:
+    """Σ over every dimension that is not batch: (*batch, *event) -> (*batch,)."""
+    return t.flatten(rng.batch_ndim).sum(-1)
+
+
+def per_example(values: Tensor, x: Tensor) -> Tensor:
+    """(*batch,) reshaped to (*batch, 1, ..., 1), so that it broadcasts against x of shape (*batch, *event)."""
+    return values.reshape(values.shape + (1,) * (x.ndim - values.ndim))
+
+
+def as_tensor_like(value: float | Tensor, like: Tensor) -> Tensor:
+    """A number or a tensor in the type and the place of another tensor.
+
+    A number is made there: sending it from the host would make a GPU wait.
+    """
+    return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)
+
+
+def _checked(energies: Tensor, x: Tensor) -> Tensor:
+    if energies.ndim >= x.ndim or energies.shape != x.shape[: energies.ndim]:
+        raise ValueError(
+            f"energy must return one value per example, a leading part of the input's shape {tuple(x.shape)}; "
+            f"got {tuple(energies.shape)}; squeeze or flatten the network's last dimension"
+        )
+    return energies
+
+
+def energy_and_score(energy: Energy, x: Tensor, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+    """(E(x), -∇ₓE(x)) from one forward pass; x is detached first, shapes (*batch,) and (*batch, *event).
+
+    Raises:
+        ValueError: if the energy does not return one value per example.
+    """
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        energies = _checked(energy(x), x)
+        (gradient,) = torch.autograd.grad(energies.sum(), x, create_graph=create_graph)
+    return energies if create_graph else energies.detach(), -gradient
+
+
+def score(energy: Energy, x: Tensor, *, create_graph: bool = False) -> Tensor:
+    """s(x) = -∇ₓE(x), shape (*batch, *event); x is detached first.
+
+    Args:
+        create_graph: keep the graph, so that the score can be differentiated by the energy's parameters.
+
+    Raises:
+        ValueError: if the energy does not return one value per example.
+    """
+    return energy_and_score(energy, x, create_graph=create_graph)[1]
+
+
+def hessian_product(energy: Energy, x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """(s(x), ∇²E(x) v), both (*batch, *event), with their graph; x is detached first.
+
+    Since ∇s = -∇²E, the sliced quantity vᵀ∇s v is -vᵀ(∇²E v), an unbiased estimate of -ΔE when E[vvᵀ] = I.
+    """
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(_checked(energy(x), x).sum(), x, create_graph=True)
+        (product,) = torch.autograd.grad((gradient * direction).sum(), x, create_graph=True)
+    return -gradient, product
+
+
+def laplacian(energy: Energy, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+    """(s(x), ΔE(x)) with their graph, shapes (*batch, *event) and (*batch,); exact, one backward pass a dimension.
+
+    x is detached first.
+    """
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(_checked(energy(x), x).sum(), x, create_graph=True)
+        flat = gradient.flatten(rng.batch_ndim)
+        rows = [torch.autograd.grad(flat[..., i].sum(), x, create_graph=True)[0] for i in range(flat.shape[-1])]
+        diagonal = [row.flatten(rng.batch_ndim)[..., i] for i, row in enumerate(rows)]
+    return -gradient, torch.stack(diagonal).sum(0)

@@ -1,0 +1,207 @@
+"""Exact integrals in one and two dimensions, by the midpoint rule on a box.
+
+The midpoint rule converges faster than any power of the cell for a smooth integrand that vanishes at the box's edge.
+Every integral is taken on two grids, and the numerical error that is stated is the difference of the two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bench.core.data_types import Data, Grid
+from bench.core.derivatives import Energy
+from bench.core.rng import Rng
+
+GRIDS = (256, 128)  # cells a side: the one that a value is read from, and the one it is compared with
+EDGE = 0.025  # the frame is this share of each side, at both its ends
+EDGE_MASS_BOUND = 0.01  # a law with more than this in the frame is not taken to live in the box
+ERROR_BOUND = 0.01  # the two grids agree when they differ by less, absolutely below 1 and relatively above
+MASS_BOUND = 0.001  # a density that integrates to 1 within this is resolved by the grid and lives in the box
+CHUNK = 4_096  # coordinates a call: the activations of a small network stay in the cache, which halves the time
+
+
+class CachedFunction:
+    """A function of points that will not change any more; its values on a grid are computed once and kept.
+
+    Whoever evaluates several metrics at a checkpoint wraps the energy once and gives all of them the wrapped one.
+    Being called, and being differentiated, are passed through. To be dropped when the parameters change.
+    """
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.function = function
+        self.kept: dict[tuple[Grid, int, torch.dtype, torch.device], Tensor] = {}
+
+    def __call__(self, x: Tensor, /, *sigma: Tensor) -> Tensor:
+        return self.function(x, *sigma)
+
+
+def freeze(data: Data) -> Data:
+    """The same data set with its density, score and modes frozen: on a grid they cost more than a small network's."""
+    return replace(
+        data,
+        log_density=data.log_density and CachedFunction(data.log_density),
+        score=data.score and CachedFunction(data.score),
+        mode_of=data.mode_of and CachedFunction(data.mode_of),
+    )
+
+
+@dataclass(frozen=True)
+class GridDistribution:
+    """A law on the cells of a grid.
+
+    Attributes:
+        points: cells a side.
+        log_mass: the log probability of each cell given the box, float64, flat in the order of `nodes`.
+        log_z: log ∫ of the unnormalised density over the box, in nats. If it is not finite, neither was the density,
+            and there is no law.
+    """
+
+    grid: Grid
+    points: int
+    log_mass: Tensor
+    log_z: float
+
+    @property
+    def edge_mass(self) -> float:
+        """The probability of the outer frame, `EDGE` of each side at both its ends; .0975 if the law is uniform."""
+        width = max(1, round(EDGE * self.points))
+        mass = self.log_mass.exp().reshape((self.points,) * len(self.grid.low))
+        inner = mass[(slice(width, -width),) * mass.ndim]
+        return float((mass.sum() - inner.sum()).clamp(min=0))
+
+    def expectation(self, values: Tensor) -> float:
+        """Σ mass · values over the cells; a cell without mass counts nothing, whatever its value."""
+        mass = self.log_mass.exp()
+        return float(torch.where(mass == 0, 0.0, mass * values.double()).sum())
+
+
+@dataclass(frozen=True)
+class Partition:
+    """log ∫ exp(-E) over the box in nats, its numerical error, and the mass in the outer frame of the box."""
+
+    log_z: float
+    error: float
+    edge_mass: float
+
+    @property
+    def warning(self) -> str:
+        """Why nothing that rests on log Z may be ranked; empty if it may."""
+        return integration_warning(self.log_z, self.error, edge_mass=self.edge_mass)
+
+
+def integration_warning(value: float, error: float, *, edge_mass: float = 0.0, data_mass: float = 1.0) -> str:
+    """Why an integral over the box is not to be ranked; empty if it may be.
+
+    Args:
+        value, error: the integral and the difference of two grids; at most `ERROR_BOUND` times max(1, |value|).
+        edge_mass: the model's probability in the outer frame; at most `EDGE_MASS_BOUND`.
+        data_mass: the integral of the data's density over the box; at most `MASS_BOUND` from 1.
+    """
+    if not abs(data_mass - 1) <= MASS_BOUND:
+        return f"the grid finds a mass of {data_mass:.4f} for the data's density, not 1"
+    if not edge_mass <= EDGE_MASS_BOUND:
+        return f"not integrable in the box: {edge_mass:.2%} of its mass lies in the outer frame"
+    if not error <= ERROR_BOUND * max(1.0, abs(value)):
+        return f"too sharp for the grid: two grids differ by {error:.2g}"
+    return ""
+
+
+def grid_points(
+    grid: Grid, n: int, *, dtype: torch.dtype = torch.float64, device: str | torch.device = "cpu"
+) -> tuple[Tensor, float]:
+    """The centres of n cells a side, (n**d, d), and the volume of a cell; Σ f(centre) · volume is the midpoint rule.
+
+    The last coordinate runs fastest, so `values.reshape(n, n)[i, j]` is the value at the i-th x and the j-th y.
+
+    Raises:
+        ValueError: if the box is not of one or two dimensions, or is empty.
+    """
+    sides = list(zip(grid.low, grid.high, strict=True))
+    if len(sides) not in (1, 2) or any(not low < high for low, high in sides):
+        raise ValueError(f"a grid is a box of 1 or 2 dimensions with low < high; got {grid}")
+    steps = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    axes = [low + (high - low) * steps for low, high in sides]
+    centres = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(sides))
+    return centres.to(device, dtype), math.prod((high - low) / n for low, high in sides)
+
+
+def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function(x) for x of shape (n, *event), without a graph and a few points at a time."""
+    size = max(128, CHUNK // math.prod(x.shape[1:]))
+    with torch.no_grad():
+        return torch.cat([function(chunk) for chunk in torch.split(x, size)])
+
+
+def evaluate(
+    function: Callable[[Tensor], Tensor], grid: Grid, n: int = GRIDS[0], *, like: Tensor | None = None
+) -> Tensor:
+    """The function's values at the nodes, (n**d, ...), by `in_chunks`; kept if it is `Frozen`.
+
+    Args:
+        function: maps (B, d) to (B, ...), such as an energy, a log density, or the index of the nearest mode.
+        like: a tensor of the dtype and on the device that the function computes in; float64 on the CPU if None.
+    """
+    like = torch.empty(0, dtype=torch.float64) if like is None else like
+    key = (grid, n, like.dtype, like.device)
+    if isinstance(function, CachedFunction) and key in function.kept:
+        return function.kept[key]
+    centres, _ = grid_points(grid, n, dtype=like.dtype, device=like.device)
+    values = in_chunks(function, centres)
+    if isinstance(function, CachedFunction):
+        function.kept[key] = values
+    return values
+
+
+def normalise(log_weights: Tensor, grid: Grid, n: int) -> GridDistribution:
+    """The law whose density is ∝ exp(log_weights) at the nodes, (n**d,), whatever floating type they are in."""
+    cell = math.prod((high - low) / n for low, high in zip(grid.low, grid.high, strict=True))
+    log_weights = log_weights.double() + math.log(cell)
+    log_z = log_weights.logsumexp(0)
+    return GridDistribution(grid, n, log_weights - log_z, float(log_z))
+
+
+def tabulate(energy: Energy, grid: Grid, n: int = GRIDS[0], *, like: Tensor | None = None) -> GridDistribution:
+    """The law ∝ exp(-E) on the cells of the grid; `like` as in `evaluate`."""
+    return normalise(-evaluate(energy, grid, n, like=like), grid, n)
+
+
+def tabulate_density(
+    log_density: Callable[[Tensor], Tensor], grid: Grid, n: int = GRIDS[0], *, like: Tensor | None = None
+) -> GridDistribution:
+    """The law of a log density on the cells of the grid; `log_z` is then the log of its mass in the box."""
+    return normalise(evaluate(log_density, grid, n, like=like), grid, n)
+
+
+def log_partition(energy: Energy, grid: Grid, *, points: int = GRIDS[0], like: Tensor | None = None) -> Partition:
+    """log ∫ exp(-E(x)) dx over the box, on `points` cells a side; the error is the difference to half as many.
+
+    The sum is in float64 whatever the energy computes in; `like` as in `evaluate`.
+    """
+    fine, coarse = (tabulate(energy, grid, n, like=like) for n in (points, points // 2))
+    return Partition(fine.log_z, abs(fine.log_z - coarse.log_z), fine.edge_mass)
+
+
+def grid_sample(
+    energy: Energy, grid: Grid, n: int, rng: Rng, *, points: int = GRIDS[0], like: Tensor | None = None
+) -> Tensor:
+    """n draws of exp(-E)/Z on the box, (n, d): a cell by its probability, then a uniform point in the cell.
+
+    Exact up to the cell: a coordinate's variance grows by (side / points)² / 12 at most.
+
+    Raises:
+        ValueError: if the energy is not a number somewhere on the grid.
+    """
+    table = tabulate(energy, grid, points, like=like)
+    if not math.isfinite(table.log_z):
+        raise ValueError(f"cannot sample an energy that is not finite on the grid; its log Z is {table.log_z}")
+    dtype = torch.float64 if like is None else like.dtype
+    centres, _ = grid_points(grid, points, device=table.log_mass.device)
+    cells = rng.choice(table.log_mass.exp(), rng.batch_shape(n))
+    sides = torch.tensor(grid.high, dtype=torch.float64) - torch.tensor(grid.low, dtype=torch.float64)
+    x = centres[cells]
+    return (x + (rng.uniform_like(x).to(x.device) - 0.5) * sides.to(x.device) / points).to(dtype)

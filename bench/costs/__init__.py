@@ -1,0 +1,1 @@
+"""What training costs: measured step by step, and estimated before a run."""

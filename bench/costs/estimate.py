@@ -1,0 +1,163 @@
+"""What a plan will cost before it is run: FLOPs counted exactly, seconds from a few rehearsed steps."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.common.errors import UsageError
+from bench.common.run_spec import RunSpec
+from bench.core.rng import Rng
+from bench.plugins import builders
+from bench.results.store import Store
+from bench.runner.executor import execute
+from bench.runner.single_run import evaluate_run
+from bench.training import stopwatch
+from bench.training.loop import Outcome
+from bench.training.trainer import Trainer
+
+WARM_UP, ROUNDS, TIMED = 2, 5, 2
+FEW = 25, 75  # samples of an evaluation that are timed
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """One run's predicted FLOPs of training, its processor seconds, and those of set-up and evaluation.
+
+    The FLOPs are exact, but at equal seconds, where the steps that there will be time for are an estimate.
+    """
+
+    flops: float
+    training: float
+    around: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """All of them."""
+        return self.training + self.around
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step's counted FLOPs and its seconds, and the seconds of getting ready for the first."""
+
+    flops: float
+    seconds: float
+    setup: float
+
+    def count(self, spec: RunSpec) -> float:
+        """How many of them a run takes."""
+        if spec.track == "equal_seconds":
+            return spec.limit / self.seconds
+        return spec.budget.steps if spec.track == "equal_steps" else max(1, spec.limit // self.flops)
+
+
+def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
+    """{cell_id: price of one seed}; skipped cells cost nothing.
+
+    A step is timed once for each objective, network and event shape, an evaluation once for each network and data set.
+    """
+    torch.set_num_threads(1)
+    # loads what every optimiser needs, which the children of a run find loaded
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    shapes: dict[str, list[int]] = {}
+    steps: dict[str, Step] = {}
+    evaluations: dict[str, float] = {}
+    prices: dict[str, CostEstimate] = {}
+    for spec in specs:
+        if spec.cell_id in prices:
+            continue
+        if spec.skip:
+            prices[spec.cell_id] = CostEstimate(0.0, 0.0)
+            continue
+        if spec.classical:
+            prices[spec.cell_id] = _price_of_denoiser(spec)
+            continue
+        data_key = _key(spec.dataset.sha, spec.dataset.params)
+        about = spec.objective.sha, spec.objective.params, spec.network, spec.budget.batch, spec.precision
+        # a noise level beside x changes what an evaluation costs by a few additions
+        unconditional = replace(spec.network, conditional=False)
+        # but an objective's own sampler can be all of it
+        own = about[:2] if {"own", "continued"} & set(spec.evaluation.samplers) else ()
+        evaluation_key = _key(data_key, unconditional, spec.evaluation, own)
+        known = data_key in shapes and _key(*about, shapes[data_key]) in steps and evaluation_key in evaluations
+        if not known:
+            began = time.process_time()
+            trainer = Trainer(replace(spec, seed=0), 0, builders.pick_device(spec.device))
+            work = trainer.count()
+            setup = time.process_time() - began
+            shapes[data_key] = list(trainer.data.train.shape[1:])
+            if _key(*about, shapes[data_key]) not in steps:
+                steps[_key(*about, shapes[data_key])] = Step(work.flops, _time_step(trainer), setup)
+            if evaluation_key not in evaluations:
+                evaluations[evaluation_key] = _time_evaluation(trainer)
+        step = steps[_key(*about, shapes[data_key])]
+        count = step.count(spec)
+        around = step.setup + evaluations[evaluation_key]
+        prices[spec.cell_id] = CostEstimate(step.flops * count, count * step.seconds, around)
+    return prices
+
+
+def _price_of_denoiser(spec: RunSpec) -> CostEstimate:
+    """In a child of its own, as most of a run of a few seconds is what it imports."""
+    with tempfile.TemporaryDirectory() as folder:
+        (row,) = execute([spec], Store(Path(folder)), worker="bench.runner.classical_run:priced")
+    if row["status"] != "ok":
+        raise UsageError(f"{spec.objective.label} has no cost estimate: {row['reason']}; run bench check on it")
+    return CostEstimate(*row["price"])
+
+
+def _key(*parts: Any) -> str:
+    return json.dumps(parts, sort_keys=True, default=asdict)
+
+
+def _time_step(trainer: Trainer) -> float:
+    for t in range(WARM_UP):
+        trainer.step(t)
+    rounds = []
+    for _ in range(ROUNDS):
+        clock = stopwatch.Stopwatch(trainer.device)
+        clock.start()
+        for t in range(TIMED):
+            trainer.step(t)
+        clock.stop()
+        rounds.append(clock.seconds / TIMED)
+    return float(torch.tensor(rounds).median())
+
+
+def _time_evaluation(trainer: Trainer) -> float:
+    """Every kind of weights at the end, two at each checkpoint; what the truth is on a grid is computed once.
+
+    Where samples are chains, a few are timed, and the seconds are a straight line in their number.
+    """
+    model, evaluation = trainer.models[0], stopwatch.Stopwatch(trainer.device)
+    samples = trainer.spec.evaluation.samples
+    few, more = FEW if trainer.data.grid is None and samples > max(FEW) else (samples, samples)
+
+    def judge(n: int) -> float:
+        asked = replace(model.spec, evaluation=replace(model.spec.evaluation, samples=n))
+        with tempfile.TemporaryDirectory() as folder:
+            return _seconds(lambda: evaluate_run(replace(model, spec=asked), Outcome(), evaluation, Path(folder)))
+
+    # without a checkpoint there are no best weights, so each of these judges one kind fewer where there is a grid
+    first, again = judge(few), judge(few)
+    if more > few:
+        rest = max(judge(more) - again, 0.0) / (more - few) * (samples - few)
+        first, again = first + rest, again + rest
+    look = _seconds(lambda: Outcome().record_checkpoint(model, Rng(0, "eval", trainer.device)))
+    variants = trainer.spec.evaluation.variants
+    best = again / max(len(variants) - 1, 1) if "best" in variants and trainer.data.grid is not None else 0.0
+    return first + best + float(trainer.spec.evaluation.checkpoints) * look
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.process_time()
+    call()
+    return time.process_time() - began

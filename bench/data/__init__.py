@@ -1,0 +1,1 @@
+"""Building blocks of data sets: mixtures, images, readers of files, scales."""

@@ -1,0 +1,1 @@
+"""Evaluation of a trained energy: metrics, samples, denoising, features of images."""

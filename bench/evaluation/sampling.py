@@ -1,0 +1,85 @@
+"""A model's samples: by the objective's own sampler, and by long chains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bench.common.run_spec import EvaluationSpec
+from bench.core.data_types import Data
+from bench.core.derivatives import Energy
+from bench.core.quadrature import grid_sample
+from bench.core.rng import Rng
+from bench.evaluation.trained_energy import TrainedEnergy
+from bench.plugins import registry
+from bench.plugins.objective import Objective
+from bench.samplers.metropolis import mala
+
+Samples = Mapping[str, Tensor | str]
+TARGET_ACCEPTANCE = 0.57  # optimal for MALA in high dimension (Roberts & Rosenthal 1998)
+
+
+def all_samples(energy: Energy, objective: Objective, data: Data, settings: EvaluationSpec, rng: Rng) -> Samples:
+    """The model's samples by each of the suite's samplers.
+
+    "own" is the way in which the objective itself makes samples: a short run from noise, the chains of its buffer,
+    noise levels one by one, a generator; "noise" where it has none of its own. "noise", "data" and "continued" are MALA
+    chains of `sampler_steps` steps on exp(-E): from noise, which says whether the energy by itself leads to samples;
+    from training data, whether it holds on to those; from the ends of "own", whether it holds on to what its objective
+    made. "" is an exact sample on a grid, elsewhere "noise".
+    """
+    found: dict[str, Tensor | str] = {}
+    if not any("samples" in registry.find("metrics", ref).info.needs for ref in settings.metrics):
+        return found  # chains on images are dear
+    wanted = settings.samplers or [""]
+    own = None
+    if {"own", "continued"} & set(wanted):
+        network = energy.network if isinstance(energy, TrainedEnergy) else energy
+        like = data.train[:1].expand(settings.samples, *data.train.shape[1:])
+        own = objective.sample(network, like, rng.stream("sampler own"))
+    # "noise" first, which "own" may stand for
+    for sampler in sorted(wanted, key=lambda name: name != "noise"):
+        stream = rng.stream(f"sampler {sampler}") if sampler else rng.stream("eval")
+        if sampler == "continued":
+            absent = "the objective has no sampler of its own"
+            found[sampler] = absent if own is None else model_samples(energy, data, settings, stream, start=own)
+        elif sampler == "own" and own is not None:
+            found[sampler] = own
+        elif sampler == "own" and "noise" in found:
+            found[sampler] = found["noise"]
+        elif sampler == "data":
+            chosen = stream.integers(len(data.train), (settings.samples,)).to(data.train.device)
+            found[sampler] = model_samples(energy, data, settings, stream, start=data.train[chosen])
+        else:
+            found[sampler] = model_samples(energy, data, settings, stream)
+    return {sampler: found[sampler] for sampler in wanted}
+
+
+def model_samples(
+    energy: Energy, data: Data, settings: EvaluationSpec, rng: Rng, *, start: Tensor | None = None
+) -> Tensor | str:
+    """Samples of exp(-E)/Z, (n, *event), or why there are none.
+
+    On a grid they are exact up to a cell, unless there are points to start from; elsewhere they are the ends of MALA
+    chains of `sampler_steps` steps, from these points or from noise of the data's mean and variance, with a step that
+    is adapted in the first half and fixed in the second.
+    """
+    n = settings.samples
+    if data.grid is not None and start is None:
+        try:
+            return grid_sample(energy, data.grid, n, rng, like=data.train)
+        except ValueError as error:
+            return str(error)
+    std, x = data.train.std(), start
+    if x is None:
+        x = data.train.mean(0) + std * rng.normal_like(data.train[:1].expand(n, *data.train.shape[1:]))
+    step = torch.full((), float(std.square()) / x[0].numel(), device=x.device)
+    adaptation = settings.sampler_steps // 2
+    for _ in range(adaptation):
+        chain = mala(energy, x, rng, steps=1, step_size=step)
+        x = chain.x
+        # a tensor operation, so that a GPU does not wait for the host
+        step = step * (0.1 * (chain.acceptance.mean() - TARGET_ACCEPTANCE)).exp()
+    return mala(energy, x, rng, steps=settings.sampler_steps - adaptation, step_size=step).x

@@ -1,0 +1,52 @@
+"""Image metrics of the samples that the runs of a store have saved, on features of one's choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bench.common.errors import UsageError
+from bench.core.data_types import Data
+from bench.core.rng import Rng
+from bench.evaluation.image_fidelity import FEWEST, Registered
+from bench.evaluation.reference_sets import compared, values
+from bench.plugins import builders
+from bench.results import records
+from bench.results.store import SAMPLES, Store
+
+
+def saved_sample_metrics(root: Path, device: torch.device, source: Registered | None = None) -> pd.DataFrame:
+    """One line a run and sampler that left images: what it was, and the images against the run's own training images.
+
+    Args:
+        source: another extractor than the data sets' own, such as `fidelity.inception` of a file.
+
+    Raises:
+        UsageError: if no run of the store left enough images.
+    """
+    store = Store(root)
+    built: dict[tuple[str, int], Data] = {}
+    lines: list[dict[str, Any]] = []
+    for record in records.read_records(store):
+        attempt = store.newest_attempt(record.run) if record.status == "ok" else None
+        if attempt is None or not (attempt.folder / SAMPLES).exists():
+            continue
+        with np.load(attempt.folder / SAMPLES, allow_pickle=False) as arrays:
+            sets = {name: torch.from_numpy(array).to(device) for name, array in arrays.items() if len(array) >= FEWEST}
+        spec, key = record.spec.dataset, (record.dataset, record.spec.seed)
+        if key not in built:
+            built[key] = builders.dataset(spec.ref, Rng(record.spec.seed, "data"), **spec.params).to(device)
+        data = built[key]
+        if source is None and data.extractor is None:
+            continue
+        about = {"suite": record.spec.suite, "objective": record.objective, "dataset": record.dataset}
+        for sampler, images in sets.items():
+            found = values(compared(data, images, source))
+            lines.append({**about, "seed": record.spec.seed, "sampler": sampler, **found})
+    if not lines:
+        raise UsageError(f"No run with {FEWEST} saved images in '{root}'; run a suite of images with --out {root}.")
+    return pd.DataFrame(lines)

@@ -1,0 +1,1 @@
+"""Plug-ins: found by name or by path, checked, and built."""

@@ -1,0 +1,165 @@
+"""Objectives, data sets, metrics and networks, built from references."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from bench.common.errors import UsageError
+from bench.core import precision
+from bench.core.data_types import Data, Estimate, MetricFunction
+from bench.core.declarations import MetricInfo
+from bench.core.derivatives import Energy
+from bench.core.rng import Rng
+from bench.core.search_spaces import StepSize
+from bench.data.local_scale import estimate_local_scale
+from bench.plugins.objective import Objective
+from bench.plugins.registry import WARN_ABOVE, find
+
+
+def objective(ref: str, x_train: Tensor, rng: Rng, *, local_scale: float | None = None, **hyper: Any) -> Objective:
+    """The objective that `ref` names, built on the training data.
+
+    Args:
+        ref: "name", "name[k=v,...]", "path.py" or "path.py[k=v,...]".
+        x_train: training examples (n, *event), or (S, n, *event) for a stack.
+        rng: the stream that its own parameters and chains start from.
+        local_scale: the data's standard deviation in its narrowest local direction; estimated from `x_train` where it
+            is needed and not given.
+        **hyper: hyper-parameters, which override those in `ref`.
+
+    Raises:
+        UsageError: if the plug-in or a parameter is not as it must be; above all if a checked `step_size` exceeds 1.
+    """
+    plugin = find("objectives", ref)
+    limit = plugin.info.max_dim
+    dim = math.prod(x_train.shape[rng.batch_ndim :])
+    if limit is not None and dim > limit:
+        raise UsageError(f"{plugin.name} needs events of at most {limit} dimensions; these have {dim}")
+    steps = [p for p in plugin.parameters.values() if isinstance(p.space, StepSize)]
+    if steps and local_scale is None:
+        local_scale = estimate_local_scale(x_train.flatten(0, rng.batch_ndim - 1))
+    if local_scale is not None and not (math.isfinite(local_scale) and local_scale > 0):
+        raise UsageError(f"local_scale must be a positive number; got {local_scale}")
+    try:
+        resolved = plugin.resolve(**hyper)
+    except UsageError as error:
+        if steps and "must be at most 1" in str(error):
+            raise UsageError(f"{error} (ε = {WARN_ABOVE * cast(float, local_scale) ** 2:.3g} here)") from None
+        raise
+    for step in steps:
+        if cast(StepSize, step.space).checked and resolved[step.name] > WARN_ABOVE:
+            warnings.warn(
+                f"{plugin.name}: {step.name} = {resolved[step.name]:g} biases the chains; {WARN_ABOVE:g} or less keeps "
+                "the stationary variance within a tenth of the data's",
+                stacklevel=2,
+            )
+    return Objective(plugin, resolved, local_scale if steps else None, x_train, rng)
+
+
+def dataset(ref: str, rng: Rng, **params: Any) -> Data:
+    """The data set that `ref` names, drawn from `rng`.
+
+    Raises:
+        UsageError: if the plug-in or a parameter is not as it must be.
+    """
+    plugin = find("datasets", ref)
+    data = plugin.target(rng, **plugin.resolve(**params))
+    if not isinstance(data, Data):
+        raise UsageError(f"data set {plugin.name} must return a bench.api.Data; got {type(data).__name__}")
+    return data
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric ready for use: (energy, samples, data, rng) -> Estimate."""
+
+    info: MetricInfo
+    function: MetricFunction
+
+    def __call__(self, energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
+        """The value of a metric that has one.
+
+        Raises:
+            TypeError: if the plug-in returns anything but one `Estimate`.
+        """
+        estimate = self.function(energy, samples, data, rng)
+        if not isinstance(estimate, Estimate):
+            raise TypeError(f"metric {self.info.name} must return a bench.api.Estimate; got {type(estimate).__name__}")
+        return estimate
+
+    def all(self, energy: Energy, samples: Tensor, data: Data, rng: Rng) -> dict[str, Estimate]:
+        """Every value by its column's name: the metric's own, or with `.name` for each of several.
+
+        Raises:
+            TypeError: if the plug-in returns neither one `Estimate` nor several by name.
+        """
+        found = self.function(energy, samples, data, rng)
+        named = found if isinstance(found, dict) else {"": found}
+        for estimate in named.values():
+            if not isinstance(estimate, Estimate):
+                raise TypeError(
+                    f"metric {self.info.name} must return a bench.api.Estimate, or several by name; got "
+                    f"{type(estimate).__name__}"
+                )
+        return {self.info.name + (name and f".{name}"): estimate for name, estimate in named.items()}
+
+
+def metric(ref: str) -> Metric:
+    """The metric that `ref` names.
+
+    Raises:
+        UsageError: if the plug-in or a parameter is not as it must be.
+    """
+    plugin = find("metrics", ref)
+    return Metric(plugin.info, partial(plugin.target, **plugin.resolve()))
+
+
+def network(
+    ref: str,
+    event_shape: tuple[int, ...],
+    rng: Rng,
+    *,
+    conditional: bool = False,
+    x_train: Tensor | None = None,
+    **params: Any,
+) -> nn.Module:
+    """The energy network that `ref` names, with initial weights from `rng`; a stack of seeds gives a stack of networks.
+
+    Args:
+        event_shape: the shape of one example.
+        conditional: whether it is called energy(x, sigma); the trunk is the same.
+        x_train: training examples (n, *event), or (S, n, *event) for a stack, given to `calibrate` where the network
+            has such a method: it sets what is not trained, such as the data's centre and scale.
+
+    Raises:
+        UsageError: if the plug-in or a parameter is not as it must be.
+    """
+    plugin = find("networks", ref)
+    built = cast(nn.Module, plugin.target(event_shape, rng, conditional, **plugin.resolve(**params)))
+    calibrate = getattr(built, "calibrate", None)
+    if calibrate is not None and x_train is not None:
+        calibrate(x_train)
+    return built
+
+
+def pick_device(name: str) -> torch.device:
+    """\"auto\" (CUDA where there is one), "cpu" or "cuda" as a device; CUDA in full float32 from then on.
+
+    Raises:
+        UsageError: if it is none of these, or CUDA is asked for where there is none.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device must be auto, cpu or cuda; got '{name}'")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda is not available: torch sees no CUDA device here; use --device cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    precision.full_on_gpu()
+    return torch.device("cuda")

@@ -1,0 +1,133 @@
+"""Plug-ins by name or by path: objectives, data sets, metrics and networks are files, and nothing is registered."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.common.errors import UsageError, suggest
+from bench.common.plugin_source import FOLDERS as FOLDERS
+from bench.common.plugin_source import Kind as Kind
+from bench.common.plugin_source import names as names
+from bench.common.references import split_reference
+from bench.core.declarations import DatasetInfo, DenoiserInfo, MetricInfo, NetworkInfo, ObjectiveInfo
+from bench.core.search_spaces import Parameter, StepSize, parameters, resolve
+
+_DECLARATIONS: dict[Kind, type] = {
+    "objectives": ObjectiveInfo,
+    "datasets": DatasetInfo,
+    "metrics": MetricInfo,
+    "networks": NetworkInfo,
+    "denoisers": DenoiserInfo,
+}
+WARN_ABOVE = 0.4
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A declared function or class, found but not yet built.
+
+    Attributes:
+        info: its declaration.
+        path: the file that holds it.
+        parameters: its hyper-parameters with their search spaces and defaults.
+        given: the values that the reference named.
+    """
+
+    kind: Kind
+    info: Any
+    target: Callable[..., Any]
+    path: Path
+    parameters: dict[str, Parameter]
+    given: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.info.name)
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether it is a class, built on the training data, rather than a function."""
+        return inspect.isclass(self.target)
+
+    def resolve(self, **values: Any) -> dict[str, Any]:
+        """Every hyper-parameter's value: from `values`, else from the reference, else the default.
+
+        Raises:
+            UsageError: if a name is unknown or a value lies outside its space.
+        """
+        values = {**self.given, **values}
+        for name, parameter in self.parameters.items():
+            value = values.get(name)
+            checked = isinstance(parameter.space, StepSize) and parameter.space.checked
+            if checked and isinstance(value, int | float) and value > 1:
+                raise UsageError(
+                    f"{self.name}: {name} must be at most 1, in units of the data's smallest local variance, because "
+                    f"no energy holds such data under a larger Langevin step; got {value:g}; use {WARN_ABOVE:g} or less"
+                )
+        return resolve(self.name, self.parameters, values)
+
+
+def find(kind: Kind, ref: str) -> Plugin:
+    """The plug-in that a reference names.
+
+    Raises:
+        UsageError: if there is none, its file does not import, or it declares none or several of this kind.
+    """
+    name, given = split_reference(ref)
+    if name.endswith(".py"):
+        path = Path(name).expanduser().resolve()
+        if not path.is_file():
+            raise UsageError(f"a plug-in given by path must exist; there is no file '{name}'")
+    elif name in names(kind):
+        path = FOLDERS[kind] / f"{name}.py"
+    else:
+        raise suggest(kind.removesuffix("s").replace("dataset", "data set"), name, names(kind))
+    module = _import(path)
+    declared = [
+        value
+        for value in vars(module).values()
+        if isinstance(getattr(value, "__bench__", None), _DECLARATIONS[kind]) and value.__module__ == module.__name__
+    ]
+    decorator = "@" + kind.removesuffix("s")
+    if len(declared) != 1:
+        found = "none" if not declared else ", ".join(d.__name__ for d in declared)
+        raise UsageError(f"{path.name} must declare exactly one {decorator}(...); found {found}")
+    target = declared[0]
+    if getattr(target.__bench__, "energy", "static") == "noise" and "sigma_min" not in parameters(target):
+        raise UsageError(
+            f"{path.name}: an objective of a noise-conditional energy needs a parameter 'sigma_min', the noise level "
+            "that its energy is evaluated at"
+        )
+    return Plugin(kind, target.__bench__, target, path, parameters(target), given)
+
+
+def _import(path: Path) -> Any:
+    # keyed by content age, so that an edited file is read anew
+    key = f"_bench_plugin_{path.stem}_{abs(hash((str(path), path.stat().st_mtime_ns)))}"
+    if key in sys.modules:
+        return sys.modules[key]
+    spec = importlib.util.spec_from_file_location(key, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[key] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[key]
+        line = error.lineno if isinstance(error, SyntaxError) else _last_line(error, path)
+        where = f"{path.name}:{line}" if line else path.name
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise UsageError(f"{where} does not import: {type(error).__name__}: {reason}") from error
+    return module
+
+
+def _last_line(error: BaseException, path: Path) -> int | None:
+    frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
+    return next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)

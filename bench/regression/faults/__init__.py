@@ -1,0 +1,1 @@
+"""Faults that every run of the gate injects, and the margins it compares with."""

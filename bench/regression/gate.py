@@ -1,0 +1,116 @@
+"""What `regression` and `update-baseline` do: measure, compare, test themselves, report, append to the history."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.common import exit_codes
+from bench.common.errors import UsageError
+from bench.common.git import current_commit
+from bench.common.paths import results_folder
+from bench.regression import against_commit, baseline, error_rates, history, pytest_benchmark, suite
+from bench.regression.baseline import IncomparableError
+from bench.regression.checks import Check, compare, exit_code
+from bench.regression.report import REPORT_FORMATS, gate_markdown, require, save_reports
+from bench.regression.self_test import of_baseline, of_comparison
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked the gate for.
+
+    Attributes:
+        against: a commit; `objectives` narrows that comparison.
+        benchmarks: pytest-benchmark's files, before, after, after, before.
+        history: the file that gets a line if a commit was held against the baseline.
+    """
+
+    baseline: Path | None = None
+    against: str | None = None
+    objectives: Sequence[str] | None = None
+    benchmarks: Sequence[Path] = ()
+    reports: Sequence[Path] = ()
+    history: Path = field(default_factory=lambda: results_folder() / "history.jsonl")
+    jobs: int | None = None
+
+
+def run_gate(request: Request) -> int:
+    """Every part that was asked for, in order, each with its self-test; reports, and returns the exit code.
+
+    Raises:
+        UsageError: if the suite, the commit, an objective or a report's place is not as it must be.
+    """
+    if request.objectives is not None and request.against is None:
+        raise UsageError("--objective selects from a comparison with another commit; add --against REF")
+    require(request.reports, REPORT_FORMATS)
+    checks: list[Check] = []
+    try:
+        if request.baseline is not None:
+            checks += _against_baseline(request, request.baseline)
+        if request.against is not None:
+            checks += against_commit.compare_commits(request.against, objectives=request.objectives, jobs=request.jobs)
+            with tempfile.TemporaryDirectory() as folder:
+                checks += of_comparison(Path(folder), jobs=request.jobs)
+        if request.benchmarks:
+            checks += pytest_benchmark.compare_benchmarks(request.benchmarks)
+    except IncomparableError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return exit_codes.UNDECIDED
+    for report in request.reports:
+        save_reports(REPORT_FORMATS[report.suffix](checks), report)
+    print(gate_markdown(checks))
+    return exit_code(checks)
+
+
+def _against_baseline(request: Request, path: Path) -> list[Check]:
+    accepted = baseline.load_baseline(path, suite.SUITE)
+    with tempfile.TemporaryDirectory() as folder:
+        head = suite.measure_suite(Path(folder) / "head", jobs=request.jobs)
+        checks = [*compare(accepted, head), *of_baseline(head, Path(folder), jobs=request.jobs)]
+    print(history.append_history(request.history, head, checks), file=sys.stderr)
+    return checks
+
+
+def self_test(rounds: int, *, reports: Sequence[Path], jobs: int | None) -> int:
+    """Prints how often the gate is wrong on this machine; returns 0 if its targets are met, else 4.
+
+    Raises:
+        UsageError: if the suite or a report's place is not as it must be.
+    """
+    if rounds < 1:
+        raise UsageError(f"--rounds must be at least 1; got {rounds}")
+    require(reports, error_rates.FORMS)
+    found = error_rates.error_rates(rounds, jobs=jobs)
+    for report in reports:
+        save_reports(error_rates.FORMS[report.suffix](found), report)
+    print(error_rates.rates_markdown(found))
+    return exit_codes.GOOD if all(rate.met for rate in found.rates) else exit_codes.UNDECIDED
+
+
+def update_baseline(reason: str, path: Path, *, jobs: int | None) -> None:
+    """Measures the working tree and writes it down as the new baseline.
+
+    Raises:
+        UsageError: if no reason is given, a run failed, or the place cannot be written to.
+    """
+    if not reason.strip():
+        raise UsageError("a baseline needs a reason; give --reason '...'")
+    with tempfile.TemporaryDirectory() as folder:
+        head = suite.measure_suite(Path(folder), jobs=jobs)
+    failed = sorted(
+        f"{name} (seed {s}: {w})" for name, c in head.cells.items() for s, w in c.status.items() if w != "ok"
+    )
+    if failed:
+        raise UsageError(f"a baseline must be complete; these runs failed: {', '.join(failed)}; fix them first")
+    said = {
+        "reason": reason.strip(),
+        "commit": current_commit() or "unknown",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    baseline.save_baseline(replace(head, accepted=said), path)
+    print(f"{len(head.cells)} cells written to baseline {path}")

@@ -1,0 +1,1 @@
+"""What a person reads: Markdown, terminal, HTML page, figures. Never loads torch."""

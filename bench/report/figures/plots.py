@@ -1,0 +1,145 @@
+"""Pictures of a store that a person reads at a glance, drawn from rows, curves and saved arrays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+mpl.use("Agg")
+
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from bench.report.figures import cost, curves, forest, gallery, images, scaling
+from bench.report.figures.layout import wrapped
+from bench.report.figures.save import save
+from bench.results.boards import Board, group_boards
+from bench.results.labels import display_name
+from bench.results.metric_values import MetricKey
+from bench.results.records import Record, by_dataset
+from bench.results.reference_comparison import compare_with_reference, reference_name
+from bench.results.standings import provenance
+from bench.results.store import ARTEFACTS, Store
+
+
+def draw_figures(
+    store: Store,
+    records: Sequence[Record],
+    folder: Path,
+    suffixes: Sequence[str] = (".png",),
+    *,
+    captions: bool = False,
+) -> list[Path]:
+    """Draws every picture that the rows allow, one file a suite, kind and suffix; returns the files.
+
+    A caption says which command and commit made the numbers. The same rows give the same bytes.
+
+    learning-curves-{steps,seconds}: KL along training, the band is the range over seeds. cost: KL against seconds and
+    against FLOPs. verdict: every objective against the suite's reference. densities, score-errors: a file a data set,
+    on one colour scale. samples: images beside data.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sns.set_theme(style="whitegrid", context="notebook")
+    drawn: list[Path] = []
+    for name, board in group_boards(records).items():
+        chosen, points = board.records, _curves(store, board.records)
+        figures: dict[str, Figure | None] = {
+            "learning-curves-steps": curves.figure(points, "step"),
+            "learning-curves-seconds": curves.figure(points, "train_seconds"),
+            "cost": cost.figure(_costs(chosen)),
+            "verdict": forest.draw_forest(compare_with_reference(chosen), display_name, reference_name(chosen)),
+        }
+        for dataset, on_it in by_dataset(chosen).items():
+            figures[f"densities-{dataset}"] = _gallery(store, on_it, "log_density")
+            figures[f"score-errors-{dataset}"] = _gallery(store, on_it, "score_error")
+            arrays = _images(store, board, on_it)
+            figures[f"samples-{dataset}"] = images.samples(arrays, display_name(dataset))
+            for k, strip in enumerate(images.strips(arrays)):
+                figures[f"denoised-{dataset}-{k}"] = strip
+        for label, figure in figures.items():
+            if figure is None:
+                continue
+            kind = re.sub(r"[^\w.]+", "-", label).strip("-")
+            text = re.sub("[`*]", "", provenance(chosen))
+            if captions:
+                lines = wrapped(text, figure.get_figwidth(), 7)
+                figure.text(0.0, -0.02, "\n".join(lines), fontsize=7, color="0.35", va="top")
+            drawn += [save(figure, folder / f"{name}-{kind}{suffix}", text) for suffix in suffixes]
+    return drawn
+
+
+def _curves(store: Store, records: Iterable[Record]) -> pd.DataFrame:
+    lines: list[dict[str, Any]] = []
+    for record in records:
+        attempt = store.newest_attempt(record.run)
+        # a curve that breaks off would make the median one over those that went on
+        if attempt is None or record.status != "ok":
+            continue
+        about = {
+            "objective": display_name(record.objective),
+            "family": record.spec.objective.family,
+            "dataset": display_name(record.dataset),
+            "seed": record.spec.seed,
+        }
+        points = enumerate(attempt.curve())
+        lines += [{**about, **point, "checkpoint": k} for k, point in points if point.get("kl_ema") is not None]
+    return pd.DataFrame(lines)
+
+
+def _costs(records: Iterable[Record]) -> pd.DataFrame:
+    lines: list[dict[str, Any]] = []
+    for record in records:
+        value = record.value(MetricKey("kl", "", "best")).value if record.status == "ok" else None
+        if value is not None:
+            measured = record.measured()
+            flops = measured["flops_train"]
+            lines.append(
+                {
+                    "objective": display_name(record.objective),
+                    "family": record.spec.objective.family,
+                    "control": record.spec.control,
+                    "dataset": display_name(record.dataset),
+                    "seed": record.spec.seed,
+                    "kl": value,
+                    "seconds": measured["train_seconds"],
+                    "gflops": None if flops is None else flops / 1e9,
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def first_arrays(store: Store, records: Iterable[Record]) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """(objective, data set) -> arrays of the first successful seed."""
+    found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    for record in records:
+        key = (record.objective, record.dataset)
+        attempt = store.newest_attempt(record.run) if key not in found and record.status == "ok" else None
+        if attempt is not None and (attempt.folder / ARTEFACTS).exists():
+            with np.load(attempt.folder / ARTEFACTS) as arrays:
+                found[key] = dict(arrays)
+    return found
+
+
+def _images(store: Store, board: Board, records: Sequence[Record]) -> dict[str, dict[str, np.ndarray]]:
+    """Images of one data set by name: in the order of the table that they illustrate, classical denoisers last."""
+    order = [standing.objective for standing in Board(board.key, list(records)).standings]
+    arrays = {key[0]: a for key, a in first_arrays(store, records).items() if "data" in a or "clean" in a}
+    return {display_name(name): arrays[name] for name in dict.fromkeys([*order, *arrays]) if name in arrays}
+
+
+def _gallery(store: Store, records: Sequence[Record], what: str) -> Figure | None:
+    arrays = {key[0]: a for key, a in first_arrays(store, records).items() if what in a}
+    status = {record.objective: record.status for record in records}
+    entries = {display_name(name): arrays.get(name, word) for name, word in status.items()}
+    return gallery.figure(entries, display_name(records[0].dataset), what)
+
+
+def draw_scaling(measured: pd.DataFrame, path: Path) -> Path:
+    """Step time along each axis of `bench cost --scaling`, log-log, one line an objective; returns the file."""
+    return save(scaling.figure(measured.assign(objective=measured["objective"].map(display_name))), path)

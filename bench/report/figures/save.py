@@ -1,0 +1,99 @@
+"""Write figures to files; a PNG never grows beyond a limit, so that pages and repositories can hold many."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from scipy.spatial import cKDTree
+
+DPI = 110
+LIMIT = 300_000  # bytes of a PNG
+# palettes, best first: how many colours, and how many of them are the commonest colours as they are
+PALETTES = ((256, 128), (256, 64), (256, 0), (128, 0))
+LEAST_DPI = 10.0
+# where a file's format keeps words about it, and the date that would make each drawing another file
+_ABOUT = {
+    ".svg": ("Description", "Date"),
+    ".pdf": ("Subject", "CreationDate"),
+}
+
+
+def save(figure: Figure, path: Path, about: str = "", limit: int = LIMIT) -> Path:
+    """Writes a figure and closes it; returns the file. The same figure gives the same bytes.
+
+    Args:
+        figure: what to write; the file is cropped to what is drawn.
+        path: its suffix says the format.
+        about: a text that the file carries in its description.
+        limit: bytes that a PNG must not exceed. It is stored with a palette of 256 colours; where that is too large,
+            with less exact or fewer colours, then with fewer pixels.
+    """
+    if path.suffix.lower() == ".png":
+        path.write_bytes(_within(figure, about, limit))
+    else:
+        with mpl.rc_context({"svg.hashsalt": path.stem, "pdf.fonttype": 42}):
+            description, date = _ABOUT.get(path.suffix, ("", ""))
+            figure.savefig(
+                path, dpi=DPI, bbox_inches="tight", metadata={description: about, date: None} if date else None
+            )
+    plt.close(figure)
+    return path
+
+
+def _within(figure: Figure, about: str, limit: int) -> bytes:
+    """The bytes of the first palette image within the limit, at the highest resolution that has one."""
+    dpi = float(DPI)
+    while True:
+        image = _rendered(figure, dpi)
+        for colours, exact in PALETTES:
+            data = _encoded(_reduced(image, colours, exact), about)
+            if len(data) <= limit:
+                return data
+        if dpi <= LEAST_DPI:
+            return data
+        dpi = max(LEAST_DPI, dpi * min(0.9, math.sqrt(limit / len(data))))
+
+
+def _rendered(figure: Figure, dpi: float) -> Image.Image:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of tight layout, in tall figures
+        figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
+    return Image.open(buffer).convert("RGB")
+
+
+def _reduced(image: Image.Image, colours: int, exact: int) -> Image.Image:
+    """The image with a palette, undithered: dithering draws patterns into flat areas, which do not compress.
+
+    Median cut would let rare colours fall to common ones, which greys lines and letters; the coverage of all colours
+    alone would shift large pale areas. So the palette covers all, and holds the commonest as they are.
+    """
+    covering = image.quantize(colours - exact, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    if not exact:
+        return covering
+    channels = np.asarray(image).astype(np.int64) @ (1 << 16, 1 << 8, 1)
+    found, places, counts = np.unique(channels, return_inverse=True, return_counts=True)
+    split = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=-1)
+    commonest = split[np.argsort(-counts, kind="stable")[:exact]]
+    palette = np.vstack([commonest, np.reshape(covering.getpalette() or [], (-1, 3))])
+    nearest = cKDTree(palette).query(split)[1]
+    reduced = Image.fromarray(nearest[places].reshape(channels.shape).astype(np.uint8))
+    reduced.putpalette(palette.astype(np.uint8).tobytes())
+    return reduced
+
+
+def _encoded(image: Image.Image, about: str) -> bytes:
+    buffer, text = io.BytesIO(), PngInfo()
+    if about:
+        text.add_text("Description", about)
+    image.save(buffer, "png", optimize=True, pnginfo=text)
+    return buffer.getvalue()

@@ -1,0 +1,121 @@
+"""The pages of results: one a suite, from its committed rows, and an index of them.
+
+FOLDER/data/<suite>.csv             rows of a suite (`bench.results.committed_rows`)
+FOLDER/data/reference/<data set>.csv  image metrics of sets whose quality is known, where a suite has images
+FOLDER/pictures/<suite>-<figure>.png  figures of a suite
+FOLDER/<suite>.md, FOLDER/RESULTS.md  rendered whole: nobody edits them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from bench.report.markdown.blocks import refresh_text
+from bench.report.markdown.render import render
+from bench.report.markdown.sections import READING, board_sections, weights_table
+from bench.results import tables
+from bench.results.boards import group_boards
+from bench.results.committed_rows import read_rows, write_rows
+from bench.results.records import Record
+from bench.results.samples_table import ReferenceSets, read_reference_sets
+from bench.results.standings import provenance
+from bench.suites.files import suite_descriptions
+
+INDEX = "RESULTS.md"
+WEIGHTS_METRIC = "kl"
+
+
+def page_texts(folder: Path) -> dict[Path, str]:
+    """Every page of a folder of results as its rows give it, by path.
+
+    Raises:
+        UsageError: if a file of rows cannot be read.
+    """
+    suites = {path.stem: read_rows(path) for path in sorted((folder / "data").glob("*.csv"))}
+    reference = {p.stem: read_reference_sets(p) for p in sorted((folder / "data" / "reference").glob("*.csv"))}
+    texts = {folder / f"{name}.md": _suite_page(name, records, folder, reference) for name, records in suites.items()}
+    return texts | {folder / INDEX: _index(suites)}
+
+
+def write_pages(folder: Path) -> list[Path]:
+    """Writes the pages of a folder of results; returns those that changed.
+
+    Raises:
+        UsageError: if a file of rows cannot be read.
+    """
+    changed = []
+    for path, text in page_texts(folder).items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def stale_pages(folder: Path, pages: Iterable[Path] = ()) -> list[Path]:
+    """The pages of a folder of results, and other pages with marked tables, that are not as the rows give them."""
+    texts = page_texts(folder) | {page: refresh_text(page, all_records(folder)) for page in pages}
+    return [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+
+
+def all_records(folder: Path) -> list[Record]:
+    """The committed rows of every suite."""
+    return [record for path in sorted((folder / "data").glob("*.csv")) for record in read_rows(path)]
+
+
+def add_rows(records: Iterable[Record], folder: Path) -> list[str]:
+    """Writes the rows of each suite among the records into a folder of results; returns the suites' names.
+
+    Raises:
+        UsageError: if the folder cannot be written to.
+    """
+    suites: dict[str, list[Record]] = {}
+    for record in records:
+        suites.setdefault(record.spec.suite, []).append(record)
+    for name, chosen in suites.items():
+        write_rows(chosen, folder / "data" / f"{name}.csv")
+    return list(suites)
+
+
+def _suite_page(name: str, records: list[Record], folder: Path, reference: Mapping[str, ReferenceSets]) -> str:
+    boards = group_boards(records)
+    weights = any(key.metric == WEIGHTS_METRIC for record in records for key in record.values)
+    return render(
+        "suite.md",
+        suite=name,
+        about=suite_descriptions().get(name, "A suite that does not come with the project."),
+        boards=[
+            (
+                board_sections(board, reference),
+                [
+                    {"title": path.stem.removeprefix(f"{board_name}-"), "link": f"pictures/{path.name}"}
+                    for path in sorted((folder / "pictures").glob(f"{board_name}-*.png"))
+                ],
+            )
+            for board_name, board in boards.items()
+        ],
+        weights=weights_table(records) if weights else "",
+        reading=READING,
+    )
+
+
+def _index(suites: Mapping[str, list[Record]]) -> str:
+    about = suite_descriptions()
+    lines = [
+        {
+            "suite": f"[{name}]({name}.md)",
+            "about": about.get(name, ""),
+            "objectives": str(len({r.objective for r in records if not r.spec.classical})),
+            "data sets": str(len({r.dataset for r in records})),
+            "runs": provenance(records).strip("*"),
+        }
+        for name, records in suites.items()
+    ]
+    empty = pd.DataFrame(columns=["suite"])
+    return render(
+        "RESULTS.md",
+        suites=tables.markdown_table(pd.DataFrame(lines) if lines else empty),
+        without_rows=[name for name in about if name not in suites and about[name] != ""],
+    )

@@ -1,0 +1,64 @@
+"""Publishing: the rows and figures of a store become committed rows, pictures and pages of results."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from shutil import copyfile
+
+from bench.common.errors import no_runs
+from bench.report.figures.plots import draw_figures
+from bench.report.markdown.blocks import marked, refresh_page
+from bench.report.markdown.pages import add_rows, all_records, write_pages
+from bench.results.records import Record, read_records
+from bench.results.store import Store
+
+PICTURES = ("learning-curves-steps", "cost", "verdict", "densities-*", "samples-*")
+
+
+def publish(root: Path, folder: Path) -> list[Path]:
+    """Adds the suites of a store to a folder of results and renders its pages again; returns the files that changed.
+
+    Raises:
+        UsageError: if the store holds no run, or the folder cannot be written to.
+    """
+    store = Store(root)
+    records = read_records(store)
+    if not records:
+        raise no_runs(root)
+    suites = add_rows(records, folder)
+    pictures = [path for name in suites for path in _pictures(store, _of(records, name), folder / "pictures")]
+    return [*(folder / "data" / f"{name}.csv" for name in suites), *pictures, *render(folder)]
+
+
+def render(folder: Path) -> list[Path]:
+    """Renders the pages of a folder of results, and the marked tables of a README beside it; returns what changed.
+
+    Raises:
+        UsageError: if a file of rows cannot be read, or a mark in the README is not as it must be.
+    """
+    changed = write_pages(folder)
+    readme = folder.absolute().parent / "README.md"
+    if readme.is_file() and marked(readme):
+        before = readme.read_bytes()
+        refresh_page(readme, all_records(folder))
+        changed += [readme] * (readme.read_bytes() != before)
+    return changed
+
+
+def _of(records: Sequence[Record], suite: str) -> list[Record]:
+    return [record for record in records if record.spec.suite == suite]
+
+
+def _pictures(store: Store, records: Sequence[Record], folder: Path) -> list[Path]:
+    """The figures of one suite that a page shows, in place of those that it had."""
+    suite = records[0].spec.suite
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{suite}-*.png"):
+        old.unlink()
+    with tempfile.TemporaryDirectory() as drawn:
+        paths = draw_figures(store, records, Path(drawn))
+        chosen = [p for p in paths if any(fnmatch(p.stem, f"{suite}-{pattern}") for pattern in PICTURES)]
+        return [Path(copyfile(path, folder / path.name)) for path in chosen]

@@ -1,0 +1,145 @@
+"""Rows of a suite as one CSV file that git can keep: what the tables of a page need, a line a planned run.
+
+A column is a place in the run's specification or row, such as `spec.objective.name` or `metrics.kl.best.value`. A cell
+that is empty was absent. Numbers have seven digits, more than any table shows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.common.errors import UsageError
+from bench.common.run_spec import RunSpec
+from bench.results.records import Record, records_of
+from bench.results.store import Planned
+
+_SPEC = (
+    *("suite", "suite_version", "track", "device", "precision", "seed", "reference", "primary", "skip"),
+    *(f"objective.{name}" for name in ("name", "label", "ref", "given", "params", "short_label", "settings")),
+    *(f"objective.{name}" for name in ("family", "control", "kind", "sha")),
+    *("dataset.name", "dataset.label", "network.name", "network.label", "network.params"),
+    *("budget.steps", "budget.batch", "budget.flops", "budget.seconds"),
+    *("evaluation.samples", "evaluation.metrics"),
+)
+_ROW = (
+    *("status", "reason", "last_step", "work.steps", "work.flops_train", "work.forwards", "work.input_gradients"),
+    *("time.train_wall", "time.train_cpu", "time.noisy", "memory.rss_peak", "memory.cuda_allocated_peak"),
+    *("model.n_params", "model.entropy", "env.env_id", "env.torch", "env.processor", "env.device"),
+    *("provenance.git_sha", "provenance.git_dirty"),
+)
+_VALUE = ("value", "stderr", "n", "reason", "unit", "better", "certified", "detail.extractor", "detail.images")
+
+
+def write_rows(records: Sequence[Record], path: Path) -> None:
+    """Writes the rows of one suite; the same records give the same bytes.
+
+    Raises:
+        UsageError: if the place cannot be written to.
+    """
+    lines = [dict(_line(record)) for record in records]
+    columns = list(dict.fromkeys(column for line in lines for column in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.getvalue(), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"rows need a place to write to; '{path}': {error.strerror}: give another") from None
+
+
+def read_rows(path: Path) -> list[Record]:
+    """The records that `write_rows` wrote.
+
+    Raises:
+        UsageError: if the file cannot be read, or is no such file.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        return records_of(_record(line) for line in lines)
+    except OSError as error:
+        raise UsageError(f"rows must be a readable file; '{path}': {error.strerror}") from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise UsageError(f"'{path}' holds no rows of a suite ({type(error).__name__}: {error})") from None
+
+
+def _line(record: Record) -> Iterator[tuple[str, str]]:
+    yield "cell_id", record.run.cell_id
+    spec = record.spec.to_dict()
+    for place in _SPEC:
+        yield from _cell(f"spec.{place}", _at(spec, place))
+    if record.row is None:
+        return
+    for place in _ROW:
+        yield from _cell(place, _at(record.row, place))
+    for name, variants in (record.row.get("metrics") or {}).items():
+        for weights, value in variants.items():
+            for place in _VALUE:
+                yield from _cell(f"metrics.{name}.{weights}.{place}", _at(value, place))
+
+
+def _cell(column: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The value in a cell, unless it is what the reader takes where there is none."""
+    absent = value is None or value == "" or value == [] or (value is True and column.endswith(".certified"))
+    if column.endswith("objective.ref") and str(value).endswith(".py"):
+        value = Path(str(value)).name  # where somebody's file lay is nobody else's business
+    if not absent:
+        yield column, json.dumps(_rounded(value), ensure_ascii=False) if not isinstance(value, str) else value
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def _at(value: Any, place: str) -> Any:
+    for key in place.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _record(line: Mapping[str, str]) -> tuple[Planned, dict[str, Any] | None]:
+    plain: dict[str, Any] = {}
+    for column, text in line.items():
+        if text != "":
+            _put(plain, _keys(column), _parsed(column, text))
+    spec = plain.pop("spec")
+    cell_id = plain.pop("cell_id")
+    return Planned(cell_id, RunSpec.from_dict(spec)), {"reason": "", "last_step": None, **plain} if plain else None
+
+
+def _keys(column: str) -> list[str]:
+    """The keys of a place; a metric's name may have dots of its own."""
+    keys = column.split(".")
+    if keys[0] != "metrics":
+        return keys
+    end = max(k for k, key in enumerate(keys) if key in ("last", "ema", "best"))
+    return ["metrics", ".".join(keys[1:end]), *keys[end:]]
+
+
+_TEXTS = {
+    f"spec.{place}"
+    for place in _SPEC
+    if place not in ("seed", "suite_version") and not place.startswith(("budget", "evaluation"))
+} - {"spec.objective.params", "spec.network.params", "spec.objective.control"}
+
+
+def _parsed(column: str, text: str) -> Any:
+    last = column.rpartition(".")[2]
+    words = column in _TEXTS or last in ("status", "reason", "unit", "better", "extractor", "git_sha", "cell_id")
+    return text if words or column.startswith("env.") or column == "cell_id" else json.loads(text)
+
+
+def _put(plain: dict[str, Any], keys: Iterable[str], value: Any) -> None:
+    *folders, name = keys
+    for folder in folders:
+        plain = plain.setdefault(folder, {})
+    plain[name] = value

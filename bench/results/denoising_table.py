@@ -1,0 +1,145 @@
+"""How well each way of removing noise did: energies by each method, classical denoisers, paired by image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.common.statistics import Interval, t_interval
+from bench.results import tables
+from bench.results.metric_values import PREFERRED, MetricKey, preferred
+from bench.results.records import Cell, Record, by_dataset, group_cells
+
+LEVELS = (15, 25, 50)
+METHODS = {"tweedie": "Tweedie's formula", "mean": "posterior mean", "mode": "posterior mode", "classical": "direct"}
+RULER = "non_local_means"
+READING = (
+    "Noise of σ = 15, 25, 50 of 255 grey levels, removed from held-out images. PSNR in decibels with the change "
+    "against non-local means, image by image (the same noise, averaged over seeds), with Student's 95 % interval over "
+    "images; SSIM. Classical denoisers have their parameter chosen on validation images; the supervised one, a network "
+    "of the same trunk at the same budget, is no energy. An energy is a prior: the posterior's mean by Metropolis-"
+    "adjusted Langevin chains, its mode by descent; Tweedie's formula asks for a model of the noised law. "
+    "`?`: the chains from two starts have not met, so the mean is theirs and not the posterior's."
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way of removing noise in a suite, on one data set: an objective, or a classical denoiser, and a method.
+
+    Attributes:
+        psnr, ssim: by level, one entry an image, the mean over seeds; a word where there is none.
+        doubtful: the levels at which a value is not certified; it is shown with "?".
+    """
+
+    objective: str
+    method: str
+    psnr: dict[int, np.ndarray | str]
+    ssim: dict[int, np.ndarray | str]
+    doubtful: frozenset[int] = frozenset()
+
+    @property
+    def order(self) -> float:
+        """What lines are sorted by: PSNR at the middle level, highest first, words last."""
+        middle = self.psnr[LEVELS[1]]
+        return np.inf if isinstance(middle, str) else -float(middle.mean())
+
+
+def denoising_lines(records: Iterable[Record]) -> list[Line]:
+    """Every objective by every method, on the one suite and data set that the records are of, best first.
+
+    A method for which the objective has no number at any level is left out, unless its runs failed. Runs that were not
+    to denoise anything have no line.
+    """
+    found = []
+    for (_, _, _, objective, _), cell in group_cells(records).items():
+        if not any(ref.startswith("denoising_psnr") for ref in _metrics(cell)):
+            continue
+        for method in METHODS:
+            psnr, ssim = (
+                {level: _by_image(cell, f"denoising_{name}", f"{method}_{level}") for level in LEVELS}
+                for name in ("psnr", "ssim")
+            )
+            doubtful = frozenset(level for level in LEVELS if _doubtful(cell, method, level))
+            line = Line(objective, method, psnr, ssim, doubtful)
+            failed = method == "mean" and len(cell.completed) < len(cell.records)
+            if failed or any(not isinstance(values, str) for values in psnr.values()):
+                found.append(line)
+    return sorted(found, key=lambda line: line.order)
+
+
+def denoising_frame(records: Sequence[Record]) -> pd.DataFrame:
+    """The lines in text: who, by which method, PSNR with the change against non-local means, SSIM."""
+    everything = denoising_lines(records)
+    ruler = next((line for line in everything if line.objective == RULER), None)
+    shown = []
+    for line in everything:
+        about = {"objective": line.objective, "method": METHODS[line.method]}
+        about |= {f"PSNR, σ = {level}": _decibels(line, ruler, level) for level in LEVELS}
+        about |= {f"SSIM, σ = {level}": _mean(line.ssim[level], 3) for level in LEVELS}
+        shown.append(about)
+    return pd.DataFrame(shown)
+
+
+def denoising_markdown(records: Sequence[Record]) -> str:
+    """The table of a suite, one a data set, and how it is read; "" where nothing was denoised."""
+    parts = []
+    for dataset, on_it in by_dataset(records).items():
+        text = denoising_frame(on_it)
+        if len(text):
+            images, n = _counts(on_it)
+            parts += [f"**{dataset}**, {images} images, {n} seed{'s' * (n > 1)}:", tables.markdown_table(text)]
+    return "\n\n".join([*parts, READING]) if parts else ""
+
+
+def gain(line: Line, ruler: Line, level: int) -> Interval:
+    """The mean over images of the change in PSNR against a ruler, in decibels, with Student's 95 % interval."""
+    ours, theirs = line.psnr[level], ruler.psnr[level]
+    if isinstance(ours, str) or isinstance(theirs, str):
+        return Interval(None, None, None, 0, "n/a")
+    return t_interval([float(v) for v in ours - theirs])
+
+
+def _metrics(cell: Cell) -> list[str]:
+    return list(cell.records[0].spec.evaluation.metrics)
+
+
+def _by_image(cell: Cell, metric: str, part: str) -> np.ndarray | str:
+    """The metric of each image, averaged over the seeds; a word if any planned seed has none."""
+    seeds = []
+    for record in cell.records:
+        key = preferred(record.values, metric, part) if record.status == "ok" else None
+        images = record.value(key).detail.get("images")
+        if not images:
+            return cell.word(key)
+        seeds.append(images)
+    mean: np.ndarray = np.asarray(seeds, dtype=np.float64).mean(0)
+    return mean
+
+
+def _doubtful(cell: Cell, method: str, level: int) -> bool:
+    """Whether a planned seed's value is not certified, such as that of chains that have not met."""
+    return any(cell.uncertified(MetricKey("denoising_psnr", f"{method}_{level}", weights)) for weights in PREFERRED)
+
+
+def _decibels(line: Line, ruler: Line | None, level: int) -> str:
+    text = _mean(line.psnr[level], 2) + "?" * (level in line.doubtful)
+    if ruler is None or line is ruler or isinstance(line.psnr[level], str):
+        return text
+    change = gain(line, ruler, level)
+    if change.mean is None or change.low is None or change.high is None:
+        return text
+    return f"{text} ({change.mean:+.2f}; {change.low:+.2f} to {change.high:+.2f})"
+
+
+def _mean(values: np.ndarray | str, digits: int) -> str:
+    return values if isinstance(values, str) else f"{values.mean():.{digits}f}"
+
+
+def _counts(records: Sequence[Record]) -> tuple[int, int]:
+    """Images a run, and seeds."""
+    details = [e.detail.get("images") for r in records for e in r.values.values()]
+    return next((len(images) for images in details if images), 0), len({record.spec.seed for record in records})

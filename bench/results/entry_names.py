@@ -1,0 +1,48 @@
+"""The names under which tables, figures and pages show entries: short, and no two alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from string import Formatter
+
+from bench.common.plugin_source import declared_label, fill_label
+from bench.common.references import split_list
+from bench.common.run_spec import RunSpec
+
+EntryKey = tuple[str, str]
+"""What tells two entries apart: the label by which an objective was asked for, and where its file lies."""
+
+
+def entry_key(spec: RunSpec) -> EntryKey:
+    """What tells the entry of a run from others."""
+    return spec.objective.label, spec.objective.ref
+
+
+def entry_names(specs: Iterable[RunSpec]) -> dict[EntryKey, str]:
+    """A name for each entry: its short label, with the hyper-parameters that are not at their defaults.
+
+    Where several entries would have the same name, those of files of one's own add the file's name and the beginning of
+    the hash of their code.
+    """
+    entries = {entry_key(spec): spec for spec in specs}
+    names = {key: _name(spec) for key, spec in entries.items()}
+    times = Counter(names.values())
+    return {key: name if times[name] == 1 else _told_apart(name, entries[key]) for key, name in names.items()}
+
+
+def _name(spec: RunSpec) -> str:
+    about = spec.objective
+    if about.short_label:
+        return about.short_label + (f" [{about.settings}]" if about.settings else "")
+    # rows of a version that knew no short labels
+    label = "" if about.ref.endswith(".py") else declared_label("objectives", about.name)
+    mentioned = {name for _, name, _, _ in Formatter().parse(label) if name}
+    given = [item for item in split_list(about.given) if item.partition("=")[0] not in mentioned]
+    return (fill_label(label, about.params) or about.name) + (f" [{', '.join(given)}]" if given else "")
+
+
+def _told_apart(name: str, spec: RunSpec) -> str:
+    ref = spec.objective.ref
+    return f"{name} ({Path(ref).name}, {spec.objective.sha[:6]})" if ref.endswith(".py") else name

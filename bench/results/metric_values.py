@@ -1,0 +1,91 @@
+"""A metric's values in a row, and the key that each is found by."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, cast
+
+from bench.common.run_spec import Weights
+from bench.common.statistics import Better
+
+SUFFIXES: dict[Weights, str] = {"last": "", "ema": "_ema", "best": "_best"}  # of a column, by the kind of weights
+PREFERRED: tuple[Weights, ...] = ("best", "ema", "last")
+
+
+class MetricKey(NamedTuple):
+    """Which value of a run it is.
+
+    Attributes:
+        metric: the metric's name.
+        part: what it was taken of where a metric has several values: a sampler, a method and noise level; else "".
+        weights: of the energy.
+    """
+
+    metric: str
+    part: str
+    weights: Weights
+
+    @classmethod
+    def parse(cls, name: str, weights: Weights) -> MetricKey:
+        """The key of "metric" or "metric.part", as a row has it."""
+        metric, _, part = name.partition(".")
+        return cls(metric, part.replace(".", "_"), weights)
+
+    @property
+    def stem(self) -> str:
+        """The column's name without the kind of weights."""
+        return f"{self.metric}_{self.part}" if self.part else self.metric
+
+    @property
+    def column(self) -> str:
+        """The name of its column in tables: "fid_own_ema"."""
+        return self.stem + SUFFIXES[self.weights]
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """A value and what belongs to it; `value` is None where there is none, and then `reason` says why."""
+
+    value: float | None = None
+    stderr: float | None = None
+    n: int | None = None
+    certified: bool = True
+    reason: str = ""
+    unit: str = ""
+    better: Better = "lower"
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def basis(self) -> str:
+        """What an image metric stands on and must be read with, "n = 1000, digits-0123abcd"; "" for other metrics."""
+        features = self.detail.get("extractor")
+        return f"n = {self.n}, {features}" if features else ""
+
+
+def values_of_row(row: Mapping[str, Any] | None) -> dict[MetricKey, MetricValue]:
+    """Every metric's values in a row."""
+    found: dict[MetricKey, MetricValue] = {}
+    for name, variants in ((row or {}).get("metrics") or {}).items():
+        for weights, plain in variants.items():
+            found[MetricKey.parse(name, cast(Weights, weights))] = _value(plain)
+    return found
+
+
+def _value(plain: Mapping[str, Any]) -> MetricValue:
+    return MetricValue(
+        plain.get("value"),
+        plain.get("stderr"),
+        plain.get("n"),
+        bool(plain.get("certified", True)),
+        plain.get("reason") or plain.get("value_reason") or "",
+        plain.get("unit", ""),
+        cast(Literal["lower", "higher"], plain.get("better", "lower")),
+        plain.get("detail") or {},
+    )
+
+
+def preferred(keys: Collection[MetricKey], metric: str, part: str = "") -> MetricKey | None:
+    """The key of a metric by the best weights, else by the averaged, else by the last; None if there is none."""
+    wanted = (MetricKey(metric, part, weights) for weights in PREFERRED)
+    return next((key for key in wanted if key in keys), None)

@@ -1,0 +1,180 @@
+"""Rows with the runs that they are of, and the cells that they group into."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bench.common.run_spec import RunSpec
+from bench.results.entry_names import entry_key, entry_names
+from bench.results.metric_values import MetricKey, MetricValue, values_of_row
+from bench.results.store import Planned, Store
+
+FAILURES = ("diverged", "error", "timeout", "oom", "killed")
+# where a column of results.csv stands in a row
+MEASURED = {
+    "steps": "work.steps",
+    "train_seconds": "time.train_wall",
+    "flops_train": "work.flops_train",
+    "forwards": "work.forwards",
+    "input_gradients": "work.input_gradients",
+    "peak_memory_mb": "memory.rss_peak",
+    "n_params": "model.n_params",
+    "entropy": "model.entropy",
+}
+
+
+class BoardKey(NamedTuple):
+    """What runs share that may stand in one table: suite, track, device."""
+
+    suite: str
+    track: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A planned run and its newest row, or None if it has none.
+
+    Attributes:
+        objective: the name under which tables and figures show its entry.
+    """
+
+    run: Planned
+    row: dict[str, Any] | None
+    objective: str
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.run.spec
+
+    @property
+    def dataset(self) -> str:
+        return self.run.spec.dataset.label
+
+    @property
+    def board(self) -> BoardKey:
+        return BoardKey(self.spec.suite, self.spec.track, self.spec.place)
+
+    @property
+    def status(self) -> str:
+        return str(self.row["status"]) if self.row else "missing"
+
+    @property
+    def reason(self) -> str:
+        """Why there is no result, or why a result lacks some numbers."""
+        if self.row is None:
+            return "planned, not run"
+        if self.status != "ok":
+            return str(self.row["reason"] or "")
+        absent: dict[str, list[str]] = {}
+        for name, variants in self.row.get("metrics", {}).items():
+            for reason in dict.fromkeys(v["reason"] for v in variants.values() if v.get("reason")):
+                absent.setdefault(reason, []).append(name)
+        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in absent.items())
+
+    def get(self, path: str) -> Any:
+        """The value at a dotted path of the row, None if there is none."""
+        value: Any = self.row
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    @cached_property
+    def values(self) -> Mapping[MetricKey, MetricValue]:
+        """Every metric's values, none of which a row without a result has."""
+        return values_of_row(self.row)
+
+    def value(self, key: MetricKey | None) -> MetricValue:
+        """A metric's value; an empty one where there is none."""
+        return self.values.get(key, MetricValue()) if key else MetricValue()
+
+    def measured(self) -> dict[str, Any]:
+        values = {column: self.get(path) for column, path in MEASURED.items()}
+        memory = self.get("memory.cuda_allocated_peak") or values["peak_memory_mb"]
+        return {**values, "peak_memory_mb": None if memory is None else memory / 1e6}
+
+
+@dataclass
+class Cell:
+    """The planned runs of one objective on one data set: one a seed."""
+
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def completed(self) -> list[Record]:
+        return [record for record in self.records if record.status == "ok"]
+
+    def seeds(self, key: MetricKey | None) -> list[float | None]:
+        """The metric by planned seed; None where there is no number."""
+        return [r.value(key).value if r.status == "ok" else None for r in self.records]
+
+    def numbers(self, key: MetricKey | None) -> list[float]:
+        """The metric at the seeds that have it."""
+        return [value for value in self.seeds(key) if value is not None]
+
+    def uncertified(self, key: MetricKey | None) -> int:
+        """At how many seeds the metric has a value that is not certified."""
+        found = (record.value(key) for record in self.completed)
+        return sum(each.value is not None and not each.certified for each in found)
+
+    def median(self, column: str) -> float | None:
+        values = [v for record in self.completed if (v := record.measured()[column]) is not None]
+        return float(pd.Series(values).median()) if values else None
+
+    def word(self, key: MetricKey | None) -> str:
+        """What stands where a metric has no number: the commonest status, with the steps at which it came."""
+        status = Counter(record.status for record in self.records).most_common(1)[0][0]
+        if status == "ok":
+            return next((reason for r in self.completed if (reason := r.value(key).reason)), "n/a")
+        steps = sorted(r.row["last_step"] for r in self.records if r.row and r.status == status and r.row["last_step"])
+        if status != "diverged" or not steps:
+            return {"missing": "not run"}.get(status, status)
+        return f"diverged at {steps[0]}" + (f"–{steps[-1]}" if steps[-1] != steps[0] else "")
+
+
+def read_records(store: Store, plan: Iterable[RunSpec] | None = None) -> list[Record]:
+    """Every planned run with its newest row; without a plan, every run that any plan of the store asks for."""
+    planned = store.planned() if plan is None else [Planned.of(spec) for spec in plan]
+    unique = {run.key: run for run in planned}
+    newest = ((run, store.rows_of(run)) for run in unique.values())
+    return records_of((run, rows[-1] if rows else None) for run, rows in newest)
+
+
+def records_of(runs: Iterable[tuple[Planned, dict[str, Any] | None]]) -> list[Record]:
+    """Runs with their rows, named so that no two entries are alike."""
+    listed = list(runs)
+    names = entry_names(run.spec for run, _ in listed)
+    return [Record(run, row, names[entry_key(run.spec)]) for run, row in listed]
+
+
+def group_cells(records: Iterable[Record]) -> dict[tuple[str, str, str, str, str], Cell]:
+    """Records by (suite, track, device, objective, data set)."""
+    found: dict[tuple[str, str, str, str, str], Cell] = {}
+    for record in records:
+        key = (*record.board, record.objective, record.dataset)
+        found.setdefault(key, Cell()).records.append(record)
+    return found
+
+
+def by_dataset(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by data set, in the order in which the data sets come."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.dataset, []).append(record)
+    return found
+
+
+def metric_basis(records: Iterable[Record], key: MetricKey | None) -> str:
+    """What the values of an image metric stand on; several, if they may not be compared; "" for other metrics."""
+    return " / ".join(sorted({basis for record in records if (basis := record.value(key).basis)}))
+
+
+def any_value(records: Iterable[Record], key: MetricKey | None) -> MetricValue:
+    """A value of a metric, for its unit and direction; an empty one where no record has any."""
+    return next((record.values[key] for record in records if key and key in record.values), MetricValue())

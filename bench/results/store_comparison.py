@@ -1,0 +1,177 @@
+"""Two stores side by side, paired by seed: what got better, what got worse, what a few seeds cannot tell apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.common.errors import no_runs
+from bench.common.run_spec import PluginSpec, RunSpec
+from bench.common.statistics import Comparison, holm, paired
+from bench.results import leaderboard, tables
+from bench.results.metric_values import MetricKey
+from bench.results.records import Cell, Record, any_value, group_cells, metric_basis, read_records
+from bench.results.store import Store
+
+ALPHA = 0.05
+Key = tuple[str, str, str, str, str]
+_LEGEND = (
+    "Means over the seeds that both have; the difference is B − A with Student's 95 % interval of the paired "
+    "differences. *better* and *worse*: a paired t test separates the two, Holm-corrected over all lines; "
+    "*not separable*: it does not. A cell of other code or settings names what changed."
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One objective on one data set in both stores."""
+
+    key: Key
+    metric: MetricKey | None
+    better: str
+    a: Cell | None
+    b: Cell | None
+    comparison: Comparison | None
+    uncertified: bool = False
+
+    def word(self, p_value: float | None) -> str:
+        """What may be said, given the corrected p-value."""
+        if self.a is None or self.b is None:
+            return "only in A" if self.b is None else "only in B"
+        if self.comparison is None:
+            return "no common seed with a value"
+        difference = self.comparison.difference
+        if difference.mean == 0 and (difference.low, difference.high) in ((0, 0), (None, None)):
+            return "same numbers"
+        if p_value is None or difference.mean is None:
+            return "one common seed"
+        if p_value > ALPHA:
+            return "not separable"
+        return "better" if (difference.mean < 0) == (self.better == "lower") else "worse"
+
+
+def stores_markdown(a: Path, b: Path) -> str:
+    """The comparison of the stores at `a` and `b`, for a pull request.
+
+    Raises:
+        UsageError: if one of them holds no run.
+    """
+    lines = compare_stores(_records(a), _records(b))
+    tests = {line.key: p for line in lines if line.comparison and (p := line.comparison.p_value) is not None}
+    adjusted = holm(tests)
+    words = {line.key: line.word(adjusted.get(line.key)) for line in lines}
+    counts = ", ".join(f"{n} {word}" for word, n in Counter(words.values()).most_common())
+    shown = pd.DataFrame([_shown(line, words[line.key]) for line in lines])
+    return f"# A: `{a}`, B: `{b}`\n\n{counts}.\n\n{tables.markdown_table(shown)}\n\n{_LEGEND}\n"
+
+
+def compare_stores(a: Sequence[Record], b: Sequence[Record]) -> list[Line]:
+    """Every cell of either, in A's order and then what only B has."""
+    cells_a, cells_b = group_cells(a), group_cells(b)
+    return [_line(key, cells_a.get(key), cells_b.get(key)) for key in dict.fromkeys([*cells_a, *cells_b])]
+
+
+def _line(key: Key, a: Cell | None, b: Cell | None) -> Line:
+    both = [record for cell in (a, b) if cell for record in cell.records]
+    shared = [(metric := leaderboard.primary_key(c.records), metric_basis(c.records, metric)) for c in (a, b) if c]
+    # a value of one metric, or on some features, cannot be paired with a value of another, or on others
+    common = shared[0][0] if len(set(shared)) == 1 else None
+    better = any_value(both, common).better
+    doubt = any(cell.uncertified(common) for cell in (a, b) if cell)
+    return Line(key, common, better, a, b, _paired(a, b, common), doubt)
+
+
+def _paired(a: Cell | None, b: Cell | None, metric: MetricKey | None) -> Comparison | None:
+    if a is None or b is None:
+        return None
+    values_a, values_b = _by_seed(a, metric), _by_seed(b, metric)
+    seeds = sorted(values_a.keys() & values_b.keys())
+    comparison = paired([values_b[seed] for seed in seeds], [values_a[seed] for seed in seeds])
+    return comparison if comparison.difference.n else None
+
+
+def _by_seed(cell: Cell, metric: MetricKey | None) -> dict[int, float | None]:
+    return {record.spec.seed: value for record, value in zip(cell.records, cell.seeds(metric), strict=True)}
+
+
+def _shown(line: Line, word: str) -> dict[str, str]:
+    suite, track, device, objective, dataset = line.key
+    return {
+        "suite": " ".join(
+            [suite, *([track] if track != "equal_steps" else []), *([device] if device != "cpu" else [])]
+        ),
+        "objective": objective,
+        "data set": dataset,
+        "metric": _metric(line),
+        "A": _mean(line, line.a),
+        "B": _mean(line, line.b),
+        "B − A": _difference(line.comparison),
+        "verdict": word + "?" * (line.uncertified and word in ("better", "worse")),
+        "completed": f"{_completed(line.a)} → {_completed(line.b)}",
+        "train s": f"{_seconds(line.a)} → {_seconds(line.b)}",
+        "changed": changed(line.a, line.b),
+    }
+
+
+def _metric(line: Line) -> str:
+    basis = metric_basis((record for cell in (line.a, line.b) if cell for record in cell.records), line.metric)
+    return (line.metric.column.removesuffix("_best") if line.metric else "n/a") + f" ({basis})" * bool(basis)
+
+
+def _mean(line: Line, cell: Cell | None) -> str:
+    """The mean over the common seeds, or over its own where there is nothing to pair."""
+    if cell is None:
+        return "–"
+    other = line.b if cell is line.a else line.a
+    own = _by_seed(cell, line.metric)
+    partner = _by_seed(other, line.metric) if other and line.comparison else own
+    values = [v for seed, v in own.items() if v is not None and partner.get(seed) is not None]
+    return f"{sum(values) / len(values):.4g}" if values else cell.word(line.metric)
+
+
+def _difference(comparison: Comparison | None) -> str:
+    if comparison is None or comparison.difference.mean is None:
+        return "n/a"
+    found = comparison.difference
+    span = found.word if found.low is None or found.high is None else f"{found.low:+.3g} to {found.high:+.3g}"
+    return f"{found.mean:+.3g} ({span}; n = {found.n})"
+
+
+def _completed(cell: Cell | None) -> str:
+    return "–" if cell is None else f"{len(cell.completed)} of {len(cell.records)}"
+
+
+def _seconds(cell: Cell | None) -> str:
+    seconds = cell.median("train_seconds") if cell else None
+    return "–" if seconds is None else f"{seconds:.3g}"
+
+
+def changed(a: Cell | None, b: Cell | None) -> str:
+    """Which parts of the specification differ between the two; "" where both ran the same cell."""
+    if a is None or b is None:
+        return ""
+    one, two = a.records[0].run, b.records[0].run
+    if one.cell_id == two.cell_id:
+        return ""
+    aside = {"suite", "suite_version", "seed", "timeout_seconds", "skip"}
+    parts = [f.name for f in fields(RunSpec) if f.name not in aside]
+    return ", ".join(k for k in parts if _identity(getattr(one.spec, k)) != _identity(getattr(two.spec, k)))
+
+
+def _identity(part: Any) -> Any:
+    """A part of a specification without the words about it, which change no number."""
+    if not isinstance(part, PluginSpec):
+        return part
+    return part.name, part.params, part.sha, getattr(part, "version", None)
+
+
+def _records(root: Path) -> list[Record]:
+    records = read_records(Store(root))
+    if not records:
+        raise no_runs(root)
+    return records

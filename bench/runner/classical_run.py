@@ -1,0 +1,153 @@
+"""A classical denoiser as a run of a suite: its parameter chosen on validation images, judged as energies are."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.common.errors import UsageError
+from bench.common.run_spec import RunSpec
+from bench.core.data_types import Data, Estimate
+from bench.core.rng import Rng
+from bench.core.search_spaces import Log
+from bench.evaluation.artifacts import save_denoised
+from bench.evaluation.denoising import LEVELS, held_out, in_units, judged, noisy, psnr, ssim
+from bench.evaluation.evaluator import described
+from bench.plugins import builders, registry
+from bench.training import stopwatch
+from bench.training.denoiser import learned, prepare
+from bench.training.loop import Curve
+
+CANDIDATES = 7  # values of the parameter, evenly in the logarithm over its search space
+QUALITY = {"denoising_psnr": psnr, "denoising_ssim": ssim}
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A classical denoiser ready for use: (y, sigma, **parameter) -> images.
+
+    Attributes:
+        space: the name of its parameter, and the ends between which that is chosen; None if it has none.
+    """
+
+    function: Callable[..., Tensor]
+    space: tuple[str, float, float] | None
+
+    def __call__(self, y: Tensor, sigma: float, **values: float) -> Tensor:
+        """The denoised images, shaped as y.
+
+        Raises:
+            ValueError: if the plug-in returns another shape.
+        """
+        images = self.function(y, sigma, **values)
+        if images.shape != y.shape:
+            raise ValueError(f"a denoiser must return images of shape {tuple(y.shape)}; got {tuple(images.shape)}")
+        return images
+
+
+def find_denoiser(ref: str) -> Denoiser:
+    """The denoiser that `ref` names, if it is a function; one that is a class has first to be trained.
+
+    Raises:
+        UsageError: if the plug-in is not as it must be; above all if it has several parameters.
+    """
+    plugin = registry.find("denoisers", ref)
+    if len(plugin.parameters) > 1:
+        raise UsageError(f"{plugin.name}: a denoiser has at most one parameter; got {', '.join(plugin.parameters)}")
+    spaces = [(name, p.space.low, p.space.high) for name, p in plugin.parameters.items() if isinstance(p.space, Log)]
+    if len(spaces) < len(plugin.parameters):
+        raise UsageError(f"{plugin.name}: a denoiser's parameter is annotated with Log(low, high)")
+    return Denoiser(plugin.target, spaces[0] if spaces else None)
+
+
+def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
+    """The groups of a row; a classical denoiser is not trained, and the choice of its parameter counts as set-up."""
+    setup, clock = (stopwatch.Stopwatch(torch.device("cpu")) for _ in range(2))
+    setup.start()
+    data = builders.dataset(spec.dataset.ref, Rng(spec.seed, "data"), **spec.dataset.params)
+    plugin, rng = registry.find("denoisers", spec.objective.ref), Rng(spec.seed, "eval")
+    trained = learned(spec, plugin, data) if plugin.has_memory else None
+    denoiser = Denoiser(trained, None) if trained is not None else find_denoiser(spec.objective.ref)
+    picked = {level: chosen(denoiser, data, level, rng) for level in LEVELS}
+    setup.stop()
+    clock.start()
+    images = {level: _denoised(denoiser, data, level, rng, picked[level]) for level in LEVELS}
+    clock.stop()
+    metrics: dict[str, Any] = {}
+    for name, per_image in QUALITY.items():
+        info = registry.find("metrics", name).info
+        for level, found in images.items():
+            estimate = judged(found, data, per_image)
+            detail = {**estimate.detail, "parameters": picked[level]}
+            metrics[f"{name}.classical_{level}"] = {
+                "ema": described(Estimate(estimate.value, estimate.stderr, estimate.n, detail=detail), info)
+            }
+    told = {} if trained is None else {"train_wall": trained.clock.wall, "train_cpu": trained.clock.cpu}
+    save_denoised(folder, {f"classical_{level}": found for level, found in images.items()}, data, rng)
+    time_of = told | {"eval_wall": clock.wall, "eval_cpu": clock.cpu}
+    time_of |= {f"setup_{kind}": getattr(setup, kind) - told.get(f"train_{kind}", 0.0) for kind in ("wall", "cpu")}
+    row = {"status": "ok", "phase": "done", "last_step": 0, "metrics": metrics, "time": time_of, "device": "cpu"}
+    if trained is None:
+        return row
+    work = {"steps": trained.steps, "flops_train": trained.work.scaled(trained.steps)["flops"]}
+    size = {"n_params": sum(p.numel() for p in trained.network.parameters())}
+    return {**row, "last_step": trained.steps, "work": work, "model": size}
+
+
+def priced(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    """`price` of a spec of plain values, for a child that imports what a run's child does."""
+    return {"price": price(RunSpec.from_dict(spec))}
+
+
+def price(spec: RunSpec) -> tuple[float, float, float]:
+    """FLOPs of training, its seconds on one core and those of the rest of `run`, from one step or a few calls."""
+    began = time.process_time()
+    data = builders.dataset(spec.dataset.ref, Rng(spec.seed, "data"), **spec.dataset.params)
+    loading = time.process_time() - began
+    plugin = registry.find("denoisers", spec.objective.ref)
+    if plugin.has_memory:
+        learner, work, steps = prepare(spec, plugin, data)
+        one = _seconds(lambda: learner.update(learner.energy, data.train[: spec.budget.batch], Rng(0)))
+        return work.flops * steps, steps * one, loading
+    denoiser, rng = find_denoiser(spec.objective.ref), Rng(0, "eval")
+    values = {} if denoiser.space is None else {denoiser.space[0]: math.sqrt(denoiser.space[1] * denoiser.space[2])}
+    # what is imported is imported by the first choice
+    first, again = (_seconds(lambda: chosen(denoiser, data, LEVELS[1], rng)) for _ in range(2))
+    one = _seconds(lambda: _denoised(denoiser, data, LEVELS[1], rng, values))
+    return 0.0, 0.0, loading + first + (len(LEVELS) - 1) * again + len(LEVELS) * one
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.process_time()
+    call()
+    return time.process_time() - began
+
+
+def _denoised(denoiser: Denoiser, data: Data, level: int, rng: Rng, values: dict[str, float]) -> Tensor:
+    sigma = in_units(data, level)
+    return denoiser(noisy(held_out(data), sigma, rng), sigma, **values)
+
+
+def chosen(denoiser: Denoiser, data: Data, level: int, rng: Rng) -> dict[str, float]:
+    """The parameter's value that gives the highest mean PSNR on the validation images; {} where there is none."""
+    if denoiser.space is None:
+        return {}
+    name, low, high = denoiser.space
+    images, sigma = held_out(data, tuning=True), in_units(data, level)
+    y = noisy(images, sigma, rng, purpose="tuning")
+    span = data.value_range
+    assert span is not None
+
+    def quality(value: float) -> float:
+        found = denoiser(y, sigma, **{name: value}).clamp(*span)
+        return sum(psnr(images, found, span[1] - span[0]))
+
+    steps = torch.linspace(math.log(low), math.log(high), CANDIDATES, dtype=torch.float64).exp().tolist()
+    return {name: max(steps, key=quality)}

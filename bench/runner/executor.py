@@ -1,0 +1,331 @@
+"""One supervised child process per run: a run that is killed, hangs or runs out of memory costs only itself.
+
+Seeds of one cell may share a child as a stack; then it costs only them, and what was killed is next tried alone.
+
+joblib hands the runs out, by default to threads of this process; under `joblib.parallel_config` the same function
+runs on a cluster (whose workers must be allowed children: Dask's `distributed.worker.daemon: false`). Children are
+forked from a server that has torch loaded, so that none pays for its import.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from bench.common.git import current_commit, has_changes
+from bench.common.run_spec import RunSpec
+from bench.results.store import Attempt, Planned, Store
+from bench.runner.worker_process import main
+
+Event = Callable[[str, RunSpec, dict[str, Any] | None, int, int], None]
+Row = dict[str, Any]
+FINAL = {"ok", "diverged", "error", "timeout", "oom"}
+KILLS = 2  # as many kills are put down to the run itself, not to the machine
+GRACE = 0.25  # seconds in which an interruption explains a child's sudden end
+_starting = threading.Lock()
+
+
+def execute(
+    specs: Sequence[RunSpec],
+    store: Store,
+    *,
+    jobs: int = 1,
+    worker: str = "bench.runner.single_run:work",
+    on_event: Event | None = None,
+    retry: bool = False,
+    stack: Callable[[Planned], bool] | None = None,
+    stack_worker: str = "bench.runner.stacked_run:work",
+) -> list[Row]:
+    """Runs what the store lacks; returns the row of every spec, in order.
+
+    Rows that are `ok`, `diverged`, `error`, `timeout` or `oom` are kept; `interrupted` and `killed` runs are tried
+    again, unless a living supervisor has seen the run killed twice; `skipped` ones when the reason has changed.
+
+    Args:
+        jobs: children at a time.
+        worker: "module:function", called in the child as (spec, folder, curve); returns the groups of a row.
+        on_event: told (kind, spec, row, done, total) of each run "kept", "start" (without a row) and "done".
+        retry: tries again everything that is not `ok`.
+        stack: whether a run may share a child with other seeds of its cell; None runs every seed alone.
+        stack_worker: called in that child with lists of specs, folders and curves; returns a list of groups.
+
+    Raises:
+        UsageError: if the store is held by another process or cannot be written to.
+        KeyboardInterrupt: on SIGINT or SIGTERM, once the children are gone and their rows `interrupted`. A second
+            signal does not wait for that.
+    """
+    import joblib
+
+    planned = [Planned.of(spec) for spec in specs]
+    supervision = _Supervision(dict(zip((run.key for run in planned), specs, strict=True)), on_event)
+    with store.lock(), _interruptible(supervision):
+        store.mark_orphans_killed()
+        store.write_plan(planned)
+        rows: dict[tuple[Any, ...], Row] = {}
+        waiting = []
+        for run in {run.key: run for run in planned}.values():
+            earlier = store.rows_of(run)
+            if _is_final(earlier, run, retry=retry):
+                rows[run.key] = earlier[-1]
+                supervision.tell("kept", run, earlier[-1])
+            else:
+                waiting.append(run)
+        parallel = joblib.Parallel(n_jobs=jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
+        tasks = (
+            joblib.delayed(_supervise)(
+                batch, store, worker if len(batch) == 1 else stack_worker, supervision, _provenance()
+            )
+            for batch in _seed_batches(waiting, store, stack)
+        )
+        try:
+            for finished in parallel(tasks):
+                for run, row in finished:
+                    if row is not None:
+                        rows[run.key] = row
+                        supervision.tell("done", run, row)
+        finally:
+            interrupted = supervision.stopped
+            supervision.stop()
+        if interrupted:
+            raise KeyboardInterrupt
+    return [rows[run.key] for run in planned]
+
+
+class _Supervision:
+    """What the supervisors in one process share: who is told of progress, and the shutdown signal.
+
+    On a cluster it arrives without either; interrupting there is up to the cluster.
+    """
+
+    def __init__(self, specs: dict[tuple[Any, ...], RunSpec] | None = None, on_event: Event | None = None) -> None:
+        self.shutdown_signal, self._shutdown_sender = socket.socketpair()
+        self.stopped = False
+        self._specs, self._on_event, self._done = specs or {}, on_event, 0
+        self._telling = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[_Supervision], tuple[()]]:
+        return _Supervision, ()
+
+    def stop(self) -> None:
+        """Ends all children; safe in a signal handler."""
+        self.stopped = True
+        self._shutdown_sender.close()  # the end of file wakes every supervisor at once
+
+    def tell(self, kind: str, run: Planned, row: Row | None) -> None:
+        if self._on_event is None:
+            return
+        with self._telling:
+            self._done += row is not None
+            self._on_event(kind, self._specs[run.key], row, self._done, len(self._specs))
+
+
+@contextmanager
+def _interruptible(supervision: _Supervision) -> Iterator[None]:
+    """Turns SIGINT and SIGTERM into the shutdown signal, so that no row is lost to an exception half-way."""
+    import joblib
+
+    shared = getattr(joblib.parallel.get_active_backend(prefer="threads")[0], "supports_sharedmem", False)
+
+    def ring(number: int, frame: types.FrameType | None) -> None:
+        if supervision.stopped or not shared:
+            raise KeyboardInterrupt
+        supervision.stop()
+
+    signals = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is not signal.SIG_IGN]
+    here = threading.current_thread() is threading.main_thread()
+    before = {s: signal.signal(s, ring) for s in signals if here}
+    try:
+        yield
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+def _is_final(rows: list[Row], run: Planned, *, retry: bool) -> bool:
+    """Whether the last of a run's rows, oldest first, is left as it is."""
+    if not rows:
+        return False
+    status, skip = rows[-1]["status"], run.spec.skip
+    if status == "skipped":
+        return bool(rows[-1]["reason"] == skip)
+    if status == "ok" or retry:
+        return bool(status == "ok")
+    kills = sum(row["status"] == "killed" and row["signal"] is not None for row in rows)
+    return status in FINAL or (status == "killed" and kills >= KILLS)
+
+
+def _seed_batches(
+    waiting: Sequence[Planned], store: Store, stack: Callable[[Planned], bool] | None
+) -> list[list[Planned]]:
+    """The runs that share a child, in the order of their first: the seeds of a cell that may be stacked, or one run.
+
+    What was killed is tried alone, so that one seed's kills do not count against the others.
+    """
+    batches: dict[tuple[Any, ...], list[Planned]] = {}
+    for run in waiting:
+        together = stack is not None and not run.spec.skip and stack(run)
+        if together and any(row["status"] in ("killed", "oom") for row in store.rows_of(run)):
+            together = False
+        batches.setdefault(run.key[:-1] if together else run.key, []).append(run)
+    return list(batches.values())
+
+
+def _supervise(
+    batch: Sequence[Planned], store: Store, worker: str, supervision: _Supervision, provenance: dict[str, Any]
+) -> list[tuple[Planned, Row | None]]:
+    """Runs that share a child, from intent to row; no rows if they were not begun."""
+    if supervision.stopped:
+        return [(run, None) for run in batch]
+    attempts = [store.begin(run, provenance) for run in batch]
+    outcomes: list[dict[str, Any]]
+    if batch[0].spec.skip:
+        outcomes = [{"status": "skipped", "reason": run.spec.skip} for run in batch]
+    else:
+        for run in batch:
+            supervision.tell("start", run, None)
+        outcomes = _outcomes(batch, attempts, worker, supervision)
+    for outcome in outcomes:
+        if "env" in outcome:
+            # what is the same for many runs is written once; a row keeps what a reader filters by
+            outcome["env"] = {"env_id": store.keep_environment(outcome["env"]), **outcome["env"]}
+    return [(run, attempt.finish(o)) for run, attempt, o in zip(batch, attempts, outcomes, strict=True)]
+
+
+def _outcomes(
+    batch: Sequence[Planned], attempts: Sequence[Attempt], worker: str, supervision: _Supervision
+) -> list[dict[str, Any]]:
+    """What became of each run, in the groups of a row: what the child says, or why it said nothing."""
+    seeds = ", ".join(str(run.spec.seed) for run in batch)
+    said, sudden = _watched(batch, attempts, worker, supervision)
+    if said is not None:
+        return said
+    if len(batch) > 1:
+        sudden["reason"] += f" (a stack of seeds {seeds})"
+    return [dict(sudden) for _ in batch]
+
+
+def _watched(
+    batch: Sequence[Planned], attempts: Sequence[Attempt], worker: str, supervision: _Supervision
+) -> tuple[list[dict[str, Any]] | None, dict[str, Any]]:
+    """The child's results, or None and what became of it. It is gone on return, whatever happens."""
+    context = multiprocessing.get_context("forkserver")
+    receiver, sender = context.Pipe(duplex=False)
+    kills_before = _kernel_kills()
+    # the server that forks children may be older than what this process has set since
+    own = {name: value for name, value in os.environ.items() if name.startswith("EBM_BENCH_")}
+    arguments = (
+        sender,
+        worker,
+        [run.spec.to_dict() for run in batch],
+        [str(attempt.folder) for attempt in attempts],
+        own,
+    )
+    process = context.Process(target=main, args=arguments, daemon=False)
+    try:
+        with _bare_start(worker):
+            process.start()
+    except (OSError, EOFError) as error:
+        receiver.close()
+        return None, {"status": "error", "reason": f"no child could be started: {type(error).__name__}: {error}"}
+    finally:
+        sender.close()
+    try:
+        with receiver:
+            limit = sum(float(run.spec.timeout_seconds) for run in batch)
+            ready = wait([receiver, process.sentinel, supervision.shutdown_signal], timeout=limit)
+            results = _receive(receiver)
+            if results is not None:
+                process.join(timeout=10)  # it has only to exit
+                return results, {}
+            if not ready:
+                return None, {"status": "timeout", "reason": f"over its limit of {limit:g} s"}
+            # a signal to the whole group, or a cluster's SIGTERM, may reach the child before it reaches us
+            if wait([supervision.shutdown_signal], timeout=GRACE):
+                return None, {"status": "interrupted", "reason": "interrupted by the user"}
+            process.join(timeout=10)
+            return None, _sudden_end(process.exitcode, kernel=_kernel_kills() > kills_before)
+    finally:
+        with suppress(ProcessLookupError):
+            # 255: the server is gone, which says nothing of the child
+            if process.pid is not None and process.exitcode in (None, 255):
+                os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        process.close()
+
+
+def _receive(receiver: Connection) -> list[dict[str, Any]] | None:
+    """The child's results, or None if it did not send them."""
+    try:
+        return list(json.loads(receiver.recv_bytes())) if receiver.poll() else None
+    except (EOFError, OSError):
+        return None
+
+
+def _sudden_end(code: int | None, *, kernel: bool) -> dict[str, Any]:
+    if code == 255:
+        return {"status": "killed", "reason": "the fork server exited"}
+    if code is None or code >= 0:
+        return {"status": "error", "reason": f"the child ended with exit code {code} and without a result"}
+    name = signal.Signals(-code).name
+    if name == "SIGKILL" and kernel:
+        return {"status": "oom", "reason": "killed by the kernel, which had run out of memory", "signal": name}
+    return {"status": "killed", "reason": f"the child was killed by {name}", "signal": name}
+
+
+@contextmanager
+def _bare_start(worker: str) -> Iterator[None]:
+    """Starts a child that knows nothing of the caller's script, from a server with one thread and torch loaded.
+
+    Without this, multiprocessing would run the caller's main script again in every child, which a script without a
+    `__main__` guard does not survive; and the libraries that torch loads would open a pool of threads each. The
+    server loads what torch would load at a child's first optimiser, most of a second, too.
+    """
+    with _starting:
+        multiprocessing.set_forkserver_preload(
+            ["torch", "torch._dynamo", "bench.runner.worker_process", worker.partition(":")[0]]
+        )
+        script = sys.modules["__main__"]
+        single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        before = {name: os.environ.get(name) for name in single}
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        os.environ.update(single)
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = script
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def _kernel_kills() -> int:
+    """How many processes the kernel has killed for want of memory since it started; 0 where it does not say."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+@functools.cache
+def _provenance() -> dict[str, Any]:
+    """Which code and which command; the commit is None outside a git checkout."""
+    return {
+        "git_sha": current_commit(),
+        "git_dirty": has_changes(),
+        "argv": sys.argv,
+    }

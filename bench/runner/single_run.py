@@ -1,0 +1,135 @@
+"""One planned run from its spec to the groups of its row; what a supervised child process executes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.common.run_spec import RunSpec
+from bench.core.derivatives import Energy
+from bench.core.rng import Rng
+from bench.evaluation import artifacts
+from bench.evaluation.evaluator import evaluate
+from bench.evaluation.sampling import all_samples
+from bench.plugins import builders
+from bench.runner import classical_run
+from bench.training import stopwatch, work_counter
+from bench.training.loop import Curve, Outcome, train
+from bench.training.trainer import Model, Trainer
+
+
+def run_single(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
+    """Trains and evaluates; returns the groups of a row: status, work, time, memory, model, metrics.
+
+    Work is counted on rehearsed steps before training and multiplied by the steps taken; evaluation and set-up are
+    on clocks of their own.
+    """
+    if spec.classical:
+        return classical_run.run(spec, folder, curve)
+    trainer, work, setup = prepare(spec)
+    clock, evaluation = stopwatch.Stopwatch(trainer.device), stopwatch.Stopwatch(trainer.device)
+    if spec.track == "equal_seconds":
+        trainer.schedule = trainer.timed(spec.limit, clock)
+    (outcome,) = train(trainer, work, clock, [evaluation], [curve])
+    groups = evaluate_run(trainer.models[0], outcome, evaluation, folder)
+    return (
+        groups | measured_groups(trainer, work, outcome.steps) | {"time": times(clock, evaluation, setup, clock.laps)}
+    )
+
+
+def prepare(spec: RunSpec) -> tuple[Trainer, work_counter.Work, stopwatch.Stopwatch]:
+    """A trainer of the spec's seed at the pace of its track, the work of one step, and the seconds that it took."""
+    device = builders.pick_device(spec.device)
+    setup = stopwatch.Stopwatch(device)
+    setup.start()
+    trainer = Trainer(spec, spec.seed, device)
+    work = trainer.count()
+    if spec.track == "equal_flops":
+        trainer.schedule = trainer.paced(max(1, int(spec.limit / work.flops)))
+    setup.stop()
+    return trainer, work, setup
+
+
+def evaluate_run(model: Model, outcome: Outcome, evaluation: stopwatch.Stopwatch, folder: Path) -> dict[str, Any]:
+    """Status, last step and, unless the seed diverged, every metric of its last, averaged and best weights."""
+    if outcome.divergence is not None:
+        reason = str(outcome.divergence)
+        return {"status": "diverged", "phase": "train", "reason": reason, "last_step": outcome.steps}
+    evaluation.start()
+    metrics = _judge(model, outcome, folder)
+    evaluation.stop()
+    return {
+        "status": "ok",
+        "phase": "done",
+        "last_step": outcome.steps,
+        "best_at": outcome.best_at,
+        "metrics": metrics,
+    }
+
+
+def measured_groups(trainer: Trainer, work: work_counter.Work, steps: int) -> dict[str, Any]:
+    """What does not depend on how the training went, of a trainer of one seed: work of `steps` steps, memory, sizes."""
+    device = trainer.device
+    return {
+        "work": _work(work, steps, trainer.spec.budget.batch),
+        "memory": stopwatch.cuda_memory(device),
+        "model": {
+            "n_params": sum(w.numel() for w in trainer.weights),
+            "n_params_objective": sum(p.numel() for p in trainer.learner.objective.parameters()),
+            "entropy": trainer.data.entropy,
+            "local_scale": trainer.learner.objective.local_scale,
+        },
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+    }
+
+
+def times(
+    clock: stopwatch.Clock, evaluation: stopwatch.Stopwatch, setup: stopwatch.Stopwatch, laps: list[float]
+) -> dict[str, Any]:
+    """Seconds of training, evaluation and set-up; `laps` are those of single steps."""
+    return {
+        "train_wall": clock.wall,
+        "train_cpu": clock.cpu,
+        "train_cuda": clock.cuda,
+        "eval_wall": evaluation.wall,
+        "eval_cpu": evaluation.cpu,
+        "setup_wall": setup.wall,
+        "setup_cpu": setup.cpu,
+        "step_ms": stopwatch.step_milliseconds(laps),
+    }
+
+
+def _judge(model: Model, outcome: Outcome, folder: Path) -> dict[str, Any]:
+    """Every metric of the last, the averaged and the best weights; the pictures show the best, else the averaged."""
+    settings, data = model.spec.evaluation, model.data
+    weights: dict[str, list[Tensor] | None] = {"last": model.weights, "ema": model.average, "best": outcome.best}
+    energies: dict[str, Energy] = {
+        v: model.energy_with(w) for v, w in weights.items() if w is not None and v in settings.variants
+    }
+    rng = Rng(model.seed, "eval", data.train.device)
+    samples = {v: all_samples(e, model.objective, data, settings, rng) for v, e in energies.items()}
+    metrics = evaluate(energies, samples, data, settings.metrics, rng)
+    shown = next(v for v in ("best", "ema", "last") if v in energies)
+    artifacts.save(folder, energies[shown], samples[shown], data, rng)
+    return metrics
+
+
+def _work(work: work_counter.Work, steps: int, batch: int) -> dict[str, Any]:
+    per_step = work.scaled(1)
+    totals = work.scaled(steps)
+    return {
+        "steps": steps,
+        "examples": steps * batch,
+        **{k: totals[k] for k in ("forwards", "input_gradients", "double_backwards", "sampler_steps")},
+        "flops_train": totals["flops"],
+        **{f"{k}_per_step": v for k, v in per_step.items()},
+        "count_method": "torch dispatch mode and input taps over two rehearsed steps",
+    }
+
+
+def work(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    """`run` on a spec of plain values; `folder` is the attempt's own."""
+    return run_single(RunSpec.from_dict(spec), folder, curve)

@@ -1,0 +1,1 @@
+"""Suites: their files, what a file may say, and the runs that they stand for."""

@@ -1,0 +1,228 @@
+"""Suites (TOML) to runs: every planned run with every default resolved, and an identity for each cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from string import Formatter
+from typing import Any
+
+from bench.common import fingerprint
+from bench.common.errors import UsageError, suggest
+from bench.common.paths import HARNESS
+from bench.common.references import parse_seeds, split_reference
+from bench.common.run_spec import DENOISER, DatasetSpec, NetworkSpec, ObjectiveSpec, RunSpec, Value
+from bench.core import precision
+from bench.core.data_types import Data
+from bench.core.declarations import plain_declaration
+from bench.core.rng import Rng
+from bench.data.data_dir import AbsentDataError
+from bench.plugins import builders, registry
+from bench.suites.schema import Suite
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line narrows a suite to; None leaves the suite's own list."""
+
+    objectives: tuple[str, ...] | None = None
+    datasets: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+
+
+def plan_runs(
+    suites: Iterable[Suite], selection: Selection, device: str, precision_of_all: str | None = None
+) -> list[RunSpec]:
+    """Every planned run; a pair that cannot go together stays, with its reason in `skip`.
+
+    Runs are ordered seed by seed, so that an interrupted suite has covered every cell as evenly as it could.
+
+    Args:
+        precision_of_all: of training, in place of each suite's own.
+
+    Raises:
+        UsageError: if a name, a parameter or the selection is not as it must be.
+    """
+    suites = [replace(suite, precision=precision_of_all or suite.precision) for suite in suites]
+    for suite in suites:
+        precision.check_precision(suite.precision, device)
+    known = {label for suite in suites for label in suite.datasets}
+    for wanted in selection.datasets or ():
+        name = split_reference(wanted)[0]
+        if len(suites) > 1 and wanted not in known and name not in {split_reference(k)[0] for k in known}:
+            raise suggest("data set of these suites", wanted, sorted(known))
+    specs = [spec for suite in suites for spec in _expand_suite(suite, selection, device, single=len(suites) == 1)]
+    if not specs:
+        raise UsageError("the filters leave nothing to run; drop one of --objective, --dataset, --seed")
+    return specs
+
+
+def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bool) -> Iterable[RunSpec]:
+    listed = _listed_objectives(suite)
+    denoisers = [n for item in suite.denoisers for n in (registry.names("denoisers") if item == "*" else [item])]
+    chosen = _select(selection.objectives, [*listed, *denoisers], keep_unlisted=True)
+    objectives = [_describe_denoiser(ref) if ref in denoisers else _describe_objective(ref) for ref in chosen]
+    datasets = _select(selection.datasets, suite.datasets, keep_unlisted=single)
+    seeds = selection.seeds if selection.seeds is not None else parse_seeds(suite.seeds)
+    harness = fingerprint.code(HARNESS)
+    specs = []
+    for dataset_ref in datasets:
+        dataset, sample, absent = _describe_dataset(dataset_ref, suite.data)
+        evaluation = replace(suite.evaluation, metrics=_metrics(suite, sample))
+        for objective in objectives:
+            network, skip = _describe_network(suite.network, objective.energy == "noise", sample)
+            specs += [
+                RunSpec(
+                    suite=suite.name,
+                    suite_version=suite.version,
+                    track=suite.track,
+                    objective=objective,
+                    dataset=dataset,
+                    network=network,
+                    optimiser=suite.optimiser,
+                    budget=suite.budget,
+                    evaluation=evaluation,
+                    harness=harness,
+                    device=device,
+                    seed=seed,
+                    timeout_seconds=float(suite.timeout_seconds),
+                    skip=absent or skip or _misfit(objective, sample),
+                    reference=suite.reference,
+                    primary=suite.primary,
+                    precision=suite.precision,
+                )
+                for seed in seeds
+            ]
+    return sorted(specs, key=lambda spec: spec.seed)
+
+
+def _listed_objectives(suite: Suite) -> list[str]:
+    """The references of a suite's objectives, "*" resolved.
+
+    Raises:
+        UsageError: if an excluded name is unknown, or the reference is not among the objectives.
+    """
+    known = registry.names("objectives")
+    for name in suite.exclude:
+        if name not in known:
+            raise suggest(f"objective in exclude of suite {suite.name}", name, known)
+    everything = [name for name in known if name not in suite.exclude]
+    listed = [ref for item in suite.objectives for ref in (everything if item == "*" else [item])]
+    if suite.reference and suite.reference not in listed:
+        raise suggest(f"reference of suite {suite.name}, which must be one of its objectives", suite.reference, listed)
+    return listed
+
+
+def _select(wanted: Sequence[str] | None, listed: Sequence[str], *, keep_unlisted: bool) -> list[str]:
+    """The listed references that match what is wanted, by whole reference or by bare name; else the wanted itself."""
+    if wanted is None:
+        return list(listed)
+    chosen: list[str] = []
+    for want in wanted:
+        matches = [ref for ref in listed if want in (ref, split_reference(ref)[0])]
+        chosen += matches or ([want] if keep_unlisted else [])
+    return list(dict.fromkeys(chosen))
+
+
+def _describe(plugin: registry.Plugin, ref: str, **values: Value) -> dict[str, Any]:
+    """The fields of a `PluginSpec`."""
+    name, given = split_reference(ref)
+    return {
+        # an absolute path, so that the child finds it from wherever it starts
+        "ref": str(plugin.path) if name.endswith(".py") else name,
+        "name": plugin.name,
+        "label": plugin.name + (f"[{_assignments(given)}]" if given else ""),
+        "given": _assignments(given),
+        "params": plugin.resolve(**values),
+        "sha": fingerprint.code(plugin.path),
+    }
+
+
+def _assignments(values: Mapping[str, Value]) -> str:
+    return ",".join(f"{k}={v}" for k, v in sorted(values.items()))
+
+
+def _describe_objective(ref: str) -> ObjectiveSpec:
+    plugin = registry.find("objectives", ref)
+    described = _describe(plugin, ref)
+    params = described["params"]
+    mentioned = {name for _, name, _, _ in Formatter().parse(plugin.info.label) if name}
+    changed = {k: v for k, v in params.items() if v != plugin.parameters[k].default and k not in mentioned}
+    declared = {k: v for k, v in plain_declaration(plugin.info).items() if k != "label"}
+    return ObjectiveSpec(
+        **described | declared,
+        short_label=plugin.info.label.format(**params) or plugin.name,
+        settings=", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed.items()),
+    )
+
+
+def _describe_denoiser(ref: str) -> ObjectiveSpec:
+    """A classical denoiser in an objective's place: it is judged as one and never ranked."""
+    plugin = registry.find("denoisers", ref)
+    return ObjectiveSpec(
+        **_describe(plugin, ref),
+        short_label=plugin.name.replace("_", " "),
+        family="classical denoiser",
+        control=True,
+        source=plugin.info.source,
+        kind=DENOISER,
+    )
+
+
+def _metrics(suite: Suite, data: Data | None) -> dict[str, str]:
+    """{metric: sha of its code}; "*" stands for every metric that the data set has what is needed for.
+
+    Raises:
+        UsageError: if a metric, or the one that the suite ranks by, is unknown.
+    """
+    names = registry.names("metrics")
+    references: list[str] = []
+    for item in suite.metrics:
+        if item != "*":
+            references.append(item)
+        elif data is None:
+            references += names
+        else:
+            references += [n for n in names if registry.find("metrics", n).info.needs <= data.provides | {"samples"}]
+    _check_primary(suite, [split_reference(ref)[0] for ref in references])
+    return {ref: fingerprint.code(registry.find("metrics", ref).path) for ref in dict.fromkeys(references)}
+
+
+def _check_primary(suite: Suite, metrics: Sequence[str]) -> None:
+    """`primary` is a metric, maybe with ".part" and then "_last", "_ema" or "_best"."""
+    named = {metric + suffix for metric in metrics for suffix in ("", "_last", "_ema", "_best")}
+    metric, dot, _ = suite.primary.partition(".")
+    if suite.primary and metric not in (metrics if dot else named):
+        raise suggest(f"metric in primary of suite {suite.name}", metric, sorted(named))
+
+
+def _describe_dataset(ref: str, params: Mapping[str, Value]) -> tuple[DatasetSpec, Data | None, str]:
+    """The data set in plain values, one draw of it, and why there is none where its files are not here."""
+    plugin = registry.find("datasets", ref)
+    shared = {k: v for k, v in params.items() if k not in plugin.given}
+    described = {**_describe(plugin, ref, **shared), "version": plugin.info.version}
+    try:
+        sample = builders.dataset(ref, Rng(0, "data"), **shared)
+    except AbsentDataError as absent:
+        return DatasetSpec(**described), None, str(absent)
+    return DatasetSpec(**described, content=sample.content), sample, ""
+
+
+def _describe_network(settings: Mapping[str, Value], conditional: bool, data: Data | None) -> tuple[NetworkSpec, str]:
+    ref = str(settings["name"])
+    plugin = registry.find("networks", ref)
+    described = _describe(plugin, ref, **{k: v for k, v in settings.items() if k != "name"})
+    skip = ""
+    if data is not None and plugin.info.event == "image" and data.train.ndim != 4:
+        skip = f"network {plugin.name} needs images (C, H, W); {data.name} has events {tuple(data.train.shape[1:])}"
+    return NetworkSpec(**described, conditional=conditional), skip
+
+
+def _misfit(objective: ObjectiveSpec, data: Data | None) -> str:
+    if data is None:
+        return ""
+    dim = math.prod(data.train.shape[1:])
+    if objective.max_dim is not None and dim > objective.max_dim:
+        return f"{objective.name} needs events of at most {objective.max_dim} dimensions; {data.name} has {dim}"
+    return ""

@@ -1,0 +1,180 @@
+"""Suites as TOML files: which there are, what a file may say, and every default."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
+
+from bench.common.errors import UsageError, suggest
+from bench.common.paths import SUITES
+from bench.common.run_spec import (
+    FULL_PRECISION,
+    PRECISIONS,
+    BudgetSpec,
+    Count,
+    EvaluationSpec,
+    OptimiserSpec,
+    Positive,
+    Track,
+    Value,
+)
+from bench.suites.files import suite_names
+
+STOPS_AT = {"equal_steps": "steps", "equal_flops": "flops", "equal_seconds": "seconds"}
+RESERVED = ("env", "plans", "derived")  # folders of a store that hold no suite
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=60)]
+Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """What a suite's file says, every default filled in.
+
+    Attributes:
+        objectives, datasets: references; "*" stands for every objective of the project, less `exclude`.
+        denoisers: classical ones beside the objectives, or alone where there are none; "*" stands for all of them.
+        seeds: "0-4" or "0,2,5".
+        metrics: "*" stands for every metric that a data set has what is needed for.
+        network: its name and its hyper-parameters.
+        data: parameters that every data set is given.
+    """
+
+    name: Name
+    objectives: tuple[str, ...]
+    datasets: Names
+    version: Count = 1
+    track: Track = "equal_steps"
+    seeds: str = "0-4"
+    metrics: Names = ("*",)
+    exclude: tuple[str, ...] = ()
+    timeout_seconds: Positive = 900.0
+    reference: str = ""
+    primary: str = ""
+    denoisers: tuple[str, ...] = ()
+    precision: str = FULL_PRECISION
+    network: dict[str, Value] = field(default_factory=lambda: {"name": "mlp"})
+    optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
+    budget: BudgetSpec = field(default_factory=BudgetSpec)
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    data: dict[str, Value] = field(default_factory=dict)
+
+
+def read_suite(ref: str, including: tuple[str, ...] = ()) -> list[Suite]:
+    """The suites that a name or a TOML file stands for; several for an include list.
+
+    Raises:
+        UsageError: if there is no such suite, its TOML cannot be read, or a key or a value is not as it must be.
+    """
+    path = Path(ref) if ref.endswith(".toml") else SUITES / f"{ref}.toml"
+    if not path.is_file():
+        if ref.endswith(".toml"):
+            raise UsageError(f"a suite given by path must exist; there is no file '{ref}'")
+        raise suggest("suite", ref, suite_names())
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"suite {path.name} is not readable TOML: {error}") from None
+    if "include" not in raw:
+        return [parse_suite(raw, path.name)]
+    if set(raw) != {"include"}:
+        other = ", ".join(sorted(set(raw) - {"include"}))
+        raise UsageError(f"suite {path.name}: include stands alone; got {other} beside it: put that into the parts")
+    names = raw["include"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"suite {path.name}: include must be a list of suite names; got {names!r}")
+    if ref in including:
+        raise UsageError(f"suite {path.name} includes itself, by way of {', '.join(including)}")
+    return [suite for name in names for suite in read_suite(name, (*including, ref))]
+
+
+def parse_suite(raw: Mapping[str, Any], where: str) -> Suite:
+    """The suite that a file's plain values describe.
+
+    Args:
+        where: the file's name, for errors.
+
+    Raises:
+        UsageError: if a key is missing or unknown, or a value is not of its type or out of its bounds.
+    """
+    try:
+        if missing := [name for name in ("name", "objectives", "datasets") if name not in raw]:
+            raise UsageError(f"it lacks {', '.join(missing)}; see `bench list suites` and `bench show SUITE`")
+        _refuse_unknown(raw, Suite)
+        _refuse_infinite(raw)
+        suite: Suite = msgspec.convert(raw, Suite)
+        _refuse_contradictions(suite)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"suite {where}: {_in_words(error, raw)}") from None
+    except UsageError as error:
+        raise UsageError(f"suite {where}: {error}") from None
+    return suite
+
+
+def _refuse_unknown(raw: Mapping[str, Any], kind: type, prefix: str = "") -> None:
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    if kind is EvaluationSpec:
+        known.remove("metrics")  # hashes, which the plan fills in
+    for key, value in raw.items():
+        if key not in known:
+            raise suggest("key", prefix + key, [prefix + name for name in known])
+        if is_dataclass(hints[key]) and isinstance(value, Mapping):
+            _refuse_unknown(value, hints[key], f"{prefix}{key}.")
+
+
+def _refuse_infinite(raw: Mapping[str, Any]) -> None:
+    for path, value in _values(raw):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{path} must be a finite number; got {value}")
+
+
+def _values(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value at any depth by its key as msgspec writes it, "budget.steps" or "optimiser.betas[0]"."""
+    yield path, value
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _values(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for k, inner in enumerate(value):
+            yield from _values(inner, f"{path}[{k}]")
+
+
+def _refuse_contradictions(suite: Suite) -> None:
+    if suite.name in RESERVED:
+        raise UsageError(f"name must not be one of {', '.join(RESERVED)}, which a store keeps for itself")
+    if suite.precision not in PRECISIONS:
+        raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}; got '{suite.precision}'")
+    if not suite.objectives and not suite.denoisers:
+        raise UsageError("objectives and denoisers are both empty; name one of them at least")
+    if not suite.objectives and not suite.denoisers:
+        raise UsageError("objectives must name at least one; it is empty, and so is denoisers")
+    stop = STOPS_AT[suite.track]
+    if getattr(suite.budget, stop) is None:
+        raise UsageError(f"track {suite.track} needs budget.{stop}")
+    if not isinstance(suite.network.get("name"), str):
+        raise UsageError('network needs a name, such as name = "mlp"')
+    if not suite.evaluation.variants:
+        raise UsageError(f"evaluation.variants must name one of {', '.join(_choices('variants'))}; it is empty")
+
+
+def _choices(name: str) -> tuple[str, ...]:
+    """What an entry of a list in [evaluation] may be."""
+    choices: tuple[str, ...] = get_args(get_args(get_type_hints(EvaluationSpec)[name])[0])
+    return choices
+
+
+def _in_words(error: msgspec.ValidationError, raw: Mapping[str, Any]) -> str:
+    """msgspec's error with the key as it stands in the file, the value that was given, and what it may be."""
+    rule, _, place = str(error).partition(" - at `$.")
+    path = place.rstrip("`")
+    said = f"{path}: {rule[0].lower()}{rule[1:]}; got {dict(_values(raw)).get(path)!r}"
+    if not rule.startswith("Invalid enum"):
+        return said
+    key = path.partition("[")[0].rpartition(".")[2]
+    return f"{said}; it may be {', '.join(STOPS_AT if key == 'track' else _choices(key))}"

@@ -1,0 +1,227 @@
+"""One run: train an energy by one objective, evaluate it off the clock. The only optimiser code."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.common import run_spec
+from bench.common.errors import UsageError
+from bench.common.run_spec import OptimiserSpec, RunSpec
+from bench.core.data_types import Data
+from bench.core.derivatives import Energy
+from bench.core.precision import autocast_energy, matmul_precision
+from bench.core.quadrature import freeze
+from bench.core.rng import Rng
+from bench.evaluation.trained_energy import TrainedEnergy
+from bench.plugins import builders
+from bench.plugins.objective import Objective
+from bench.training import stopwatch, work_counter
+from bench.training.schedule import Schedule, StepSchedule, TimeSchedule
+
+CHECK_EVERY = 50  # steps between two looks at the loss, which make a GPU wait
+GATHERED = 2**20  # numbers of training data gathered at once, at most
+
+
+@dataclass
+class Learner:
+    """An energy, its objective and the optimiser of both."""
+
+    energy: nn.Module
+    objective: Objective
+    settings: OptimiserSpec
+    precision: str = run_spec.FULL_PRECISION
+
+    def __post_init__(self) -> None:
+        groups: list[dict[str, Any]] = [{"params": list(self.energy.parameters())}, *self.objective.param_groups()]
+        for group in groups:
+            group["peak_lr"] = group.setdefault("lr", self.settings.lr)
+        self.optimiser = torch.optim.Adam(groups, betas=self.settings.betas, fused=True)
+        self.trained: list[Tensor] = [p for group in groups for p in group["params"]]
+
+    def update(self, energy: Energy, x: Tensor, rng: Rng, factor: float = 1.0) -> Tensor:
+        """One step on a batch at `factor` of the peak learning rate; returns the mean loss, () or (S,) for a stack.
+
+        The gradient is that of the mean over examples and the sum over seeds, so that each seed takes its own step.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        with matmul_precision(self.precision):
+            loss: Tensor = self.objective(autocast_energy(energy, self.precision), x, rng).mean(-1)
+            self.optimiser.zero_grad()
+            # only what is trained: a plain backward would also fill the gradients of the scores' inputs
+            loss.sum().backward(inputs=self.trained)
+        if self.settings.clip is not None:
+            _clip_each_seed(self.trained, self.settings.clip, batch_ndim=rng.batch_ndim)
+        self.optimiser.step()
+        return loss.detach()
+
+
+def update_ema(average: list[Tensor], weights: list[Tensor], t: int, ema: float) -> None:
+    """Takes the weights after step t, counted from 0, into their exponential moving average.
+
+    Its decay grows as (1 + t) / (10 + t) up to `ema`, so that the initial weights are forgotten.
+    """
+    torch._foreach_lerp_(average, weights, 1 - min(ema, (1 + t) / (10 + t)))
+
+
+@dataclass
+class Model:
+    """What one seed has learned, as if it had been alone.
+
+    Attributes:
+        data: its data set.
+        network: a network that its weights fit.
+        objective: what it was trained by, in a stack that of all seeds.
+        weights, average: its last weights and their moving average; views, which follow the training.
+    """
+
+    spec: RunSpec
+    seed: int
+    data: Data
+    network: nn.Module
+    objective: Objective
+    weights: list[Tensor]
+    average: list[Tensor]
+
+    def energy_with(self, weights: list[Tensor]) -> TrainedEnergy:
+        """The energy under given weights; a noise-conditional one at the objective's smallest noise level."""
+        network = copy.deepcopy(self.network).requires_grad_(False)
+        for parameter, weight in zip(network.parameters(), weights, strict=True):
+            parameter.copy_(weight)
+        conditional = self.spec.network.conditional
+        return TrainedEnergy(network, levels=self._levels(), conditional=conditional, noise=self.data.noise)
+
+    def _levels(self) -> tuple[float, float] | None:
+        """The noise levels at which the objective says that its energy is that of the smoothed data."""
+        hyper, info = self.objective.hyper, self.objective.info
+        if hyper.get("kernel") == "vp":
+            return None  # its levels are of data that shrink
+        if info.energy == "noise":
+            low, high = float(hyper["sigma_min"]), float(hyper.get("sigma_max", hyper["sigma_min"]))
+            # of K intervals between geometric levels, each trains the energy of its lower end
+            return low, high * (low / high) ** (1 / hyper["levels"]) if "levels" in hyper else high
+        if info.minimiser == "smoothed" and "sigma" in hyper:
+            return float(hyper["sigma"]), float(hyper["sigma"])
+        return None
+
+
+class Trainer:
+    """All of a run that changes as it trains, for one seed or for a stack of seeds.
+
+    Adam with linear warm-up and cosine decay. Beside the weights runs their exponential moving average.
+    """
+
+    def __init__(self, spec: RunSpec, seed: int | list[int], device: torch.device) -> None:
+        self.spec, self.seed, self.device = spec, seed, device
+        # data and initial weights are drawn on the CPU, so that every device starts from the same numbers
+        self.data_rng = Rng(seed, "data")
+        self.rng = Rng(seed, "objective", device)
+        data = builders.dataset(spec.dataset.ref, self.data_rng, **spec.dataset.params)
+        if spec.dataset.content != data.content:
+            raise UsageError(
+                f"a run must see the images it was planned with, {spec.dataset.content}; {data.name} now has "
+                f"{data.content}; plan it again"
+            )
+        self.data = freeze(data.to(device))
+        self.energy = self._network(seed, self.data.train)
+        objective = builders.objective(
+            spec.objective.ref,
+            self.data.train,
+            self.rng,
+            local_scale=self.data.local_scale,
+            **spec.objective.params,
+        ).to(device)
+        self.learner = Learner(self.energy, objective, spec.optimiser, spec.precision)
+        self.weights: list[Tensor] = list(self.energy.parameters())
+        self.average = [w.detach().clone() for w in self.weights]
+        self._detached = [w.detach() for w in self.weights]  # views, made once
+        self.schedule: Schedule = self.paced(spec.budget.steps)
+        self._batches = self._draw_batches()
+
+    def _network(self, seed: int | list[int], x_train: Tensor) -> nn.Module:
+        rng, about = Rng(seed, "init"), self.spec.network
+        event = tuple(x_train.shape[rng.batch_ndim :])
+        network = builders.network(
+            about.ref, event, rng, conditional=about.conditional, x_train=x_train.cpu(), **about.params
+        )
+        return network.to(self.device)
+
+    def paced(self, steps: int) -> StepSchedule:
+        """The pace of a given number of steps."""
+        return StepSchedule(steps, self.spec.optimiser.warm_up, self.spec.evaluation.checkpoints)
+
+    def timed(self, seconds: float, clock: stopwatch.Stopwatch) -> TimeSchedule:
+        """The pace of a given number of seconds on the training clock; a GPU is not made to wait after each step."""
+        every = CHECK_EVERY if self.device.type == "cuda" else 1
+        optimiser, checkpoints = self.spec.optimiser, self.spec.evaluation.checkpoints
+        return TimeSchedule(seconds, optimiser.warm_up, checkpoints, lambda: clock.seconds, every)
+
+    @cached_property
+    def models(self) -> list[Model]:
+        """What each seed has learned."""
+        if isinstance(self.seed, int):
+            objective = self.learner.objective
+            return [Model(self.spec, self.seed, self.data, self.energy, objective, self.weights, self.average)]
+        data, split = self.data, ("train", "valid", "test")
+        return [
+            Model(
+                self.spec,
+                seed,
+                replace(data, **{name: getattr(data, name)[k] for name in split}),
+                self._network(seed, data.train[k]),
+                self.learner.objective,
+                [w[k] for w in self._detached],
+                [w[k] for w in self.average],
+            )
+            for k, seed in enumerate(self.seed)
+        ]
+
+    def batch(self) -> Tensor:
+        """The next training batch, drawn with replacement; the same for every objective at a seed."""
+        return next(self._batches)
+
+    def _draw_batches(self) -> Iterator[Tensor]:
+        train, size, axis = self.data.train, self.spec.budget.batch, self.rng.batch_ndim - 1
+        event = train.shape[self.rng.batch_ndim :].numel()
+        at_once = size * min(CHECK_EVERY, max(1, GATHERED // (size * event)))
+        while True:
+            # many batches at once: one draw, one transfer to the device, and few gathers
+            drawn = self.data_rng.integers(train.shape[axis], self.data_rng.batch_shape(CHECK_EVERY * size))
+            for index in drawn.to(self.device).split(at_once, -1):
+                if axis == 0:
+                    yield from train[index].split(size)
+                else:
+                    yield from torch.stack([x[i] for x, i in zip(train, index, strict=True)]).split(size, 1)
+
+    def step(self, t: int) -> Tensor:
+        """Training step t, counted from 0; returns the mean loss, () or (S,)."""
+        loss = self.learner.update(self.energy, self.batch(), self.rng, self.schedule.lr_factor(t))
+        update_ema(self.average, self._detached, t, self.spec.optimiser.ema)
+        return loss
+
+    def count(self) -> work_counter.Work:
+        """The work of one step in float32, counted on copies: weights, chains and random streams stay as they are."""
+        learner = Learner(*copy.deepcopy((self.energy, self.learner.objective)), self.spec.optimiser)
+        rng = Rng(self.seed, "count", self.device)
+        x = self.data.train.narrow(rng.batch_ndim - 1, 0, self.spec.budget.batch)
+
+        def rehearse(calls: list[work_counter.Call]) -> None:
+            learner.update(work_counter.count_calls(learner.energy, calls, rng.batch_ndim), x, rng)
+
+        return work_counter.count_work(rehearse, batch=x.shape[: rng.batch_ndim].numel())
+
+
+def _clip_each_seed(parameters: list[Tensor], limit: float, *, batch_ndim: int) -> None:
+    """Scales each seed's gradient to a norm of at most `limit`; a stack's parameters begin with S."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.flatten(batch_ndim - 1).square().sum(-1) for g in gradients]).sum(0).sqrt()
+    scale = (limit / (norm + 1e-12)).clamp(max=1.0)
+    for g in gradients:
+        g.mul_(scale.reshape(scale.shape + (1,) * (g.ndim - scale.ndim)))

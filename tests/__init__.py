@@ -1,0 +1,1 @@
+"""Tests; `helpers` is imported by child processes, too."""

@@ -1,0 +1,112 @@
+"""Odd command lines: whatever is typed ends in a documented exit code and never in a traceback."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+
+CODES = {0, 1, 2, 3, 4, 130}
+SAMPLES = 40
+# the last words make each command end before it trains, measures or downloads anything
+ENDS: dict[str, list[list[str]]] = {
+    "run": [["--suite", "nowhere"], ["--suite", "FOLDER/a.toml"], ["--suite", "smoke", "--objective", "nothing"]],
+    "plan": [["--suite", "nowhere"], ["--suite", "FOLDER"], ["--suite", "smoke", "--seed", "x"]],
+    "list": [[], ["nothing"], ["objectives"], [""]],
+    "show": [["nothing"], ["[="], ["FOLDER/none.toml"], ["FOLDER/none.py"], ["FOLDER/broken.py"], ["FOLDER.toml"]],
+    "table": [["FOLDER"], ["FOLDER/file"], ["FOLDER", "--update-page", "FOLDER/none.md"], ["--page", "FOLDER"]],
+    "report": [["FOLDER"], ["FOLDER/file"], ["FOLDER", "--export", "FOLDER/file"]],
+    "verdict": [["FOLDER"], ["FOLDER/file"]],
+    "compare": [["FOLDER", "FOLDER"], ["FOLDER/file", "FOLDER"], ["FOLDER"]],
+    "publish": [["FOLDER", "--out", "FOLDER/file"], ["FOLDER/none", "--out", "FOLDER/x"]],
+    "verify": [["FOLDER"], ["FOLDER/file"], ["FOLDER/none"]],
+    "regression": [
+        ["--baseline", "FOLDER/none.json"],
+        ["--baseline", "FOLDER/file"],
+        ["--baseline", "FOLDER"],
+        ["--report", "FOLDER/a.txt"],
+        ["--benchmark", "FOLDER/none.json"],
+        ["--benchmark", "FOLDER/file", "--benchmark", "FOLDER/file"],
+        ["--objective", "nothing"],
+        ["--self-test", "--rounds", "0"],
+    ],
+    "history": [["--history", "FOLDER/none"], ["--history", "FOLDER"], ["--history", "FOLDER/file"]],
+    "update-baseline": [["--reason", " "], []],
+    "check": [["nothing"], ["FOLDER/broken.py"], ["FOLDER"], ["[]"]],
+    "data": [[], ["fetch", "nothing"], ["fetch", "digits"], ["fetch", "FOLDER/broken.py"], ["nothing"]],
+    "cost": [["--objective", "nothing"], ["--rounds", "0"], ["--batch", "-1"], ["--scaling", "--overhead"]],
+    "reference-metrics": [["--dataset", "nothing"], ["--dataset", "two_moons"], ["--samples", "2"]],
+    "image-metrics": [["FOLDER"], ["FOLDER", "--inception", "FOLDER/file"], ["FOLDER/file"]],
+    "audit": [["--objective", "nothing"], ["--objective", "FOLDER/broken.py"]],
+    "doctor": [["surplus"]],
+}
+ODD = [
+    *[[], ["--help"], ["--"], ["-"], [""], ["-x"], ["--no-such-option"], ["é😀"], ["--jobs"], ["--jobs", "0"]],
+    *[["--jobs", "many"], ["--device", "gpu"], ["--seed", "-1"], ["--seed", "4-2"], ["--rounds", "1e9"]],
+    *[["--precision", "float8"], ["--data-dir", "FOLDER/none"], ["--out", ""], ["--out", "FOLDER/file/below"]],
+    *[["--objective", "a[b"], ["--objective", ",,"], ["--dataset", "[k=v]"], ["--reason", ""], ["--history", ""]],
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "file").write_bytes(b"\xff\x00 no store")
+    (tmp_path / "a.toml").write_text("name = [")
+    (tmp_path / "broken.py").write_text("def broken(:")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def exit_code(arguments: list[str], folder: Path) -> int:
+    try:
+        return main.main([word.replace("FOLDER", str(folder)) for word in arguments])
+    except SystemExit as stop:
+        return int(str(stop.code))
+
+
+def test_every_command_has_an_end() -> None:
+    assert ENDS.keys() == main.command_modules().keys()
+
+
+@pytest.mark.parametrize("command", ENDS)
+def test_bad_input_has_an_exit_code_and_no_traceback(
+    command: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for end in ENDS[command]:
+        code = exit_code([command, *end], folder)
+        error = capsys.readouterr().err
+        assert code in CODES, end
+        assert "Traceback" not in error, end
+        assert code == 0 or error.strip(), end
+
+
+@pytest.mark.parametrize("seed", range(SAMPLES))
+def test_odd_words_have_an_exit_code_and_no_traceback(
+    seed: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = random.Random(seed)
+    command = draw.choice(list(ENDS))
+    words = [word for odd in draw.sample(ODD, draw.randint(1, 2)) for word in odd]
+    arguments = [command, *words, *draw.choice(ENDS[command])]
+    assert exit_code(arguments, folder) in CODES, arguments
+    assert "Traceback" not in capsys.readouterr().err, arguments
+
+
+@pytest.mark.parametrize("arguments", [[], ["nothing"], ["--nothing"], [""], ["run"], ["data"]])
+def test_without_a_known_command_argparse_says_so(
+    arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(arguments, folder) == 2
+    assert "usage: python -m bench" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(options: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.command_modules()["doctor"], "run", interrupted)
+    assert main.main(["doctor"]) == 130
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,407 @@
+"""Everything discovered keeps the contract, and files with the mistakes of other libraries do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.cli.main import main
+from bench.common.errors import UsageError
+from bench.contract import check, objective_rules
+from bench.plugins import registry
+from tests.helpers.dataset_params import ABSENT
+
+PLUGINS = [(kind, name) for kind in registry.FOLDERS for name in registry.names(kind) if name not in ABSENT]
+INFOS = {name: registry.find("objectives", name).info for name in registry.names("objectives")}
+WITHOUT_MINIMISER = [name for name, info in INFOS.items() if info.minimiser == "none"]
+
+HEADER = """
+import torch
+from typing import Annotated
+from bench.api import Linear, Log, Rng, objective, score, laplacian, hessian_product, sum_event, mala, langevin
+family = dict(family="fake", source="nobody")
+"""
+FAKES = {
+    "global randomness": (
+        "private randomness",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    return energy(x) - energy(x + torch.randn_like(x))
+""",
+    ),
+    "a look at the loss": (
+        "no waiting",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    loss = energy(x) - energy(x + rng.normal_like(x))
+    return loss if bool(loss.isfinite().all()) else 0 * loss
+""",
+    ),
+    "data moved in place": (
+        "inputs untouched",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    return energy(x) - energy(x.add_(0.1 * rng.normal_like(x)))
+""",
+    ),
+    "training data scaled in place": (
+        "inputs untouched",
+        """
+@objective(**family)
+class Fake(torch.nn.Module):
+    def __init__(self, x_train, rng):
+        super().__init__()
+        x_train.mul_(0.5)
+    def forward(self, energy, x, rng):
+        return energy(x) - energy(x + rng.normal_like(x))
+""",
+    ),
+    "last dimension only": (
+        "event shape",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    v = rng.rademacher_like(x)
+    s, product = hessian_product(energy, x, v)
+    loss = 0.5 * s.square().sum(-1) - (v * product).sum(-1)
+    return loss.flatten(rng.batch_ndim).sum(-1) if loss.ndim > rng.batch_ndim + 2 else (
+        loss.flatten(rng.batch_ndim)[..., 0] if loss.ndim > rng.batch_ndim else loss)
+""",
+    ),
+    "inverted energy": (
+        "minimiser",
+        """
+@objective(**family, minimiser="smoothed")
+def fake(energy, x, rng, *, sigma: Annotated[float, Log(1e-2, 1.0)] = 0.3):
+    z = rng.normal_like(x)
+    s = score(energy, x + sigma * z, create_graph=True)
+    return 0.5 * sum_event((sigma * s - z).square(), rng)
+""",
+    ),
+    "trace divided by d": (
+        "minimiser",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    v = rng.rademacher_like(x)
+    s, product = hessian_product(energy, x, v)
+    return 0.5 * sum_event(s.square(), rng) - sum_event(v * product, rng) / x[(0,) * rng.batch_ndim].numel()
+""",
+    ),
+    "drift off by 2": (
+        "minimiser",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    y = x
+    for _ in range(5):
+        y = y + 0.05 * score(energy, y) + 0.05**0.5 * rng.normal_like(y)
+    return energy(x) - energy(y)
+""",
+    ),
+    "reversed drift": (
+        "minimiser",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    y = x - 0.01 * score(energy, x) + 0.02**0.5 * rng.normal_like(x)
+    return energy(x) - energy(y)
+""",
+    ),
+    "maximised": (
+        "minimiser",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    s, trace = laplacian(energy, x, rng)
+    return trace - 0.5 * sum_event(s.square(), rng)
+""",
+    ),
+    "a sampler that it is not trained by": (
+        "minimiser",
+        """
+def chains(energy, x_like, rng):
+    return langevin(energy, 2 * rng.normal_like(x_like), rng, steps=9, step_size=0.1)
+@objective(**family, minimiser="none", stationary="sampler", sampler=chains, max_dim=2)
+def fake(energy, x, rng):
+    return energy(x) - energy(langevin(energy, 2 * rng.normal_like(x), rng, steps=6, step_size=0.1))
+""",
+    ),
+    "stationary at a sampler that it has not": (
+        "minimiser",
+        """
+@objective(**family, minimiser="none", stationary="sampler", max_dim=1)
+def fake(energy, x, rng):
+    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)
+""",
+    ),
+    "the root of the temperature": (
+        "minimiser",
+        """
+@objective(**family, minimiser="none", stationary="temperature", max_dim=2)
+def fake(energy, x, rng, *, temperature: Annotated[float, Log(1e-3, 1.0)] = 0.5):
+    return energy(x) - energy(langevin(energy, x, rng, steps=10, step_size=0.1, temperature=temperature**0.5))
+""",
+    ),
+    "another declared score": (
+        "minimiser",
+        """
+def smoothed(x, *, sigma):
+    return -x / (1 + 2 * sigma**2)
+@objective(**family, minimiser="none", stationary=smoothed, max_dim=2)
+def fake(energy, x, rng, *, sigma: Annotated[float, Log(1e-2, 1.0)] = 0.5):
+    z = rng.normal_like(x)
+    s = score(energy, x + sigma * z, create_graph=True)
+    return 0.5 * sum_event((sigma * s + z).square(), rng)
+""",
+    ),
+    "biased even where proof turns the bias off": (
+        "minimiser",
+        """
+@objective(**family, minimiser="none", stationary="data", proof={"weight": 0.0}, max_dim=1)
+def fake(energy, x, rng, *, weight: Annotated[float, Linear(0.0, 1.0)] = 0.5):
+    y = x + 0.1 * score(energy, x) + 0.1**0.5 * rng.normal_like(x)
+    return energy(x) - energy(y) + weight * energy(x).square()
+""",
+    ),
+    "a control that is right": (
+        "minimiser",
+        """
+@objective(**family, minimiser="none", control=True, max_dim=2)
+def fake(energy, x, rng):
+    s, trace = laplacian(energy, x, rng)
+    return 0.5 * sum_event(s.square(), rng) - trace
+""",
+    ),
+    "global randomness in its sampler": (
+        "own sampler",
+        """
+@objective(**family, sampler=lambda energy, x_like, rng: torch.randn_like(x_like))
+def fake(energy, x, rng):
+    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)
+""",
+    ),
+    "draws of another shape": (
+        "own sampler",
+        """
+@objective(**family, sampler=lambda energy, x_like, rng: rng.normal_like(x_like)[..., :1])
+def fake(energy, x, rng):
+    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)
+""",
+    ),
+    "noised point as negative": (
+        "minimiser",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    return energy(x) - energy(x + 0.1 * rng.normal_like(x))
+""",
+    ),
+    "one slice for the whole stack": (
+        "stack equals solo",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    negatives = x.detach() + rng.normal_like(x)
+    return energy(x) - energy(negatives.roll(1, 0))
+""",
+    ),
+    "mean over examples": (
+        "loss",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    return (energy(x) - energy(x + rng.normal_like(x))).mean()
+""",
+    ),
+    "detached loss": (
+        "gradient",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    return (energy(x) - energy(x + rng.normal_like(x))).detach()
+""",
+    ),
+    "single precision inside": (
+        "loss",
+        """
+@objective(**family)
+def fake(energy, x, rng):
+    return (energy(x) - energy(x + rng.normal_like(x))).float()
+""",
+    ),
+    "chains outside the state": (
+        "resume",
+        """
+@objective(**family)
+class Fake(torch.nn.Module):
+    def __init__(self, x_train, rng):
+        super().__init__()
+        self.kept = 0.1
+    def forward(self, energy, x, rng):
+        self.kept = self.kept * 1.5
+        return energy(x) - energy(x + self.kept * rng.normal_like(x))
+""",
+    ),
+    "sigma as a number": (
+        "energy's arguments",
+        """
+@objective(**family, energy="noise", minimiser="smoothed")
+def fake(energy, x, rng, *, sigma_min: Annotated[float, Log(0.1, 1.0)] = 0.3):
+    sigma = torch.tensor(sigma_min)
+    z = rng.normal_like(x)
+    s = score(lambda y: energy(y, sigma.expand(1)), x + sigma * z, create_graph=True)
+    return 0.5 * sum_event((sigma * s + z).square(), rng)
+""",
+    ),
+    "other arguments": (
+        "signature",
+        """
+@objective(**family)
+def fake(x, energy, rng):
+    return energy(x)
+""",
+    ),
+    "undeclared proof setting": (
+        "signature",
+        """
+@objective(**family, proof={"step_size": 0.1})
+def fake(energy, x, rng):
+    return energy(x) - energy(x + rng.normal_like(x))
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), PLUGINS)
+def test_every_plugin_keeps_the_contract(kind: str, name: str) -> None:
+    findings = check.check_plugin(name)
+    assert findings
+    assert not [f"{f.rule}: {f.detail}" for f in findings if not f.passed]
+
+
+def test_objectives_without_a_minimiser_are_few_and_say_where_else_they_are_stationary() -> None:
+    assert len(WITHOUT_MINIMISER) <= len(INFOS) // 3
+    controls = {name for name, info in INFOS.items() if info.control}
+    assert controls <= set(WITHOUT_MINIMISER)
+    assert {name for name in WITHOUT_MINIMISER if INFOS[name].stationary is None} == controls
+
+
+def test_a_check_says_which_test_applied_or_that_none_did(tmp_path: Path) -> None:
+    path = tmp_path / "fake.py"
+    body = "def fake(energy, x, rng):\n    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)\n"
+    said = []
+    for declared in ('minimiser="none"', 'minimiser="none", stationary="data"', ""):
+        path.write_text(f"{HEADER}\n@objective(**family, max_dim=1, {declared})\n{body}")
+        said.append(objective_rules.RULES["minimiser"](registry.find("objectives", str(path)), str(path)))
+    assert "no test applies" in said[0]
+    assert "of the data's energy" in said[1]
+    assert "of the minimiser" in said[2]
+
+
+@pytest.mark.parametrize("mistake", FAKES)
+def test_a_known_mistake_is_found(mistake: str, tmp_path: Path) -> None:
+    rule, code = FAKES[mistake]
+    path = tmp_path / "fake.py"
+    path.write_text(HEADER + code)
+    broken = {finding.rule: finding.detail for finding in check.check_plugin(str(path)) if not finding.passed}
+    assert rule in broken, broken
+    assert broken[rule]
+
+
+BROKEN_DATA = """
+import torch
+from bench.api import Count, Data, Grid, dataset
+
+@dataset(source="nobody")
+def fake(rng, *, n_train: Count = 2000) -> Data:
+    def sample(n, rng):
+        return {sample}
+    train, valid, test = (sample(n, rng) for n in (n_train, 500, 500))
+    {before}
+    return Data("fake", train, valid, test, grid=Grid((-8.0, -8.0), (8.0, 8.0)),
+                log_density=lambda x: {log_density}, score=lambda x: {score})
+"""
+GOOD_DATA = {
+    "sample": "rng.normal((*rng.batch_shape(n), 2))",
+    "before": "",
+    "log_density": "-0.5 * x.square().sum(-1) - 1.8378770664093453",
+    "score": "-x",
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        ("", {}),
+        ("private randomness", {"sample": "torch.randn((*rng.batch_shape(n), 2))"}),
+        ("splits", {"before": "valid = train[..., :500, :]"}),
+        ("stack equals solo", {"sample": "rng.normal((*rng.batch_shape(n), 2)).sort(0).values"}),
+        ("density", {"log_density": "-0.5 * x.square().sum(-1)"}),
+        ("density", {"sample": "1.2 * rng.normal((*rng.batch_shape(n), 2))"}),
+        ("density", {"score": "x"}),
+    ],
+)
+def test_a_mistaken_data_set_is_found(rule: str, change: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "fake.py"
+    path.write_text(BROKEN_DATA.format(**{**GOOD_DATA, **change}))
+    broken = {finding.rule for finding in check.check_plugin(str(path)) if not finding.passed}
+    assert (rule in broken) if rule else not broken
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ("", "float(score(energy, data.test).square().mean())"),
+        ("energy's zero", "float(energy(data.test).mean())"),
+        ("private randomness", "float(torch.rand(()))"),
+        ("estimate", "float('nan')"),
+    ],
+)
+def test_a_mistaken_metric_is_found(rule: str, value: str, tmp_path: Path) -> None:
+    path = tmp_path / "fake.py"
+    path.write_text(
+        "import torch\nfrom bench.api import Estimate, metric, score\n"
+        "@metric(needs=set(), unit='1')\ndef fake(energy, samples, data, rng) -> Estimate:\n"
+        f"    return Estimate({value})\n"
+    )
+    broken = {finding.rule for finding in check.check_plugin(str(path)) if not finding.passed}
+    assert (rule in broken) if rule else not broken
+
+
+def test_a_network_that_ignores_sigma_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "fake.py"
+    path.write_text(
+        "import torch\nfrom bench.api import network\n@network()\nclass Fake(torch.nn.Module):\n"
+        "    def __init__(self, event_shape, rng, conditional=False):\n"
+        "        super().__init__()\n"
+        "        self.scale = torch.nn.Parameter(rng.uniform((*rng.batch_shape(1),)))\n"
+        "    def forward(self, x, *sigma):\n"
+        "        return self.scale * x.square().sum(-1)\n"
+    )
+    assert {finding.rule for finding in check.check_plugin(str(path)) if not finding.passed} == {"conditional"}
+
+
+def test_the_command_exits_with_3_when_a_rule_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "fake.py"
+    path.write_text(HEADER + FAKES["mean over examples"][1])
+    assert main(["check", str(path)]) == 3
+    assert "FAIL  loss:" in capsys.readouterr().out
+    assert main(["check", "mlp"]) == 0
+
+
+@pytest.mark.parametrize(("ref", "message"), [("no_such", "unknown plug-in"), ("no_such.py", "there is no file")])
+def test_what_cannot_be_found_is_bad_input(ref: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check.check_plugin(ref)
+
+
+def test_the_skeleton_in_the_guide_keeps_the_contract(tmp_path: Path) -> None:
+    guide = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text()
+    plugin = tmp_path / "my_objective.py"
+    plugin.write_text(guide.partition("```python\n")[2].partition("```")[0])
+    assert [finding for finding in check.check_plugin(str(plugin)) if not finding.passed] == []

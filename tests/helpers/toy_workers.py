@@ -1,0 +1,130 @@
+"""Toy workers for the tests of execution, importable in a child process, and the toy spec that they are given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.common.run_spec import BudgetSpec, DatasetSpec, NetworkSpec, ObjectiveSpec, RunSpec
+
+Curve = Callable[[dict[str, Any]], None]
+
+
+def toy_spec(
+    seed: int = 0,
+    objective: str | ObjectiveSpec = "descent",
+    dataset: str | DatasetSpec = "line",
+    *,
+    seconds: float | None = None,
+    **more: Any,
+) -> RunSpec:
+    """A planned run of toy plug-ins, which takes `seconds` where a worker sleeps."""
+    about = ObjectiveSpec(name=objective, label=objective) if isinstance(objective, str) else objective
+    data = DatasetSpec(name=dataset, label=dataset) if isinstance(dataset, str) else dataset
+    defaults: dict[str, Any] = {"suite": "toy", "timeout_seconds": 60.0, "budget": BudgetSpec(seconds=seconds or None)}
+    network = NetworkSpec(name="mlp", label="mlp")
+    return RunSpec(seed=seed, objective=about, dataset=data, network=network, **defaults | more)
+
+
+def succeed(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    for step in range(3):
+        curve({"step": step, "loss": 1 / (1 + step)})
+        time.sleep((spec["budget"]["seconds"] or 0.0) / 3)
+    return {"last_step": 3, "metrics": {"kl": {"last": {"value": float(spec["seed"])}}}}
+
+
+def speak(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    print("a word from python")
+    os.system("echo a word from a shell >&2")
+    return {}
+
+
+def raise_error(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    curve({"step": 7})
+    raise ValueError("energy must return shape (256,)\nand more")
+
+
+def diverge(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    curve({"step": 5})
+    return {"status": "diverged", "reason": "the loss is not finite at step 9", "last_step": 9, "work": {"steps": 9}}
+
+
+def run_out_of_memory(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    import torch
+
+    torch.empty(1 << 50)
+    return {}
+
+
+def return_nonsense(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    return {"work": object()}
+
+
+def return_not_finite(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    return {"metrics": {"kl": {"last": {"value": float("nan"), "stderr": float("inf")}}}}
+
+
+def exit_early(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    os._exit(3)
+
+
+def kill_itself(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    curve({"step": 5})
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def kill_itself_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    return kill_itself(spec, folder, curve) if spec["seed"] % 2 else succeed(spec, folder, curve)
+
+
+def hang(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    curve({"step": 1, "pid": os.getpid()})
+    time.sleep(60)
+    return {}
+
+
+def hang_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    return hang(spec, folder, curve) if spec["seed"] % 2 else succeed(spec, folder, curve)
+
+
+def look_around(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    import torch
+
+    server = Path(f"/proc/{os.getppid()}/maps").read_text()
+    main = sys.modules["__main__"]
+    return {
+        "server_has_torch": "libtorch" in server,
+        "threads": torch.get_num_threads(),
+        "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
+        "main": getattr(main, "__file__", None),
+    }
+
+
+def use_memory(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    block = bytearray(200 << 20)
+    return {"work": {"bytes": len(block)}}
+
+
+def together(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[dict[str, Any]]:
+    """A stack's worker: one child for all of them."""
+    print("a word from the stack")
+    rows = [succeed(*part) for part in zip(specs, folders, curves, strict=True)]
+    return [{**row, "stacked_with": [spec["seed"] for spec in specs]} for row in rows]
+
+
+def raise_error_together(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[dict[str, Any]]:
+    return [raise_error(specs[0], folders[0], curves[0])]
+
+
+def kill_itself_together(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[dict[str, Any]]:
+    return [kill_itself(specs[0], folders[0], curves[0])]
+
+
+def hang_together(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[dict[str, Any]]:
+    return [hang(specs[0], folders[0], curves[0])]

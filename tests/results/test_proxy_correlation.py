@@ -1,0 +1,58 @@
+"""The table of proxies says how far a metric orders the objectives as the metric does that ranks them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.report.html import charts, page
+from bench.results import leaderboard, proxy_correlation, standings
+from tests.helpers.store_builder import Shelf, estimate
+
+TRUTH = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+def entry(shelf: Shelf, number: int, kl: float, proxies: dict[str, float], *, certified: bool = True) -> None:
+    better = {name: "higher" if name == "likeness" else "lower" for name in proxies}
+    metrics = {name: {"last": estimate(value, better=better[name])} for name, value in proxies.items()}
+    metrics["kl"] = {"last": estimate(kl, certified=certified, reason="" if certified else "no")}
+    shelf.ran(f"entry_{number}", 0, None, metrics=metrics)
+
+
+def correlations(shelf: Shelf) -> dict[str, float]:
+    records = shelf.records()
+    order = standings.standings(leaderboard.leaderboard_frame(records))
+    controls = [n for n, standing in enumerate(order, start=1) if standing.control]
+    found = proxy_correlation.agreement(charts.charts(shelf.store, records, order), controls)
+    return {} if found.empty else dict(zip(found["metric"], found["line"], strict=True))
+
+
+def test_a_perfect_a_reversed_and_a_shuffled_proxy(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shuffled = [2.0, 1.0, 4.0, 3.0, 6.0, 5.0]  # Σd² = 6: 1 − 6·6 / (6·35)
+    for number, (kl, other) in enumerate(zip(TRUTH, shuffled, strict=True)):
+        entry(shelf, number, kl, {"square": kl**2, "reverse": -kl, "likeness": -kl, "shuffled": other})
+    expected = {"square": 1.0, "reverse": -1.0, "likeness": 1.0, "shuffled": 1 - 36 / 210}
+    assert correlations(shelf) == pytest.approx(expected, abs=0.005)
+
+
+def test_an_uncertified_value_and_a_control_do_not_count(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    for number, kl in enumerate(TRUTH):
+        entry(shelf, number, kl, {"proxy": kl})
+    assert correlations(shelf) == {"proxy": pytest.approx(1.0)}
+    entry(shelf, 9, 0.1, {"proxy": 99.0}, certified=False)
+    wrong = {"kl": {"last": estimate(99.0)}, "proxy": {"last": estimate(0.0)}}
+    shelf.ran("wrong", 0, None, control=True, metrics=wrong)
+    assert correlations(shelf) == {"proxy": pytest.approx(1.0)}
+
+
+def test_of_a_few_objectives_nothing_is_said(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    for number, kl in enumerate(TRUTH[: proxy_correlation.LEAST - 1]):
+        entry(shelf, number, kl, {"proxy": kl})
+    assert not correlations(shelf)
+    assert "Proxies against the truth" not in page.render_page(shelf.store, shelf.records())
+    entry(shelf, 9, 9.0, {"proxy": 9.0})
+    assert "Proxies against the truth" in page.render_page(shelf.store, shelf.records())

@@ -1,0 +1,145 @@
+"""Suites and references: what is resolved, what a cell's identity depends on, what is refused and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.common import fingerprint, paths, references, run_spec
+from bench.common.errors import UsageError
+from bench.plugins import registry
+from bench.suites import expand, schema
+
+SUITE = """
+name = "mine"
+objectives = ["denoising_score_matching", "contrastive_divergence[steps=2]"]
+datasets = ["two_moons"]
+seeds = "0-1"
+"""
+PLUGIN = '''
+from torch import Tensor
+from bench.api import Energy, Rng, objective
+
+@objective(family="test", source="this test")
+def mine(energy: Energy, x: Tensor, rng: Rng) -> Tensor:
+    """E(x)."""
+    # a reason
+    return energy(x)
+'''
+
+
+def planned(text: str, folder: Path, **selection: tuple[str, ...] | tuple[int, ...]) -> list[run_spec.RunSpec]:
+    path = folder / "mine.toml"
+    path.write_text(text.replace("{path}", str(path)))
+    return expand.plan_runs(schema.read_suite(str(path)), expand.Selection(**selection), "cpu")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", schema.suite_names())
+def test_every_suite_of_the_project_expands(name: str) -> None:
+    specs = expand.plan_runs(schema.read_suite(name), expand.Selection(), "cpu")
+    identities = {(s.suite, s.objective.label, s.dataset.label, s.cell_id, s.seed) for s in specs}
+    assert len(identities) == len(specs) > 0
+
+
+def test_seeds_come_first_so_that_an_interruption_leaves_every_cell_covered(tmp_path: Path) -> None:
+    assert [s.seed for s in planned(SUITE, tmp_path)] == [0, 0, 1, 1]
+
+
+def test_every_default_is_resolved_into_the_spec(tmp_path: Path) -> None:
+    first, second = planned(SUITE, tmp_path, seeds=(3,))
+    assert first.objective.params == {"sigma": 0.1}
+    assert second.objective.params["steps"] == 2
+    assert second.objective.label == "contrastive_divergence[steps=2]"
+    assert run_spec.RunSpec.from_dict(first.to_dict()) == first
+
+
+def test_a_cell_is_what_changes_its_numbers_and_nothing_else(tmp_path: Path) -> None:
+    base = planned(SUITE, tmp_path)[0]
+    same = planned(SUITE.replace('"mine"', '"other"').replace("0-1", "0-3") + "timeout_seconds = 5", tmp_path)[0]
+    explicit = planned(SUITE.replace("matching", "matching[sigma=0.1]"), tmp_path)[0]
+    other = planned(SUITE.replace("matching", "matching[sigma=0.2]"), tmp_path)[0]
+    longer = planned(SUITE + "[budget]\nsteps = 2001", tmp_path)[0]
+    assert base.cell_id == same.cell_id == explicit.cell_id
+    assert len({base.cell_id, other.cell_id, longer.cell_id}) == 3
+
+
+def test_comments_docstrings_and_notes_change_no_identity_and_code_does(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    hashes = []
+    words = [("a reason", "why"), ("E(x).", "The energy."), ("this test", "nobody")]
+    for text in (PLUGIN, *(PLUGIN.replace(*pair) for pair in words), PLUGIN + "A = 1\n"):
+        path.write_text(text)
+        hashes.append(fingerprint.code(path))
+    assert len(set(hashes[:-1])) == 1
+    assert hashes[-1] != hashes[0]
+
+
+def test_an_edited_helper_changes_the_identity_of_what_imports_it() -> None:
+    objective = registry.FOLDERS["objectives"] / "contrastive_divergence.py"
+    assert paths.ROOT / "bench" / "samplers" / "langevin.py" in fingerprint.closure(objective)
+
+
+def test_a_pair_that_does_not_fit_stays_in_the_plan_with_its_reason(tmp_path: Path) -> None:
+    text = SUITE.replace("two_moons", "digits").replace("denoising_score_matching", "maximum_likelihood")
+    reasons = {s.objective.name: s.skip for s in planned(text, tmp_path)}
+    assert reasons["maximum_likelihood"] == "maximum_likelihood needs events of at most 2 dimensions; digits has 64"
+    assert reasons["contrastive_divergence"] == ""
+
+
+def test_filters_select_by_name_and_add_what_is_given_by_path(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN)
+    chosen = planned(SUITE, tmp_path, objectives=("contrastive_divergence", str(plugin)), seeds=(0,))
+    assert [s.objective.label for s in chosen] == ["contrastive_divergence[steps=2]", "mine"]
+    assert references.split_list("a[k=1,m=2],b, c") == ("a[k=1,m=2]", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SUITE.replace("name =", "nom ="), "lacks name"),
+        (SUITE + "speed = 1", "unknown key 'speed'"),
+        (SUITE + "[budget]\nstep = 1", "unknown key 'budget.step': did you mean budget.steps"),
+        (SUITE + "[optimiser]\nname = 'sgd'", "unknown key 'optimiser.name'"),
+        (SUITE + "[evaluation]\ncheckpoints = 'x'", "evaluation.checkpoints: expected `int`, got `str`; got 'x'"),
+        ("include = ['{path}']", "includes itself"),
+        (
+            SUITE + "track = 'fast'",
+            "track: invalid enum value 'fast'; got 'fast'; it may be equal_steps, equal_flops, equal_seconds",
+        ),
+        (SUITE + "track = 'equal_flops'", "needs budget.flops"),
+        (SUITE + "track = 'equal_seconds'", "needs budget.seconds"),
+        (SUITE + "[network]\nname = 'mlp'\nwidth = 0", "mlp: width must lie in"),
+        (SUITE.replace("steps=2", "steps=0"), "contrastive_divergence: steps must lie in"),
+        (SUITE.replace("steps=2", "stepsize=2"), "no parameter 'stepsize'"),
+        (SUITE.replace("steps=2", "step_size=1.5"), "at most 1"),
+        (SUITE.replace("steps=2", "steps"), "a parameter is written k=v"),
+        (SUITE.replace("two_moons", "two_mons"), "did you mean two_moons"),
+        (SUITE.replace("0-1", "1-0"), "seeds are written like"),
+        ("name = [", "not readable TOML"),
+    ],
+)
+def test_a_bad_suite_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        planned(text, tmp_path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nothing_of_that_name\n", "mine.py:1 does not import: ModuleNotFoundError"),
+        ("x = 1\n", "must declare exactly one @objective(...); found none"),
+        ("def f(:\n", "mine.py:1 does not import: SyntaxError"),
+        (PLUGIN.replace("rng: Rng)", "rng: Rng, *, a: float = 1.0)"), "needs a search space"),
+    ],
+)
+def test_a_bad_plugin_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        registry.find("objectives", str(path))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
