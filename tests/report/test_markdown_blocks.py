@@ -14,17 +14,6 @@ from tests.helpers.store_builder import Shelf
 
 END = "<!-- bench:end -->"
 LINES = ["", "# A title", "words", "| a | b |", "<!-- a remark -->", "```", "- ü ∇ ‖x‖", "    code", "* * *"]
-    "",
-    "# A title",
-    "words",
-    "| a | b |",
-    "<!-- a remark -->",
-    "```",
-    "- ü ∇ ‖x‖",
-    "    code",
-    "bench:end",
-    "* * *",
-]
 
 
 @pytest.fixture
@@ -87,7 +76,7 @@ def test_a_suite_without_rows_keeps_its_table_and_is_named(records: list[Record]
         ((begin(), "| a |", "a chapter"), r"page.md:1: this table has no end mark; add one"),
         (
             (begin(), "| a |", "a chapter", begin("samples"), END),
-            r"page.md:1: this table has no end mark before line 4",
+            r"page.md:1: .* no end mark before line 4",
         ),
         (("words", END), r"page.md:2: an end mark without a begin mark"),
         ((begin(), END, END), r"page.md:3: an end mark without a begin mark"),
