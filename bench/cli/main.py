@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from bench.cli import commands
 from bench.cli.aliases import replace_old_names
 from bench.cli.options import Commands, Group
 from bench.common.errors import UsageError
-from bench.common.exit_codes import INTERRUPTED, USAGE
+from bench.common.exit_codes import GOOD, INTERRUPTED, USAGE
 
 PROGRAM = "python -m bench"
 DESCRIPTION = "Benchmark of training objectives for energy-based models."
@@ -48,13 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = replace_old_names(sys.argv[1:] if arguments is None else arguments)
     options = build_parser(modules).parse_args(given)
     try:
-        return modules[options.command].run(options)
+        code = modules[options.command].run(options)
+        sys.stdout.flush()
     except UsageError as error:
         print(f"bench: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         print("bench: interrupted; run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # the reader, such as `head`, has seen enough; without this Python complains once more as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return GOOD
+    return code
 
 
 def command_modules() -> dict[str, Command]:

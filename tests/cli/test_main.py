@@ -165,3 +165,9 @@ def test_doctor_reports_versions_and_hardware(capsys: pytest.CaptureFixture[str]
     assert bench("doctor") == 0
     facts = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
     assert {"python", "cores", "memory", "torch", "processor"} <= facts
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"'{sys.executable}' -m bench show contrastive_divergence | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
