@@ -152,7 +152,7 @@ class Bench:
                     **spread(
                         "fwd_bwd_ratio", median_interval([s / u for s, u in zip(subject.seconds, unit, strict=True)])
                     ),
-                    "floor_times_fb": median_interval(floor).mean,
+                    "floor_fwd_bwd_ratio": median_interval(floor).mean,
                     "mflops": self.work[ref].flops / 1e6,
                     **{k: v for k, v in self.work[ref].scaled(1).items() if k != "flops"},
                 }

@@ -82,13 +82,14 @@ def test_a_run_writes_its_tables_and_running_again_only_resumes(tiny: Path, tmp_
     pd.testing.assert_frame_equal(columns_that_do_not_depend_on_the_clock(out), first)
 
 
-def test_a_killed_suite_ends_in_the_same_table(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.long)])
+def test_a_killed_suite_ends_in_the_same_table(kills: int, tiny: Path, tmp_path: Path) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     assert bench("run", "--suite", tiny, "--out", whole, "--jobs", 2) == 0
     command = [sys.executable, "-m", "bench", "run", "--suite", str(tiny), "--out", str(torn), "--jobs", "2"]
     finished: dict[Path, int] = {}
     moment = random.Random(0)
-    for _ in range(3):
+    for _ in range(kills):
         group = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + moment.uniform(3, 9)
         while time.monotonic() < deadline and group.poll() is None:

@@ -53,9 +53,9 @@ def test_the_unit_is_one_forward_and_backward_of_the_same_rounds() -> None:
         subject.seconds = [seconds, 10 * seconds, 100 * seconds] * 3
     (line,) = bench.lines()
     assert line["fwd_bwd_ratio"] == 3.0
-    assert line["floor_times_fb"] == 2.0
+    assert line["floor_fwd_bwd_ratio"] == 2.0
     assert line["step_ms"] == 30_000.0
-    assert (line["times_fb_low"], line["times_fb_high"]) == (3.0, 3.0)
+    assert (line["fwd_bwd_ratio_low"], line["fwd_bwd_ratio_high"]) == (3.0, 3.0)
 
 
 def test_every_objective_can_be_costed() -> None:
