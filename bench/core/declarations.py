@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
+from bench.common.run_spec import Value
+
 T = TypeVar("T", bound=Callable[..., Any])
 EnergyKind = Literal["static", "noise"]
 Minimiser = Literal["data", "smoothed", "none"]
@@ -53,7 +55,7 @@ class ObjectiveInfo:
     source: str
     note: str
     max_dim: int | None
-    proof: Mapping[str, Any]
+    proof: Mapping[str, Value]
     stationary: Stationary | None = None
     sampler: Callable[..., Tensor] | None = None
     divergence: str = ""
@@ -71,7 +73,7 @@ def objective(
     control: bool = False,
     note: str = "",
     max_dim: int | None = None,
-    proof: Mapping[str, Any] | None = None,
+    proof: Mapping[str, Value] | None = None,
     stationary: Stationary | None = None,
     sampler: Callable[..., Tensor] | None = None,
     divergence: str = "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from bench.common.plugin_source import FOLDERS as FOLDERS
 from bench.common.plugin_source import Kind as Kind
 from bench.common.plugin_source import names as names
 from bench.common.references import split_reference
+from bench.common.run_spec import Value
 from bench.core.declarations import DatasetInfo, DenoiserInfo, MetricInfo, NetworkInfo, ObjectiveInfo
 from bench.core.search_spaces import Parameter, StepSize, parameters, resolve
 
@@ -44,7 +45,7 @@ class Plugin:
     target: Callable[..., Any]
     path: Path
     parameters: dict[str, Parameter]
-    given: dict[str, Any]
+    given: Mapping[str, Value]
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def evaluate_run(model: Model, outcome: Outcome, evaluation: stopwatch.Stopwatch
         "status": "ok",
         "phase": "done",
         "last_step": outcome.steps,
-        "best_at": outcome.best_at,
+        "best_at": asdict(outcome.best_at) if outcome.best_at else {},
         "metrics": metrics,
     }
 

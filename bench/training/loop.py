@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,6 +30,15 @@ class Divergence:
         return f"{self.reason} at step {self.step}"
 
 
+@dataclass(frozen=True)
+class BestAt:
+    """A checkpoint's step, which of its weights, "last" or "ema", and their validation NLL in nats."""
+
+    step: int
+    weights: str
+    valid_nll: float
+
+
 @dataclass
 class Outcome:
     """What training leaves behind of one seed beside the weights.
@@ -45,7 +54,7 @@ class Outcome:
     steps: int = 0
     divergence: Divergence | None = None
     best: list[Tensor] | None = None
-    best_at: dict[str, Any] = field(default_factory=dict)
+    best_at: BestAt | None = None
     lowest: tuple[bool, float] = (True, math.inf)
 
     def record_checkpoint(self, model: Model, rng: Rng) -> dict[str, Any]:
@@ -59,7 +68,7 @@ class Outcome:
             score = (not values.get("certified"), math.inf if nll is None else nll)
             if nll is not None and score < self.lowest:
                 self.lowest, self.best = score, [w.detach().clone() for w in weights]
-                self.best_at = {"step": self.steps, "weights": variant, "valid_nll": nll}
+                self.best_at = BestAt(self.steps, variant, nll)
         return seen
 
 
