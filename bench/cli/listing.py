@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from bench.common import plugin_source, references
+from bench.common.columns import aligned
 from bench.common.errors import UsageError, suggest
 from bench.common.paths import SUITES
 from bench.suites.files import suite_descriptions, suite_names
 
 if TYPE_CHECKING:
-    from bench.core.search_spaces import Space
     from bench.plugins.registry import Plugin
 
 KINDS: tuple[plugin_source.Kind, ...] = tuple(plugin_source.FOLDERS)
-CONVERGENCE = {
-    "data": "the data distribution (minimiser: data)",
-    "smoothed": "the data distribution convolved with the noise (minimiser: smoothed)",
-    "none": "no declared distribution (minimiser: none)",
-}
-_POWERS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_FIRST = ("family", "source", "note")  # of a declaration, in this order; the rest follow
 
 
 def listing(kind: str | None) -> str:
@@ -40,7 +31,7 @@ def listing(kind: str | None) -> str:
 
 def _block(kind: str) -> str:
     rows = _suite_rows() if kind == "suites" else _plugin_rows(cast(plugin_source.Kind, kind))
-    return "\n".join([f"{kind}:", *_aligned(rows)])
+    return "\n".join([f"{kind}:", *aligned(rows)])
 
 
 def _plugin_rows(kind: plugin_source.Kind) -> list[tuple[str, ...]]:
@@ -53,13 +44,6 @@ def _plugin_rows(kind: plugin_source.Kind) -> list[tuple[str, ...]]:
 def _suite_rows() -> list[tuple[str, ...]]:
     """Names, and the first sentence of each description."""
     return [(name, text.partition(". ")[0]) for name, text in suite_descriptions().items()]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows indented, all but their last column padded to the same width."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ([f"{cell:{w}}" for cell, w in zip(row[:-1], widths, strict=False)] + [row[-1]] for row in rows)
-    return ["  " + "  ".join(cells).rstrip() for cells in padded]
 
 
 def explain_reference(ref: str) -> str:
@@ -104,65 +88,6 @@ def _find_in_file(ref: str) -> Plugin:
 
 
 def _card(plugin: Plugin) -> str:
-    values = plugin.resolve()
-    documentation = inspect.getdoc(plugin.target) or "undocumented"
-    parts = [f"{plugin.name} ({plugin.kind.removesuffix('s')})", "\n".join(_aligned(_facts(plugin, values)))]
-    if plugin.parameters:
-        rows = [("hyper-parameter", "default", "space", "unit")]
-        rows += [(p.name, repr(p.default), _space(p.space), _unit(p.space)) for p in plugin.parameters.values()]
-        parts.append("\n".join(_aligned(rows)))
-    return "\n\n".join([*parts, documentation])
+    from bench.plugins import card
 
-
-def _facts(plugin: Plugin, values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from bench.core.declarations import plain_declaration
-
-    declared = plain_declaration(plugin.info)
-    label = declared.pop("label", "")
-    facts = [("name", str(declared.pop("name")))]
-    first_line = (inspect.getdoc(plugin.target) or "undocumented").splitlines()[0]
-    if plugin.kind == "objectives":
-        facts += [("label", plugin_source.fill_label(label, values) or plugin.name), ("formula", first_line)]
-        facts.append(("converges to", _convergence(declared.pop("minimiser"), declared.pop("bias"))))
-    if plugin.given:
-        facts.append(("given", _value(plugin.given)))
-    for each in declared.pop("downloads", ()):
-        facts.append(("download", f"{each.url}  {each.checksum}"))
-    ordered = sorted(declared, key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST))
-    given = [(key, declared[key]) for key in ordered if declared[key] not in ("", None, {}, frozenset())]
-    return facts + [(key.replace("_", " "), _value(value)) for key, value in given]
-
-
-def _value(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} = {item!r}" for key, item in value.items())
-    return ", ".join(sorted(value)) if isinstance(value, frozenset) else str(value)
-
-
-def _convergence(minimiser: str, bias: Mapping[str, int] | None) -> str:
-    """The declared distribution, and how the relative error of the expected gradient vanishes."""
-    if bias is None:
-        error = "gradient bias: no order declared"
-    elif not bias:
-        error = "gradient bias: none"
-    elif all(power < 0 for power in bias.values()):
-        error = f"gradient bias: falls as {', '.join(bias)} grows"
-    else:
-        orders = (f"{name}{'' if power == 1 else str(power).translate(_POWERS)}" for name, power in bias.items())
-        error = f"gradient bias: O({' + '.join(orders)})"
-    return f"{CONVERGENCE[minimiser]}; {error}"
-
-
-def _space(space: Space) -> str:
-    from bench.core.search_spaces import Choice, Integer, Log
-
-    if isinstance(space, Choice):
-        return " | ".join(space.options)
-    suffix = ", whole" if isinstance(space, Integer) else ", logarithmic" if isinstance(space, Log) else ""
-    return f"[{space.low:g}, {space.high:g}]{suffix}"
-
-
-def _unit(space: Space) -> str:
-    from bench.core.search_spaces import StepSize
-
-    return "local_scale²" if isinstance(space, StepSize) else ""
+    return card.as_text(card.card(plugin))
