@@ -19,7 +19,7 @@ from bench.results.committed_rows import read_rows
 from bench.results.standings import Standing
 
 RESULTS = HOME / "results"
-AUDIT = RESULTS / "audit" / "audit.csv"
+COST = RESULTS / "cost" / "cost.csv"
 NOT_MEASURED = "not measured"
 _SHOWN_APART = ("name", "formula")  # of the facts of an objective
 
@@ -85,7 +85,7 @@ def objectives_page(cards: list[Card]) -> str:
 
 def _families(ordered: list[Card]) -> Iterator[str]:
     """A heading and a table for each family."""
-    head = ("objective", "label", "converges to", "MFLOPs", "mean rank")
+    head = ("objective", "label", "converges to", "fwd+bwd", "mean rank")
     for family, members in groupby(ordered, key=lambda each: each.fact("family")):
         yield rst.heading(family, "-")
         yield rst.list_table([head, *map(_overview, members)], "46 20 14 10 10")
@@ -98,7 +98,7 @@ def _overview(each: Card) -> tuple[str, ...]:
         f":doc:`objectives/{each.name}`",
         rst.escaped(each.fact("label")),
         minimiser,
-        _number(counted_costs().get(each.name)),
+        _number(step_costs().get(each.name)),
         ranks[0] if ranks else "not run",
     )
 
@@ -145,18 +145,18 @@ def _parameters(each: Card) -> str:
 
 
 @cache
-def counted_costs() -> dict[str, float]:
-    """MFLOPs of a training step for each example by objective, counted by the audit of the gradients."""
-    if not AUDIT.is_file():
+def step_costs() -> dict[str, float]:
+    """Seconds of a training step over those of one forward and backward pass, by objective: of `bench cost`."""
+    if not COST.is_file():
         return {}
-    with AUDIT.open(encoding="utf-8", newline="") as file:
+    with COST.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    return {line["objective"]: float(line["mflops an example"]) for line in lines if line["mflops an example"]}
+    return {line["objective"]: float(line["fwd_bwd_ratio"]) for line in lines if line["fwd_bwd_ratio"]}
 
 
 def _cost(name: str) -> tuple[str, str]:
-    cost = counted_costs().get(name)
-    words = f"{_number(cost)} MFLOPs an example, counted in a network of two hidden layers of 64"
+    cost = step_costs().get(name)
+    words = f"{_number(cost)} forward and backward passes (CPU time; batch of 128, two hidden layers of 64)"
     return "cost of a step", NOT_MEASURED if cost is None else words
 
 

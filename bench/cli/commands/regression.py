@@ -20,7 +20,7 @@ def add_parser(commands: Commands) -> None:
         "--baseline",
         type=Path,
         metavar="FILE.json",
-        help=f"Baseline to compare with (default: {BASELINE}; none with --against or --benchmark).",
+        help="Baseline to compare with (default: the project's own; none with --against or --benchmark).",
     )
     parser.add_argument(
         "--against", metavar="REF", help="Compare quality and time with this commit (default: no commit)."

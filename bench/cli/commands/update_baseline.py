@@ -21,7 +21,7 @@ def add_parser(commands: Commands) -> None:
         type=Path,
         default=BASELINE,
         metavar="FILE.json",
-        help="Baseline to write (default: %(default)s).",
+        help="Baseline to write (default: the project's own).",
     )
     add_jobs(parser)
 
