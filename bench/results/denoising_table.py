@@ -31,11 +31,13 @@ class Line:
     """One way of removing noise in a suite, on one data set: an objective, or a classical denoiser, and a method.
 
     Attributes:
+        name: the plug-in's, where `objective` is the one that is shown.
         psnr, ssim: by level, one entry an image, the mean over seeds; a word where there is none.
         doubtful: the levels at which a value is not certified; it is shown with "?".
     """
 
     objective: str
+    name: str
     method: str
     psnr: dict[int, np.ndarray | str]
     ssim: dict[int, np.ndarray | str]
@@ -64,7 +66,7 @@ def denoising_lines(records: Iterable[Record]) -> list[Line]:
                 for name in ("psnr", "ssim")
             )
             doubtful = frozenset(level for level in LEVELS if _doubtful(cell, method, level))
-            line = Line(objective, method, psnr, ssim, doubtful)
+            line = Line(objective, cell.records[0].spec.objective.name, method, psnr, ssim, doubtful)
             failed = method == "mean" and len(cell.completed) < len(cell.records)
             if failed or any(not isinstance(values, str) for values in psnr.values()):
                 found.append(line)
@@ -74,7 +76,7 @@ def denoising_lines(records: Iterable[Record]) -> list[Line]:
 def denoising_frame(records: Sequence[Record]) -> pd.DataFrame:
     """The lines in text: who, by which method, PSNR with the change against non-local means, SSIM."""
     everything = denoising_lines(records)
-    ruler = next((line for line in everything if line.objective == RULER), None)
+    ruler = next((line for line in everything if line.name == RULER), None)
     shown = []
     for line in everything:
         about = {"objective": line.objective, "method": METHODS[line.method]}

@@ -24,7 +24,7 @@ def entry_names(specs: Iterable[RunSpec]) -> dict[EntryKey, str]:
     """A name for each entry: its short label, with the hyper-parameters that are not at their defaults.
 
     Where several entries would have the same name, those of files of one's own add the file's name and the beginning of
-    the hash of their code.
+    the hash of their code, the others the hyper-parameters that were given, be they the defaults.
     """
     entries = {entry_key(spec): spec for spec in specs}
     names = {key: _name(spec) for key, spec in entries.items()}
@@ -44,5 +44,7 @@ def _name(spec: RunSpec) -> str:
 
 
 def _told_apart(name: str, spec: RunSpec) -> str:
-    ref = spec.objective.ref
-    return f"{name} ({Path(ref).name}, {spec.objective.sha[:6]})" if ref.endswith(".py") else name
+    about = spec.objective
+    if about.ref.endswith(".py"):
+        return f"{name} ({Path(about.ref).name}, {about.sha[:6]})"
+    return f"{name} [{about.given.replace(',', ', ')}]" if about.given else name

@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 
 from bench.common.errors import UsageError
+from bench.common.run_spec import EvaluationSpec
 from bench.report.markdown.blocks import KINDS, marked, refresh_page, refresh_text
+from bench.results.denoising_table import LEVELS
 from bench.results.records import Record
-from tests.helpers.store_builder import Shelf
+from tests.helpers.store_builder import Shelf, estimate
 
 END = "<!-- bench:end -->"
 LINES = ["", "# A title", "words", "| a | b |", "<!-- a remark -->", "```", "- ü ∇ ‖x‖", "    code", "* * *"]
+# the line ends of other systems and of Unicode, and what is nearly a mark
+PIECES = ["word", " ", "\n", "\r\n", "\r", "\t", "\u2028", "\x0c", "\x85", "\x00", "e\u0301", "<!--bench:end-->"]
+PIECES += ["<!-- bench:end --> after", "> <!-- bench:ranking toy -->", "before <!-- bench:end -->"]
 
 
 @pytest.fixture
@@ -51,6 +56,72 @@ def test_hand_written_text_never_changes(seed: int, records: list[Record], tmp_p
         else:
             left[-1].append(line)
     assert left == texts
+
+
+def around(chance: random.Random) -> str:
+    """Random text without a mark: nothing, or whole lines."""
+    text = "".join(chance.choices(PIECES, k=chance.randrange(30)))
+    kept = [line for line in text.split("\n") if line.strip() not in (begin(), END)]
+    return "\n".join(kept) + "\n" if text else ""
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_not_a_byte_around_a_table_changes(seed: int, records: list[Record], tmp_path: Path) -> None:
+    chance, path = random.Random(seed), tmp_path / "page.md"
+    before, after = around(chance), around(chance) + chance.choice(["", "no line end"])
+    path.write_bytes(f"{before}{begin()}\n{around(chance)}{END}\n{after}".encode())
+    assert refresh_page(path, records) == []
+    text = path.read_bytes().decode()
+    assert text.startswith(f"{before}{begin()}\n")
+    assert text.endswith(f"\n{END}\n{after}")
+    assert "| steady" in text.removeprefix(before).removesuffix(after)
+    path.write_bytes((before + after).encode())
+    assert refresh_page(path, records) == []
+    assert path.read_bytes() == (before + after).encode()
+
+
+def test_the_lines_of_a_table_end_as_those_of_its_page_do(records: list[Record], tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_bytes(f"before\r\n{begin()}\r\n{END}\r\nafter\r\n".encode())
+    refresh_page(path, records)
+    assert b"| steady" in path.read_bytes()
+    assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        ("headline", "| better"),
+        ("ranking", "(#1)"),
+        ("comparison", "`better` against `usual`"),
+        ("weights", "KL, averaged"),
+        ("samples", "own sampler"),
+        ("denoising", "20.50"),
+    ],
+)
+def test_every_kind_of_table_is_made(kind: str, word: str, tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "store")
+    if kind in ("samples", "denoising"):
+        fid = estimate(12.5, n=40, unit="", detail={"extractor": "digits-0123abcd"})
+        denoised = estimate(20.5, unit="dB", better="higher", detail={"images": [20.0, 21.0]})
+        metrics = {"fid.own": {"ema": fid}, **{f"denoising_psnr.mean_{level}": {"ema": denoised} for level in LEVELS}}
+        shelf.ran("painter", 0, None, metrics=metrics, evaluation=EvaluationSpec(metrics={"denoising_psnr": "sha"}))
+    else:
+        for name, mean in (("usual", 2.0), ("better", 1.0)):
+            shelf.entry(name, mean, reference="usual")
+    path = page(tmp_path, begin(kind), END)
+    assert refresh_page(path, shelf.records()) == []
+    assert word in path.read_text(encoding="utf-8")
+
+
+def test_a_table_is_of_one_track_and_device(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "store")
+    for device in ("cpu", "cuda"):
+        shelf.entry("good", 1.0, device=device)
+    path = page(tmp_path, begin(), "| kept |", END)
+    with pytest.raises(UsageError, match="several tracks or devices"):
+        refresh_page(path, shelf.records())
+    assert "| kept |" in path.read_text(encoding="utf-8")
 
 
 def test_a_table_is_made_from_rows_and_making_it_twice_changes_nothing(records: list[Record], tmp_path: Path) -> None:

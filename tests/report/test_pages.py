@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.markdown.pages import add_rows, page_texts, stale_pages, write_pages
+from bench.common.errors import UsageError
+from bench.report.markdown.blocks import refresh_page
+from bench.report.markdown.pages import add_rows, all_records, page_texts, stale_pages, write_pages
 from bench.report.publish import publish, render
 from bench.results.records import read_records
 from bench.results.store import Planned
@@ -48,6 +50,52 @@ def test_rendering_again_changes_nothing_and_a_changed_row_is_found(results: Pat
     assert [path.name for path in stale_pages(results)] == ["toy.md"]
     rows.unlink()
     assert [path.name for path in stale_pages(results)] == ["RESULTS.md"]
+
+
+def test_an_edited_page_and_a_lost_one_are_stale(results: Path) -> None:
+    (results / "toy.md").write_bytes((results / "toy.md").read_bytes().replace(b"\n", b"\r\n"))
+    (results / "RESULTS.md").unlink()
+    assert {path.name for path in stale_pages(results)} == {"toy.md", "RESULTS.md"}
+    assert {path.name for path in write_pages(results)} == {"toy.md", "RESULTS.md"}
+    assert stale_pages(results) == []
+
+
+def test_rows_of_another_suite_make_the_index_stale_and_no_other_page(results: Path, tmp_path: Path) -> None:
+    other = Shelf(tmp_path / "other")
+    other.entry("good", 1.0, suite="third")
+    assert add_rows(other.records(), results) == ["third"]
+    assert {path.name for path in stale_pages(results)} == {"third.md", "RESULTS.md"}
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_hand_written_page_is_stale_while_its_table_is_of_other_rows(results: Path, ending: str) -> None:
+    page, rows = results.parent / "page.md", results / "data" / "toy.csv"
+    page.write_bytes(f"mine{ending}<!-- bench:ranking toy -->{ending}<!-- bench:end -->{ending}".encode())
+    assert stale_pages(results, [page]) == [page]
+    refresh_page(page, all_records(results))
+    assert stale_pages(results, [page]) == []
+    rows.write_text(rows.read_text(encoding="utf-8").replace("0.098", "0.198", 1), encoding="utf-8")
+    assert stale_pages(results, [page]) == [results / "toy.md", page]
+
+
+def test_a_suite_on_two_devices_has_a_heading_for_each(results: Path, tmp_path: Path) -> None:
+    other = Shelf(tmp_path / "other")
+    for device in ("cpu", "cuda"):
+        other.entry("good", 1.0, suite="both", device=device)
+    add_rows(other.records(), results)
+    lines = page_texts(results)[results / "both.md"].splitlines()
+    assert [line for line in lines if line.startswith("## ")] == [
+        "## both (equal steps, cpu)",
+        "## both (equal steps, cuda)",
+    ]
+
+
+def test_rows_that_cannot_be_read_leave_every_page_as_it_is(results: Path) -> None:
+    before = {path: path.read_bytes() for path in results.glob("*.md")}
+    (results / "data" / "toy.csv").write_text("objective,kl\ngood,1.0\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"toy\.csv' holds no rows of a suite"):
+        write_pages(results)
+    assert {path: path.read_bytes() for path in results.glob("*.md")} == before
 
 
 def test_a_page_has_no_double_empty_lines_and_ends_with_one_line_end(results: Path) -> None:

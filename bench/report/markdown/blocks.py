@@ -49,7 +49,7 @@ def refresh_page(page: Path, records: Sequence[Record]) -> list[str]:
     for kind, suite in marked(page):
         if suite not in suites:
             stays.append(f"there is no run of suite {suite}: its {kind} in {page.name} stays as it was")
-    page.write_text(text, encoding="utf-8")
+    page.write_bytes(text.encode())
     return stays
 
 
@@ -72,9 +72,11 @@ def refresh_text(page: Path, records: Sequence[Record]) -> str:
         if chosen is not None:
             if len({record.board for record in chosen}) > 1:
                 raise UsageError(f"suite {suite} was run on several tracks or devices; a marked table is of one")
-            inside = ["", KINDS[kind](chosen), "", provenance(chosen)]
+            made = f"\n{KINDS[kind](chosen)}\n\n{provenance(chosen)}"
+            # lines end as those of the page do
+            inside = [line + "\r" * head.endswith("\r") for line in made.split("\n")]
         lines += [*inside, end]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def marked(page: Path) -> list[tuple[str, str]]:
@@ -89,7 +91,8 @@ def marked(page: Path) -> list[tuple[str, str]]:
 def _parts(page: Path) -> Iterator[tuple[str, list[str], str | None]]:
     """Lines outside of blocks, each with None; and blocks: the first line, those inside, the last."""
     try:
-        lines = page.read_text(encoding="utf-8").splitlines()
+        # as bytes, and by "\n" alone: whatever else ends a line somewhere is the writer's
+        lines = page.read_bytes().decode().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"a page must be a readable file; '{page}': {error}") from None
     head, opened, inside = "", 0, list[str]()

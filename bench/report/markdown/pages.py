@@ -48,8 +48,8 @@ def write_pages(folder: Path) -> list[Path]:
     """
     changed = []
     for path, text in page_texts(folder).items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        if not _is(path, text):
+            path.write_bytes(text.encode())
             changed.append(path)
     return changed
 
@@ -57,7 +57,11 @@ def write_pages(folder: Path) -> list[Path]:
 def stale_pages(folder: Path, pages: Iterable[Path] = ()) -> list[Path]:
     """The pages of a folder of results, and other pages with marked tables, that are not as the rows give them."""
     texts = page_texts(folder) | {page: refresh_text(page, all_records(folder)) for page in pages}
-    return [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    return [path for path, text in texts.items() if not _is(path, text)]
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.exists() and path.read_bytes() == text.encode()
 
 
 def all_records(folder: Path) -> list[Record]:
