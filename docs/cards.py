@@ -201,7 +201,7 @@ def _sentence(place: Place) -> str:
     control = " It is a control, known to be wrong, and never ranked." if place.standing.control else ""
     return (
         f"**{shown}** in suite ``{place.suite}``: line {place.place} of {place.entries}, {ranked}; "
-        f"{place.standing.succeeded} runs succeeded.{control}"
+        f"{place.standing.completed} runs completed.{control}"
     )
 
 
