@@ -180,3 +180,21 @@ def test_the_harness_names_no_plugin(path: Path) -> None:
     nodes = ast.walk(parsed(path))
     words = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert not {word.partition("[")[0] for word in words} & plugins
+
+
+def opens_text_in_the_locale(node: ast.AST) -> bool:
+    """Whether a call opens a file as text without naming the encoding; a mode with "b" anywhere is no text."""
+    if not isinstance(node, ast.Call) or any(keyword.arg == "encoding" for keyword in node.keywords):
+        return False
+    function = node.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    owner = getattr(getattr(function, "value", None), "id", "")
+    modes = [part.value for mode in node.args for part in ast.walk(mode) if isinstance(part, ast.Constant)]
+    binary = any(isinstance(mode, str) and "b" in mode and set(mode) <= set("rwxab+") for mode in modes)
+    text = name in ("read_text", "write_text", "fdopen") or (name == "open" and owner not in ("os", "Image", "tarfile"))
+    return text and not binary
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_text_is_utf_8_whatever_the_locale(path: Path) -> None:
+    assert [node.lineno for node in ast.walk(parsed(path)) if opens_text_in_the_locale(node)] == []

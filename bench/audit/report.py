@@ -245,5 +245,5 @@ def write_audit(lines: pd.DataFrame, relatives: pd.DataFrame, out: Path) -> list
     if not relatives.empty:
         tables.write_table(relatives, out / "audit-family.csv")
         pictures.insert(0, plots.draw_family(relatives, out / "audit-family.png"))
-    (out / "audit.md").write_text(audit_markdown(found, pictures))
+    (out / "audit.md").write_text(audit_markdown(found, pictures), encoding="utf-8")
     return found

@@ -44,7 +44,7 @@ def _version(package: str) -> str:
 
 def _peak_memory() -> str:
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError as error:
         return f"cannot be reset here ({error.strerror}): a run's peak includes its start-up"
     return "can be reset: a run's peak is its own"

@@ -55,7 +55,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UsageError: if it is not JSON.
     """
     try:
-        value: dict[str, Any] = json.loads(path.read_text())
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError(f"{path} is not readable JSON ({error}); restore it, or delete its folder") from None
     return value
@@ -66,7 +66,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # a name of its own: two threads may write the same file
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         json.dump(to_plain(value), file, indent=1, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())

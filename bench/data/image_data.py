@@ -84,7 +84,7 @@ def embedded(name: str) -> dict[str, NDArray[Any]]:
             arrays = {key: file[key] for key in file.files}
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not readable ({error}); restore it with git checkout") from None
-    if _sha256(arrays) != json.loads(DIGESTS.read_text()).get(name):
+    if _sha256(arrays) != json.loads(DIGESTS.read_text(encoding="utf-8")).get(name):
         raise UsageError(f"{path} does not have the sha256 of {DIGESTS.name}; restore both with git checkout")
     return arrays
 
@@ -94,9 +94,9 @@ def embed(name: str, arrays: Arrays) -> Path:
     DATASET_FILES.mkdir(parents=True, exist_ok=True)
     path = DATASET_FILES / f"{name}.npz"
     np.savez_compressed(path, allow_pickle=False, **arrays)
-    known = json.loads(DIGESTS.read_text()) if DIGESTS.exists() else {}
+    known = json.loads(DIGESTS.read_text(encoding="utf-8")) if DIGESTS.exists() else {}
     known[name] = _sha256(arrays)
-    DIGESTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+    DIGESTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return path
 
 

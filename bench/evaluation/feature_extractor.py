@@ -96,7 +96,7 @@ def load(name: str) -> Extractor:
     if name not in names():
         raise suggest("extractor", name, names())
     content = (EXTRACTORS / f"{name}.npz").read_bytes()
-    about = json.loads((EXTRACTORS / f"{name}.json").read_text())
+    about = json.loads((EXTRACTORS / f"{name}.json").read_text(encoding="utf-8"))
     digest = hashlib.sha256(content).hexdigest()
     if digest != about["sha256"] or not name.endswith(f"-{digest[:DIGITS]}"):
         raise UsageError(
@@ -117,5 +117,5 @@ def save(network: Classifier, stem: str, about: dict[str, Any], folder: Path = E
     name = f"{stem}-{digest[:DIGITS]}"
     described = {"event": list(network.event), "classes": network.head.out_features, "sha256": digest, **about}
     (folder / f"{name}.npz").write_bytes(buffer.getvalue())
-    (folder / f"{name}.json").write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return name

@@ -118,7 +118,7 @@ def save_baseline(baseline: Baseline, path: Path) -> None:
         del cell["command"], cell["cpu_ms"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        path.write_text(json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"a baseline needs a place to write to; '{path}': {error.strerror}: give another") from None
 
@@ -131,7 +131,7 @@ def load_baseline(path: Path, suite: str | None = None) -> Baseline:
     """
     way_out = 'make one with: python -m bench update-baseline --reason "..."'
     try:
-        plain: Any = json.loads(path.read_text(), parse_constant=_refuse)
+        plain: Any = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except OSError as error:
         raise IncomparableError(
             f"there is no baseline to hold against; '{path}': {error.strerror}; {way_out}"

@@ -96,6 +96,6 @@ def save_reports(text: str, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"a report needs a place to write to; '{path}': {error.strerror}: give another") from None

@@ -62,7 +62,7 @@ def run_elsewhere(tree: Path, objectives: Collection[str], seeds: range, out: Pa
 
 def settings() -> dict[str, Any]:
     """The gate's margins and what its self-test plants."""
-    return tomllib.loads((FAULTS / "gate.toml").read_text())
+    return tomllib.loads((FAULTS / "gate.toml").read_text(encoding="utf-8"))
 
 
 def reference(injected: str) -> str:

@@ -145,7 +145,7 @@ class Store:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / ".lock").open("a+")
+            file = (self.root / ".lock").open("a+", encoding="utf-8")
         except OSError as error:
             rule = "the output folder must be writable"
             raise UsageError(f"{rule}; '{self.root}': {error.strerror}: give another --out") from None

@@ -124,7 +124,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         if path.suffix == ".parquet":
             table.to_parquet(path, index=False)
         elif path.suffix in (".csv", ".md", ".tex"):
-            path.write_text(table_text(table, path.suffix))
+            path.write_text(table_text(table, path.suffix), encoding="utf-8")
         else:
             raise UsageError(f"a table is written as .csv, .md, .tex or .parquet; got '{path.name}'")
     except OSError as error:

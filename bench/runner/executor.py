@@ -315,7 +315,7 @@ def _bare_start(worker: str) -> Iterator[None]:
 def _kernel_kills() -> int:
     """How many processes the kernel has killed for want of memory since it started; 0 where it does not say."""
     with suppress(OSError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
+        for line in Path("/proc/vmstat").read_text(encoding="utf-8").splitlines():
             if line.startswith("oom_kill "):
                 return int(line.split()[1])
     return 0

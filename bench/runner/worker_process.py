@@ -123,8 +123,10 @@ def _redirect(logs: list[Path]) -> None:
     for stream in (1, 2):
         os.dup2(handle, stream)
     os.close(handle)
-    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)  # line by line, so that a kill loses no line
-    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    sys.stdout = os.fdopen(
+        1, "w", buffering=1, closefd=False, encoding="utf-8"
+    )  # line by line, so that a kill loses no line
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, encoding="utf-8")
 
 
 def _where(error: BaseException) -> str:
@@ -138,7 +140,7 @@ def _where(error: BaseException) -> str:
 def _reset_peak() -> str:
     """Makes the kernel forget the peak so far; returns how the peak is to be read."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError as error:
         return f"VmHWM since the process began, imports included: clear_refs was refused ({error.strerror})"
     return "VmHWM since clear_refs, after imports"
@@ -147,7 +149,7 @@ def _reset_peak() -> str:
 def status_bytes(name: str) -> int | None:
     """A line of /proc/self/status, such as VmHWM, the peak of resident memory; None where there is none."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
@@ -156,7 +158,7 @@ def status_bytes(name: str) -> int | None:
 def processor() -> str:
     """The processor's name, as the system gives it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or "unknown"
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -32,6 +32,6 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(
             f"No suite with a reference in '{options.store}'; run one, e.g. run --suite verdict --out {options.store}."
         )
-    (options.store / "verdict.md").write_text(text + "\n")
+    (options.store / "verdict.md").write_text(text + "\n", encoding="utf-8")
     print(text)
     return GOOD

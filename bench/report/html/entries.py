@@ -140,7 +140,7 @@ def _log(store: Store, record: Record) -> dict[str, Any] | None:
     """The end of what a run said."""
     attempt = store.newest_attempt(record.run)
     path = attempt.folder / "log.txt" if attempt else None
-    lines = path.read_text(errors="replace").splitlines() if path and path.exists() else []
+    lines = path.read_text(errors="replace", encoding="utf-8").splitlines() if path and path.exists() else []
     if not any(line.strip() for line in lines):
         return None
     return {

@@ -98,8 +98,8 @@ def render_page(store: Store, records: Sequence[Record]) -> str:
             for s in sections
         ],
         about=_about(records),
-        style=Markup((TEMPLATES / "style.css").read_text()),
-        script=Markup("".join((TEMPLATES / name).read_text() for name in ("charts.js", "page.js"))),
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        script=Markup("".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))),
     )
 
 
