@@ -1,4 +1,4 @@
-"""What a plug-in declares about itself, and the types that it gives and takes."""
+"""What a plug-in declares about itself."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class ObjectiveInfo:
             or a function (x, **hyper) -> (*batch, *event), the best energy's score at x for data from N(0, I).
         sampler: its own sampler (energy, x_like, rng, **hyper) -> draws shaped as x_like, where it has one: the energy
             is called as in training, and a step size is in squared units of x. Of a class it is the method `sample`.
-        divergence: what the loss estimates, a key of `bench.divergences.DIVERGENCES`, where that is an integral that
-            quadrature gives in one dimension; empty if not. `audit` compares the gradients.
+        divergence: what the loss estimates, a key of `bench.audit.divergences.DIVERGENCES`, where that is an integral
+            that quadrature gives in one dimension; empty if not. `audit` compares the gradients.
         bias: how the relative error of the expected gradient against that of the divergence vanishes: {} if there is
             none, {"sigma": 2} for O(sigma²), {"steps": -1} if it falls as steps grow, None if nothing is promised.
     """

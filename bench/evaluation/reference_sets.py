@@ -56,7 +56,7 @@ def reference_metrics(
 
     Args:
         n: images in each set.
-        source: another extractor than the data set's own, such as `fidelity.inception` of a file.
+        source: another extractor than the data set's own, such as `image_fidelity.inception` of a file.
         only: the names of the sets that are wanted, each of which takes a while; all if None.
 
     Raises:

@@ -23,7 +23,7 @@ def saved_sample_metrics(root: Path, device: torch.device, source: Registered | 
     """One line a run and sampler that left images: what it was, and the images against the run's own training images.
 
     Args:
-        source: another extractor than the data sets' own, such as `fidelity.inception` of a file.
+        source: another extractor than the data sets' own, such as `image_fidelity.inception` of a file.
 
     Raises:
         UsageError: if no run of the store left enough images.

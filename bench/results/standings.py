@@ -27,7 +27,7 @@ def caption(group: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class Standing:
-    """One objective on one board: its lines of `table.leaderboard`, one a data set, and what they amount to."""
+    """One objective on one board: its lines of `leaderboard_frame`, one a data set, and what they amount to."""
 
     objective: str
     rows: pd.DataFrame

@@ -88,7 +88,7 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
     """Trains seeds of one cell together and evaluates each; returns the groups of a row for each.
 
     Raises:
-        AloneError: if the seeds are to be run alone.
+        NotStackableError: if the seeds are to be run alone.
     """
     of_one_seed = {"own", "continued"} & set(specs[0].evaluation.samplers)
     if specs[0].classical or of_one_seed:

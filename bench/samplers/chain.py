@@ -40,7 +40,7 @@ def expand_step_size(step_size: StepSize, x: Tensor, rng: Rng) -> Tensor:
 
 
 def step_sizes(step_size: Schedule, x: Tensor, rng: Rng) -> list[Tensor]:
-    """ε of the first transitions, as `_expand` gives it; the last goes on."""
+    """ε of the first transitions, as `expand_step_size` gives it; the last goes on."""
     return [
         expand_step_size(epsilon, x, rng) for epsilon in (step_size if isinstance(step_size, Sequence) else [step_size])
     ]

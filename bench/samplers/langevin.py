@@ -1,4 +1,7 @@
-"""Markov chains on exp(-E). The step convention everywhere: x <- x + (ε/2) s(x) + √ε z, with ε = `step_size`."""
+"""Unadjusted Langevin chains on exp(-E), and the posterior that they sample given a noised point.
+
+The step convention everywhere: x <- x + (ε/2) s(x) + √ε z, with ε = `step_size`.
+"""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ def train(
     """Trains to the end, or until every seed has diverged; returns what became of each seed.
 
     At checkpoints the clock stops, and each seed that has not diverged adds a line to its curve, on its own evaluation
-    clock. A seed has diverged once its loss is not finite or beyond `UNBOUNDED` nats; no seed of a stack can change
-    another's numbers.
+    clock. A seed has diverged once its loss is not finite or beyond `DIVERGENCE_THRESHOLD` nats; no seed of a stack
+    can change another's numbers.
     """
     outcomes = [Outcome() for _ in curves]
     t = 0

@@ -1,4 +1,4 @@
-"""One run: train an energy by one objective, evaluate it off the clock. The only optimiser code."""
+"""All of a run that changes as it trains: data, energy, objective and optimiser. The only optimiser code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only code that measures: network passes, FLOPs, seconds and memory."""
+"""The work of a training step, counted: network passes, Markov transitions, FLOPs, operations."""
 
 from __future__ import annotations
 

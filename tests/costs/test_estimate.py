@@ -98,11 +98,11 @@ def ruler(denoiser: str, folder: Path) -> RunSpec:
 
 def test_a_classical_denoiser_has_no_training_and_is_priced_with_all_that_it_loads(tmp_path: Path) -> None:
     spec = ruler("gaussian_filter", tmp_path)
-    foretold = estimate_costs([spec])[spec.cell_id]
+    predicted = estimate_costs([spec])[spec.cell_id]
     row = run_single(spec, tmp_path, lambda line: None)
-    assert (foretold.flops, foretold.training) == (0, 0)
+    assert (predicted.flops, predicted.training) == (0, 0)
     # the data are drawn and the parameter chosen in both; here what they import is there already
-    assert foretold.seconds > 0.2 * (row["time"]["setup_cpu"] + row["time"]["eval_cpu"]) > 0
+    assert predicted.seconds > 0.2 * (row["time"]["setup_cpu"] + row["time"]["eval_cpu"]) > 0
 
 
 def test_what_cannot_be_priced_is_one_line(tmp_path: Path) -> None:

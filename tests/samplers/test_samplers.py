@@ -100,7 +100,7 @@ def test_unadjusted_langevin_is_stationary_at_its_known_variance(
         assert off(end.square(), temperature * variance) > 8
 
 
-def test_tethered_is_the_posterior_in_closed_form() -> None:
+def test_the_posterior_energy_is_the_posterior_in_closed_form() -> None:
     rng, alpha, sigma, prior = Rng(0), 0.8, 0.6, 0.5
     precision = 1 / prior + alpha**2 / sigma**2
     y = rng.normal((30_000, 2), torch.float64)
@@ -116,7 +116,7 @@ def test_tethered_is_the_posterior_in_closed_form() -> None:
     assert off((end - centre).square(), 1 / precision) < 4
 
 
-def test_tethered_takes_one_noise_a_chain_and_a_condition() -> None:
+def test_the_posterior_energy_takes_one_noise_a_chain_and_a_condition() -> None:
     rng = Rng([0, 1])
     y = rng.normal((2, 5, 3), torch.float64)
     sigma, alpha = 0.5 + rng.uniform((2, 5), torch.float64), 0.5 + rng.uniform((2, 5), torch.float64)
