@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: if argparse refuses the arguments (2), or for `--help` (0).
     """
+    os.environ["MPLBACKEND"] = "Agg"  # figures go to files; a notebook's own backend may not be importable here
     modules = command_modules()
     given = replace_old_names(sys.argv[1:] if arguments is None else arguments)
     options = build_parser(modules).parse_args(given)

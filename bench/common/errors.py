@@ -12,6 +12,12 @@ def no_runs(store: object) -> UsageError:
     return UsageError(f"No runs in {store}; run a suite with --out {store}.")
 
 
+def failure_reason(error: BaseException) -> str:
+    """An exception in one line, as a table has it in place of a number: "n/a (ValueError: ...)"."""
+    lines = str(error).splitlines()
+    return f"n/a ({type(error).__name__}{f': {lines[0]}' if lines else ''})"
+
+
 def suggest(kind: str, value: str, known: list[str]) -> UsageError:
     """The error for an unknown name, with the nearest known names as the way out."""
     import difflib

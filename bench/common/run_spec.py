@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from bench.common import fingerprint
+from bench.common.errors import UsageError
 from bench.common.json_files import to_plain
 
 FULL_PRECISION = "float32"
@@ -221,6 +222,9 @@ class RunSpec:
         """The spec that `to_dict` gave; other keys are ignored.
 
         Raises:
-            msgspec.ValidationError: if a value is not of its type.
+            UsageError: if a value is not of its type.
         """
-        return msgspec.convert(plain, cls)
+        try:
+            return msgspec.convert(plain, cls)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"a run's specification cannot be read: {error}; is it of another version?") from None

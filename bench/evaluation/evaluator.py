@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from bench.common.errors import failure_reason
 from bench.core.data_types import Data, Estimate
 from bench.core.declarations import MetricInfo
 from bench.core.derivatives import Energy
@@ -14,8 +19,6 @@ from bench.core.quadrature import CachedFunction
 from bench.core.rng import Rng
 from bench.evaluation.sampling import Samples
 from bench.plugins import builders
-
-"""A model's samples (n, *event), or why there are none, by sampler; the only sampler of a suite is called ""."""
 
 
 def evaluate(
@@ -55,15 +58,29 @@ def _estimates(
     if missing:
         yield metric.info.name, Estimate(None, reason=f"n/a (needs {', '.join(sorted(missing))})")
     elif "samples" not in metric.info.needs:
-        yield from metric.all(energy, data.test[:0], data, rng.stream("eval")).items()
+        yield from _or_reason(metric, energy, data.test[:0], data, rng).items()
     else:
         for sampler, drawn in samples.items():
             suffix = f".{sampler}" if sampler else ""
             if isinstance(drawn, str):
                 yield metric.info.name + suffix, Estimate(None, reason=drawn)
                 continue
-            for name, estimate in metric.all(energy, drawn, data, rng.stream("eval")).items():
+            for name, estimate in _or_reason(metric, energy, drawn, data, rng).items():
                 yield name + suffix, estimate
+
+
+def _or_reason(metric: builders.Metric, energy: Energy, samples: Tensor, data: Data, rng: Rng) -> dict[str, Estimate]:
+    """Every value of a metric by its name; one without a value, and the reason, where the metric raises.
+
+    A metric that fails must not cost the run its weights and its other metrics; memory that ran out is the run's end.
+    """
+    try:
+        return metric.all(energy, samples, data, rng.stream("eval"))
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        return {metric.info.name: Estimate(None, certified=False, reason=failure_reason(error))}
 
 
 def _finite(estimate: Estimate) -> Estimate:

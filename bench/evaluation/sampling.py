@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from bench.common.errors import failure_reason
 from bench.common.run_spec import EvaluationSpec
 from bench.core.data_types import Data
 from bench.core.derivatives import Energy
@@ -18,6 +21,7 @@ from bench.plugins.objective import Objective
 from bench.samplers.metropolis import mala
 
 Samples = Mapping[str, Tensor | str]
+"""A model's samples (n, *event), or why there are none, by sampler; the only sampler of a suite is called ""."""
 TARGET_ACCEPTANCE = 0.57  # optimal for MALA in high dimension (Roberts & Rosenthal 1998)
 
 
@@ -34,27 +38,45 @@ def all_samples(energy: Energy, objective: Objective, data: Data, settings: Eval
     if not any("samples" in registry.find("metrics", ref).info.needs for ref in settings.metrics):
         return found  # chains on images are dear
     wanted = settings.samplers or [""]
-    own = None
+    own: Tensor | str | None = None
     if {"own", "continued"} & set(wanted):
         network = energy.network if isinstance(energy, TrainedEnergy) else energy
         like = data.train[:1].expand(settings.samples, *data.train.shape[1:])
-        own = objective.sample(network, like, rng.stream("sampler own"))
+        own = _or_reason(lambda: objective.sample(network, like, rng.stream("sampler own")))
+
+    def chains(stream: Rng, start: Tensor | None) -> Tensor | str:
+        return _or_reason(lambda: model_samples(energy, data, settings, stream, start=start))
+
     # "noise" first, which "own" may stand for
     for sampler in sorted(wanted, key=lambda name: name != "noise"):
         stream = rng.stream(f"sampler {sampler}") if sampler else rng.stream("eval")
         if sampler == "continued":
-            absent = "the objective has no sampler of its own"
-            found[sampler] = absent if own is None else model_samples(energy, data, settings, stream, start=own)
+            start = "the objective has no sampler of its own" if own is None else own
+            found[sampler] = start if isinstance(start, str) else chains(stream, start)
         elif sampler == "own" and own is not None:
             found[sampler] = own
         elif sampler == "own" and "noise" in found:
             found[sampler] = found["noise"]
         elif sampler == "data":
             chosen = stream.integers(len(data.train), (settings.samples,)).to(data.train.device)
-            found[sampler] = model_samples(energy, data, settings, stream, start=data.train[chosen])
+            found[sampler] = chains(stream, data.train[chosen])
         else:
-            found[sampler] = model_samples(energy, data, settings, stream)
+            found[sampler] = chains(stream, None)
     return {sampler: found[sampler] for sampler in wanted}
+
+
+T = TypeVar("T")
+
+
+def _or_reason(draw: Callable[[], T]) -> T | str:
+    """What is drawn, or why there is nothing: a sampler that raises must not cost a run what it has learned."""
+    try:
+        return draw()
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        return failure_reason(error)
 
 
 def model_samples(

@@ -73,7 +73,25 @@ def dataset(ref: str, rng: Rng, **params: Any) -> Data:
     data = plugin.target(rng, **plugin.resolve(**params))
     if not isinstance(data, Data):
         raise UsageError(f"data set {plugin.name} must return a bench.api.Data; got {type(data).__name__}")
+    for split in ("train", "valid", "test"):
+        _check_examples(f"{split} of data set {plugin.name}", getattr(data, split), rng)
     return data
+
+
+def _check_examples(name: str, examples: object, rng: Rng) -> None:
+    """Holds a split of a data set to what training takes: finite float32 numbers, one example at least.
+
+    Raises:
+        UsageError: if it is something else; the fault is the data's, not the objective's.
+    """
+    if not isinstance(examples, Tensor):
+        raise UsageError(f"{name} must be a tensor; got {type(examples).__name__}: use torch.as_tensor(x).float()")
+    if examples.dtype != torch.float32:
+        raise UsageError(f"{name} must be of float32; got {str(examples.dtype).removeprefix('torch.')}: use .float()")
+    if examples.ndim < rng.batch_ndim + 1 or not examples.shape[rng.batch_ndim - 1]:
+        raise UsageError(f"{name} must have examples (n, *event), n at least 1; got shape {tuple(examples.shape)}")
+    if wrong := int((~examples.isfinite()).sum()):
+        raise UsageError(f"{name} must be finite; {wrong} of its {examples.numel()} numbers are not: clean the data")
 
 
 @dataclass(frozen=True)

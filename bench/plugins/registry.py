@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.common import fingerprint
 from bench.common.errors import UsageError, suggest
 from bench.common.plugin_source import FOLDERS as FOLDERS
 from bench.common.plugin_source import Kind as Kind
@@ -109,8 +111,12 @@ def find(kind: Kind, ref: str) -> Plugin:
 
 
 def _import(path: Path) -> Any:
-    # keyed by content age, so that an edited file is read anew
-    key = f"_bench_plugin_{path.stem}_{abs(hash((str(path), path.stat().st_mtime_ns)))}"
+    # keyed by what it means, neighbours included, so that an edited file is read anew
+    try:
+        code = fingerprint.code(path)
+    except (SyntaxError, ValueError):  # importing it says where
+        code = str(path.stat().st_mtime_ns)
+    key = f"_bench_plugin_{path.stem}_{fingerprint.digest(f'{path} {code}')}"
     if key in sys.modules:
         return sys.modules[key]
     spec = importlib.util.spec_from_file_location(key, path)
@@ -119,7 +125,8 @@ def _import(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[key] = module
     try:
-        spec.loader.exec_module(module)
+        with _neighbours(path.parent):
+            spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[key]
         line = error.lineno if isinstance(error, SyntaxError) else _last_line(error, path)
@@ -127,6 +134,24 @@ def _import(path: Path) -> Any:
         reason = str(error).splitlines()[0] if str(error) else ""
         raise UsageError(f"{where} does not import: {type(error).__name__}: {reason}") from error
     return module
+
+
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """Modules beside a plug-in can be imported, and are not taken for those of the same name beside another."""
+    if folder in FOLDERS.values():
+        yield
+        return
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).is_relative_to(folder) and not name.startswith("_bench_plugin_"):
+                del sys.modules[name]
 
 
 def _last_line(error: BaseException, path: Path) -> int | None:

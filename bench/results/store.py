@@ -225,7 +225,7 @@ class Store:
             found: dict[tuple[Any, ...], list[Planned]] = {}
             for entry in plan["runs"]:
                 run = Planned(entry["cell_id"], RunSpec.from_dict(entry["spec"]))
-                slot = (run.spec.track, run.spec.place, *run.key[:3], run.spec.seed)
+                slot = (run.spec.track, run.spec.place, *run.key[:3], run.spec.objective.ref, run.spec.seed)
                 found.setdefault(slot, []).append(run)
             union |= {slot: runs for slot, runs in found.items() if slot not in union}
         return [run for runs in union.values() for run in runs]

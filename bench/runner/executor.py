@@ -27,6 +27,7 @@ from typing import Any
 from bench.common.git import current_commit, has_changes
 from bench.common.run_spec import RunSpec
 from bench.results.store import Attempt, Planned, Store
+from bench.runner.code_check import changed_code
 from bench.runner.worker_process import main
 
 Event = Callable[[str, RunSpec, dict[str, Any] | None, int, int], None]
@@ -195,12 +196,21 @@ def _supervise(
     else:
         for run in batch:
             supervision.tell("start", run, None)
-        outcomes = _outcomes(batch, attempts, worker, supervision)
+        # a child imports plug-ins when it starts, or later: code that was edited by its end may be what it ran
+        outcomes = _changed(batch) or _outcomes(batch, attempts, worker, supervision)
+        outcomes = _changed(batch) or outcomes
     for outcome in outcomes:
         if "env" in outcome:
             # what is the same for many runs is written once; a row keeps what a reader filters by
             outcome["env"] = {"env_id": store.keep_environment(outcome["env"]), **outcome["env"]}
     return [(run, attempt.finish(o)) for run, attempt, o in zip(batch, attempts, outcomes, strict=True)]
+
+
+def _changed(batch: Sequence[Planned]) -> list[dict[str, Any]]:
+    """An interruption of each run if code that makes its numbers was edited since it was planned; else empty."""
+    file = changed_code(batch[0].spec)
+    reason = f"changed since it was planned: {file}; run the command again to plan it with the new code"
+    return [{"status": "interrupted", "reason": reason} for _ in batch] if file else []
 
 
 def _outcomes(

@@ -116,6 +116,7 @@ def train(
             evaluation.stop()
         clock.start()
     clock.stop()
+    trainer.check_data()
     return outcomes
 
 

@@ -130,6 +130,7 @@ class Trainer:
                 f"{data.content}; plan it again"
             )
         self.data = freeze(data.to(device))
+        self._version = self.data.train._version  # grows with every change in place
         self.energy = self._network(seed, self.data.train)
         objective = builders.objective(
             spec.objective.ref,
@@ -144,6 +145,16 @@ class Trainer:
         self._detached = [w.detach() for w in self.weights]  # views, made once
         self.schedule: Schedule = self.paced(spec.budget.steps)
         self._batches = self._draw_batches()
+
+    def check_data(self) -> None:
+        """Holds the training data to what they were before the first step.
+
+        Raises:
+            RuntimeError: if the objective has changed them in place.
+        """
+        if self.data.train._version != self._version:
+            name = self.spec.objective.label
+            raise RuntimeError(f"{name} changed the training data in place; work on a copy: x = x.clone()")
 
     def _network(self, seed: int | list[int], x_train: Tensor) -> nn.Module:
         rng, about = Rng(seed, "init"), self.spec.network
@@ -210,7 +221,10 @@ class Trainer:
         """The work of one step in float32, counted on copies: weights, chains and random streams stay as they are."""
         learner = Learner(*copy.deepcopy((self.energy, self.learner.objective)), self.spec.optimiser)
         rng = Rng(self.seed, "count", self.device)
-        x = self.data.train.narrow(rng.batch_ndim - 1, 0, self.spec.budget.batch)
+        axis, batch = rng.batch_ndim - 1, self.spec.budget.batch
+        # a copy, as a batch is one; examples come again where there are fewer than a batch
+        rows = torch.arange(batch, device=self.device) % self.data.train.shape[axis]
+        x = self.data.train.index_select(axis, rows)
 
         def rehearse(calls: list[work_counter.Call]) -> None:
             learner.update(work_counter.count_calls(learner.energy, calls, rng.batch_ndim), x, rng)

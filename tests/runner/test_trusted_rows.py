@@ -1,0 +1,216 @@
+"""What ran is what the row says, and a fault is put down to its cause."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.cli.main import main
+from bench.common.errors import UsageError
+from bench.common.run_spec import RunSpec
+from bench.core.rng import Rng
+from bench.plugins import builders
+from bench.results.records import Record, read_records
+from bench.results.store import Store
+from bench.runner.code_check import changed_code
+from bench.runner.single_run import run_single
+from bench.suites.expand import Selection, plan_runs
+from bench.suites.schema import read_suite
+
+SUITE = """
+name = "tiny"
+objectives = ["denoising_score_matching"]
+datasets = ["{dataset}"]
+seeds = "0"
+metrics = {metrics}
+[network]
+name = "mlp"
+width = 8
+depth = 1
+[optimiser]
+warm_up = 2
+[budget]
+steps = 20
+batch = 16
+[evaluation]
+checkpoints = 2
+samples = 60
+sampler_steps = 4
+"""
+OBJECTIVE = """
+from torch import Tensor
+{imports}
+from bench.api import Energy, Rng, objective
+
+@objective(family="test", source="this test")
+def mine(energy: Energy, x: Tensor, rng: Rng) -> Tensor:
+    {body}
+"""
+DATASET = """
+import numpy as np
+import torch
+from bench.api import Data, Rng, dataset, image_data
+
+@dataset(source="this test")
+def mine(rng: Rng) -> Data:
+    x = rng.normal((*rng.batch_shape({n}), 2))
+    {change}
+    return {made}
+"""
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def suite(folder: Path, dataset: str = "two_moons", metrics: str = '["kl"]') -> Path:
+    return written(folder, "tiny.toml", SUITE.format(dataset=dataset, metrics=metrics))
+
+
+def planned(folder: Path, *objectives: str, **of_suite: str) -> list[RunSpec]:
+    return plan_runs(read_suite(str(suite(folder, **of_suite))), Selection(objectives or None, seeds=(0,)), "cpu")
+
+
+def objective(folder: Path, body: str, imports: str = "", name: str = "mine.py") -> Path:
+    return written(folder, name, OBJECTIVE.format(body=body, imports=imports))
+
+
+def data_set(folder: Path, *, n: int = 300, change: str = "pass", made: str = "") -> Path:
+    splits = "train=x[..., :200, :], valid=x[..., -100:-50, :], test=x[..., -50:, :]"
+    return written(folder, "data.py", DATASET.format(n=n, change=change, made=made or f'Data("mine", {splits})'))
+
+
+def ran(folder: Path, *arguments: str) -> list[Record]:
+    out = folder / "out"
+    main(["run", "--suite", str(suite(folder)), "--seed", "0", "--jobs", "1", "--out", str(out), *arguments])
+    return read_records(Store(out))
+
+
+def test_code_that_is_edited_after_the_plan_is_named(tmp_path: Path) -> None:
+    path = objective(tmp_path, "return energy(x + shift(x))", "from helper import shift")
+    helper = written(tmp_path, "helper.py", "def shift(x):\n    return 0.1 * x\n")
+    (spec,) = planned(tmp_path, str(path))
+    assert changed_code(spec) == ""
+    helper.write_text("def shift(x):\n    return 0.9 * x  # edited\n", encoding="utf-8")
+    assert changed_code(spec) == str(helper)
+    helper.write_text("def shift(x):\n    return 0.1 * x  # a remark changes nothing\n", encoding="utf-8")
+    assert changed_code(spec) == ""
+    path.unlink()
+    assert changed_code(spec) == str(path)
+
+
+def test_a_run_whose_code_is_edited_meanwhile_has_no_result_and_is_tried_again(tmp_path: Path) -> None:
+    body = textwrap.indent(
+        "from pathlib import Path\nfile = Path(__file__)\n"
+        "file.write_text(file.read_text().replace('0.1 *', '0.9 *'))\nreturn 0.1 * energy(x)",
+        "    ",
+    ).strip()
+    path = objective(tmp_path, body)
+    (record,) = ran(tmp_path, "--objective", str(path))
+    assert record.status == "interrupted"
+    assert record.reason.startswith(f"changed since it was planned: {path}")
+
+
+def test_a_plugin_finds_the_modules_beside_it_and_not_those_of_the_same_name_beside_another(tmp_path: Path) -> None:
+    shifts = []
+    for k in (1, 2):
+        path = objective(tmp_path / str(k), "return energy(x) * FACTOR", "from helper import FACTOR")
+        written(tmp_path / str(k), "helper.py", f"FACTOR = {k}\n")
+        built = builders.objective(str(path), torch.zeros(4, 2), Rng(0))
+        shifts.append(float(built(lambda x: x.sum(-1) + 1, torch.zeros(4, 2), Rng(0)).mean()))
+    assert shifts == [1, 2]
+
+
+def test_two_objectives_of_one_file_name_are_two_entries(tmp_path: Path) -> None:
+    paths = [objective(tmp_path / str(k), f"return {k} * energy(x)") for k in (1, 2)]
+    for path in paths:  # one after the other, into one store
+        records = ran(tmp_path, "--objective", str(path))
+    assert len({record.objective for record in records}) == len(records) == 2
+    assert all("mine (mine.py, " in record.objective for record in records)
+
+
+def test_an_objective_that_changes_the_training_data_in_place_is_found_out(tmp_path: Path) -> None:
+    body = "x.add_(200.0)\n    return energy(x)"
+    harmless = objective(tmp_path / "a", body)
+    (spec,) = planned(tmp_path / "a", str(harmless))
+    row = run_single(spec, tmp_path / "a", lambda point: None)
+    assert row["status"] == "ok", "a batch is a copy, the rehearsal's too"
+    memory = OBJECTIVE.replace("def mine(energy: Energy, x: Tensor, rng: Rng) -> Tensor:\n    {body}", "{body}")
+    harmful = memory.format(
+        imports="from torch import nn",
+        body="class Mine(nn.Module):\n"
+        "    def __init__(self, x_train: Tensor, rng: Rng) -> None:\n"
+        "        super().__init__()\n        x_train.add_(200.0)\n\n"
+        "    def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:\n        return energy(x)\n",
+    )
+    (spec,) = planned(tmp_path / "b", str(written(tmp_path / "b", "mine.py", harmful)))
+    with pytest.raises(RuntimeError, match="changed the training data in place"):
+        run_single(spec, tmp_path / "b", lambda point: None)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"change": "x[..., 3, 0] = float('nan')"}, r"train of data set mine must be finite; 1 of its 400 numbers"),
+        ({"change": "x = x.double()"}, r"must be of float32; got float64: use .float\(\)"),
+        ({"change": "x = (10 * x).long()"}, r"must be of float32; got int64"),
+        ({"made": "Data('mine', train=x.numpy(), valid=x, test=x)"}, r"must be a tensor; got ndarray"),
+        ({"made": "Data('mine', train=x[:0], valid=x, test=x)"}, r"n at least 1; got shape \(0, 2\)"),
+    ],
+)
+def test_a_fault_of_the_data_is_said_of_the_data(more: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        builders.dataset(str(data_set(tmp_path, **more)), Rng(0, "data"))
+
+
+def test_fewer_examples_than_a_batch_are_enough(tmp_path: Path) -> None:
+    few = "Data('mine', train=x[..., :5, :], valid=x, test=x)"
+    (spec,) = planned(tmp_path, dataset=str(data_set(tmp_path, made=few)), metrics='["sliced_wasserstein"]')
+    row = run_single(spec, tmp_path, lambda point: None)
+    assert row["status"] == "ok"
+    assert row["work"]["examples"] == 20 * 16
+
+
+@pytest.mark.parametrize("broken", ["denoising_ssim", "sliced_wasserstein"])
+def test_a_metric_that_raises_costs_its_own_value_alone(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric = builders.metric
+
+    def with_a_fault(ref: str) -> builders.Metric:
+        def fail(*_: object) -> None:
+            raise ValueError("the window is larger\nthan the image")
+
+        found = metric(ref)
+        return builders.Metric(found.info, fail) if ref == broken else found  # type: ignore[arg-type]
+
+    (spec,) = planned(tmp_path, dataset="digits[n_train=64,n_valid=16,n_test=40]", metrics=f'["{broken}", "kid"]')
+    monkeypatch.setattr(builders, "metric", with_a_fault)
+    row = run_single(spec, tmp_path, lambda point: None)
+    assert row["status"] == "ok"
+    found = row["metrics"][broken]["last"]
+    assert (found["value"], found["certified"]) == (None, False)
+    assert found["reason"] == "n/a (ValueError: the window is larger)"
+    assert row["metrics"]["kid"]["last"]["value"] is not None
+
+
+def test_a_notebooks_backend_does_not_stop_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    ran(tmp_path)
+    assert (tmp_path / "out" / "leaderboard.md").is_file()
+
+
+def test_a_plan_of_another_version_is_a_sentence(tmp_path: Path) -> None:
+    ran(tmp_path)
+    (plan,) = (tmp_path / "out" / "plans").glob("*.json")
+    plan.write_text(plan.read_text(encoding="utf-8").replace('"seed": 0', '"seed": "zero"'), encoding="utf-8")
+    assert main(["table", str(tmp_path / "out")]) == 2
+    shutil.rmtree(tmp_path / "out")
