@@ -43,7 +43,12 @@ def image_data(
     Args:
         train, valid, test: whole numbers 0 <= pixel < levels, (n, C, H, W).
         sigma: standard deviation of the noise z, in units of x.
+
+    Raises:
+        UsageError: if pixels are not whole numbers in that range, or the images of another shape.
     """
+    for split, part in (("train", train), ("valid", valid), ("test", test)):
+        _check_pixels(f"{split} of {name}", part, train.shape[1:], levels)
 
     def dequantise(part: Pixels) -> tuple[Tensor, Tensor]:
         pixels = torch.tensor(np.ascontiguousarray(part))
@@ -65,6 +70,26 @@ def image_data(
         whole_test=clean_test if sigma > 0 else None,
         content=content(train, valid, test),
     )
+
+
+def _check_pixels(name: str, part: Pixels, event: tuple[int, ...], levels: int) -> None:
+    """Holds images to what `image_data` dequantises.
+
+    Raises:
+        UsageError: if they are something else: other numbers would be scaled without a word.
+    """
+    if not np.issubdtype(part.dtype, np.integer):
+        raise UsageError(
+            f"pixels of {name} must be whole numbers from 0 to {levels - 1}; got {part.dtype}: of numbers from 0 to 1 "
+            f"take (x * {levels - 1}).round().astype('uint8')"
+        )
+    if part.ndim != 4 or part.shape[1:] != event:
+        raise UsageError(f"images of {name} must be (n, C, H, W), alike in every split; got {part.shape}")
+    if part.size and not 0 <= int(part.min()) <= int(part.max()) < levels:
+        raise UsageError(
+            f"pixels of {name} must lie from 0 to {levels - 1}; these from {part.min()} to {part.max()}: scale them, "
+            "or give levels="
+        )
 
 
 def content(*images: Pixels | Tensor) -> str:

@@ -183,3 +183,17 @@ def test_the_content_changes_with_one_pixel_and_not_with_the_seed() -> None:
         image_data.image_data("x", Rng(seed), p, p, p).content for seed, p in ((0, pixels), (1, pixels), (0, other))
     ]
     assert seen[0] == seen[1] != seen[2]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.linspace(0, 1, 128).reshape(2, 1, 8, 8), r"must be whole numbers from 0 to 255; got float64"),
+        (np.full((2, 1, 8, 8), 511, np.uint16), r"must lie from 0 to 255; these from 511 to 511"),
+        (np.full((2, 1, 8, 8), -1, np.int64), r"must lie from 0 to 255; these from -1 to -1"),
+        (np.zeros((2, 8, 8), np.uint8), r"must be \(n, C, H, W\)"),
+    ],
+)
+def test_pixels_of_another_kind_are_refused_in_words(pixels: np.ndarray, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        image_data.image_data("mine", Rng(0, "data"), pixels, pixels, pixels)

@@ -18,7 +18,21 @@ from tests.helpers.store_builder import NOISE, Shelf, estimate
 from tests.helpers.toy_workers import toy_spec
 
 CONTRACT = [
-    *["suite", "objective", "label", "params", "dataset", "network", "track", "device", "seed", "status", "reason"],
+    *[
+        "suite",
+        "objective",
+        "label",
+        "file",
+        "sha",
+        "params",
+        "dataset",
+        "network",
+        "track",
+        "device",
+        "seed",
+        "status",
+        "reason",
+    ],
     *["steps", "train_seconds", "flops_train", "forwards", "input_gradients", "peak_memory_mb", "n_params", "entropy"],
 ]
 
