@@ -31,18 +31,25 @@ def split_reference(ref: str) -> tuple[str, dict[str, Any]]:
     return name, given
 
 
+MOST_SEEDS = 10_000
+LARGEST_SEED = 2**31 - 1
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """(0, 1, 2, 7) from "0-2,7".
 
     Raises:
-        UsageError: if it is not of that form.
+        UsageError: if it is not of that form, a seed is too large, or there are too many.
     """
     seeds: list[int] = []
     for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()) or (dash and int(high) < int(low)):
+        match = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", part.strip())
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if high < low:
             raise UsageError(f"seeds are written like 0-4 or 0,2,5; got '{text}'")
-        seeds.extend(range(int(low), int(high or low) + 1))
+        if high > LARGEST_SEED or high - low >= MOST_SEEDS - len(seeds):
+            raise UsageError(f"at most {MOST_SEEDS} seeds, each at most {LARGEST_SEED}; got '{text}'")
+        seeds.extend(range(low, high + 1))
     return tuple(dict.fromkeys(seeds))
 
 
