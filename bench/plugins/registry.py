@@ -111,12 +111,12 @@ def find(kind: Kind, ref: str) -> Plugin:
 
 
 def _import(path: Path) -> Any:
-    # keyed by what it means, neighbours included, so that an edited file is read anew
+    # keyed by its age and by what it means, neighbours included, so that an edited file is read anew
     try:
         code = fingerprint.code(path)
     except (SyntaxError, ValueError):  # importing it says where
-        code = str(path.stat().st_mtime_ns)
-    key = f"_bench_plugin_{path.stem}_{fingerprint.digest(f'{path} {code}')}"
+        code = ""
+    key = f"_bench_plugin_{path.stem}_{fingerprint.digest(f'{path} {path.stat().st_mtime_ns} {code}')}"
     if key in sys.modules:
         return sys.modules[key]
     spec = importlib.util.spec_from_file_location(key, path)
