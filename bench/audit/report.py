@@ -34,7 +34,7 @@ class Finding:
     """What was found of one objective; `broken` names each part of its declaration that the figures contradict."""
 
     objective: str
-    line: dict[str, Any]
+    line: Mapping[str, float | str]
     sentence: str
     broken: tuple[str, ...]
 

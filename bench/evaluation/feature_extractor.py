@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,7 +66,7 @@ class Extractor:
 
     name: str
     network: Classifier
-    about: dict[str, Any]
+    about: Mapping[str, object]
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (n, 64) and logits (n, K) of uint8 images, on the images' own device."""

@@ -79,7 +79,7 @@ def _line(record: Record) -> Iterator[tuple[str, str]]:
         return
     for place in _ROW:
         yield from _cell(place, _at(record.row, place))
-    for name, variants in (record.row.get("metrics") or {}).items():
+    for name, variants in (record.get("metrics") or {}).items():
         for weights, value in variants.items():
             for place in _VALUE:
                 yield from _cell(f"metrics.{name}.{weights}.{place}", _at(value, place))

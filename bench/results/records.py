@@ -46,7 +46,7 @@ class Record:
     """
 
     run: Planned
-    row: dict[str, Any] | None
+    row: Mapping[str, object] | None
     objective: str
 
     @property
@@ -73,7 +73,7 @@ class Record:
         if self.status != "ok":
             return str(self.row["reason"] or "")
         absent: dict[str, list[str]] = {}
-        for name, variants in self.row.get("metrics", {}).items():
+        for name, variants in (self.get("metrics") or {}).items():
             for reason in dict.fromkeys(v["reason"] for v in variants.values() if v.get("reason")):
                 absent.setdefault(reason, []).append(name)
         return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in absent.items())
@@ -132,7 +132,7 @@ class Cell:
         status = Counter(record.status for record in self.records).most_common(1)[0][0]
         if status == "ok":
             return next((reason for r in self.completed if (reason := r.value(key).reason)), "n/a")
-        steps = sorted(r.row["last_step"] for r in self.records if r.row and r.status == status and r.row["last_step"])
+        steps = sorted(int(step) for r in self.records if r.status == status and (step := r.get("last_step")))
         if status != "diverged" or not steps:
             return {"missing": "not run"}.get(status, status)
         return f"diverged at {steps[0]}" + (f"–{steps[-1]}" if steps[-1] != steps[0] else "")
