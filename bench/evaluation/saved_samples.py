@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,17 @@ from bench.results import records
 from bench.results.store import SAMPLES, Store
 
 
-def saved_sample_metrics(root: Path, device: torch.device, source: Registered | None = None) -> pd.DataFrame:
+def saved_sample_metrics(
+    root: Path, device: torch.device, source: Registered | None = None, trusted: Collection[Path] = ()
+) -> pd.DataFrame:
     """One line a run and sampler that left images: what it was, and the images against the run's own training images.
 
     Args:
         source: another extractor than the data sets' own, such as `image_fidelity.inception` of a file.
+        trusted: files of data sets that may be run; a store is data, and what it names is not run for that alone.
 
     Raises:
-        UsageError: if no run of the store left enough images.
+        UsageError: if no run of the store left enough images, or a data set is of a file that is not trusted.
     """
     store = Store(root)
     built: dict[tuple[str, int], Data] = {}
@@ -39,6 +43,11 @@ def saved_sample_metrics(root: Path, device: torch.device, source: Registered | 
             sets = {name: torch.from_numpy(array).to(device) for name, array in arrays.items() if len(array) >= FEWEST}
         spec, key = record.spec.dataset, (record.dataset, record.spec.seed)
         if key not in built:
+            if spec.ref.endswith(".py") and Path(spec.ref).resolve() not in {path.resolve() for path in trusted}:
+                raise UsageError(
+                    f"the data set {spec.label} of this store is the file '{spec.ref}', which reading a store does not "
+                    f"run: look at it, then add --trust {spec.ref}"
+                )
             built[key] = builders.dataset(spec.ref, Rng(record.spec.seed, "data"), **spec.params).to(device)
         data = built[key]
         if source is None and data.extractor is None:

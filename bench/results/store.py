@@ -65,11 +65,11 @@ class Attempt:
         return int(self.folder.name.rpartition("-a")[2])
 
     def intent(self) -> dict[str, Any]:
-        return read_json(self.folder / "spec.json")
+        return _read(self.folder / "spec.json")
 
     def row(self) -> dict[str, Any] | None:
         path = self.folder / "row.json"
-        return read_json(path) if path.exists() else None
+        return _read(path) if path.exists() else None
 
     def append(self, point: Mapping[str, Any]) -> None:
         """Adds one line to the curve in one write, so that a kill tears at most the last line."""
@@ -219,7 +219,7 @@ class Store:
 
     def planned(self) -> list[Planned]:
         """The union of all plans, the newest first; only its cell where two plan the same seed of the same pair."""
-        plans = sorted(map(read_json, (self.root / "plans").glob("*.json")), key=lambda plan: str(plan["created"]))
+        plans = sorted(map(_read, (self.root / "plans").glob("*.json")), key=lambda plan: str(plan["created"]))
         union: dict[tuple[Any, ...], list[Planned]] = {}
         for plan in reversed(plans):
             found: dict[tuple[Any, ...], list[Planned]] = {}
@@ -249,6 +249,21 @@ class Store:
     def _cell(self, run: Planned) -> Path:
         suite, entry, dataset, cell_id, _ = run.key
         return self.root / _slug(suite) / _slug(entry) / _slug(dataset) / cell_id
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The object in a file of a store.
+
+    Raises:
+        UsageError: if it is not JSON, or of a newer version, whose fields may mean something else.
+    """
+    value = read_json(path)
+    version = value.get("schema_version", SCHEMA)
+    if not isinstance(version, int) or version > SCHEMA:
+        raise UsageError(
+            f"{path} is of schema {version}; this version reads schema {SCHEMA} or older: update ebm-bench"
+        )
+    return value
 
 
 def now() -> str:

@@ -124,7 +124,7 @@ class Trainer:
         self.data_rng = Rng(seed, "data")
         self.rng = Rng(seed, "objective", device)
         data = builders.dataset(spec.dataset.ref, self.data_rng, **spec.dataset.params)
-        if spec.dataset.content != data.content:
+        if data.content is not None and spec.dataset.content != data.content:
             raise UsageError(
                 f"a run must see the images it was planned with, {spec.dataset.content}; {data.name} now has "
                 f"{data.content}; plan it again"

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -214,3 +215,42 @@ def test_a_plan_of_another_version_is_a_sentence(tmp_path: Path) -> None:
     plan.write_text(plan.read_text(encoding="utf-8").replace('"seed": 0', '"seed": "zero"'), encoding="utf-8")
     assert main(["table", str(tmp_path / "out")]) == 2
     shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("file", ["plans/*.json", "tiny/*/*/*/*/row.json"])
+def test_what_a_newer_version_wrote_is_refused(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran(tmp_path)
+    (path,) = (tmp_path / "out").glob(file)
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"schema_version": 1', '"schema_version": 2'), encoding="utf-8"
+    )
+    assert main(["table", str(tmp_path / "out")]) == 2
+    assert "is of schema 2; this version reads schema 1 or older" in capsys.readouterr().err
+
+
+def test_reading_a_store_runs_no_code_that_it_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = "image_data('mine', rng, *[np.zeros((40, 1, 8, 8), np.uint8) + np.arange(40)[:, None, None, None]] * 3)"
+    path = data_set(tmp_path, made=f"{pixels}")
+    ran(tmp_path, "--dataset", str(path))
+    out, trap = tmp_path / "out", tmp_path / "trap"
+    (attempt,) = (tmp_path / "out").glob("tiny/*/*/*/s0-a1")
+    np.savez(attempt / "samples.npz", own=np.zeros((40, 1, 8, 8), np.float32))
+    path.write_text(f"open({str(trap)!r}, 'w')\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    for command in (["table"], ["report", "--out", str(tmp_path / "page.html")], ["verify"], ["image-metrics"]):
+        main([command[0], str(out), *command[1:]])
+        assert not trap.exists(), command
+    assert f"add --trust {path}" in capsys.readouterr().err
+    main(["image-metrics", str(out), "--trust", str(path)])
+    assert trap.exists()
+
+
+def test_a_file_that_a_data_set_reads_is_part_of_its_identity(tmp_path: Path) -> None:
+    points = tmp_path / "points.npy"
+    read = f"x = x + torch.from_numpy(np.load({str(points)!r}))"
+    cells = []
+    for spread in (1.0, 5.0, 1.0):
+        np.save(points, np.random.default_rng(0).normal(0, spread, (300, 2)).astype(np.float32))
+        (spec,) = planned(tmp_path, dataset=str(data_set(tmp_path, change=read)))
+        cells.append(spec.cell_id)
+    assert cells[0] == cells[2] != cells[1]
+    assert run_single(spec, tmp_path, lambda point: None)["status"] == "ok"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from bench.cli.options import (
     Commands,
@@ -26,6 +27,14 @@ def add_parser(commands: Commands) -> None:
     add_data_dir(parser)
     add_inception(parser)
     add_device(parser)
+    parser.add_argument(
+        "--trust",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="Run this data set's file, which the store names (default: run no file that a store names).",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,5 +51,5 @@ def run(options: argparse.Namespace) -> int:
     use_data_dir(options)
     device = builders.pick_device(options.device)
     extractor = None if options.inception is None else image_fidelity.inception(options.inception)
-    save_table(saved_sample_metrics(options.store, device, extractor), options.store, "fid")
+    save_table(saved_sample_metrics(options.store, device, extractor, options.trust), options.store, "fid")
     return GOOD
