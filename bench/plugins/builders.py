@@ -18,6 +18,7 @@ from bench.core.declarations import MetricInfo
 from bench.core.derivatives import Energy
 from bench.core.rng import Rng
 from bench.core.search_spaces import StepSize
+from bench.data.data_dir import AbsentDataError
 from bench.data.local_scale import estimate_local_scale
 from bench.plugins.objective import Objective
 from bench.plugins.registry import WARN_ABOVE, find
@@ -70,7 +71,14 @@ def dataset(ref: str, rng: Rng, **params: Any) -> Data:
         UsageError: if the plug-in or a parameter is not as it must be.
     """
     plugin = find("datasets", ref)
-    data = plugin.target(rng, **plugin.resolve(**params))
+    resolved = plugin.resolve(**params)
+    try:
+        data = plugin.target(rng, **resolved)
+    except (UsageError, AbsentDataError, MemoryError):
+        raise
+    except Exception as error:  # somebody's own code or files; a person asked for it by name
+        said = (str(error).splitlines() or [""])[0]
+        raise UsageError(f"data set {plugin.name} raised {type(error).__name__}: {said}; see {plugin.path}") from error
     if not isinstance(data, Data):
         raise UsageError(f"data set {plugin.name} must return a bench.api.Data; got {type(data).__name__}")
     for split in ("train", "valid", "test"):

@@ -172,6 +172,12 @@ def test_a_fault_of_the_data_is_said_of_the_data(more: dict[str, Any], message: 
         builders.dataset(str(data_set(tmp_path, **more)), Rng(0, "data"))
 
 
+def test_a_data_set_that_raises_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = data_set(tmp_path, change="np.load('nowhere.npy')")
+    assert main(["plan", "--suite", str(suite(tmp_path)), "--dataset", str(path)]) == 2
+    assert "data set mine raised FileNotFoundError: " in capsys.readouterr().err
+
+
 def test_fewer_examples_than_a_batch_are_enough(tmp_path: Path) -> None:
     few = "Data('mine', train=x[..., :5, :], valid=x, test=x)"
     (spec,) = planned(tmp_path, dataset=str(data_set(tmp_path, made=few)), metrics='["sliced_wasserstein"]')
