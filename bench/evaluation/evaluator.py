@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from bench.common.errors import failure_reason
 from bench.core.data_types import Data, Estimate
 from bench.core.declarations import MetricInfo
 from bench.core.derivatives import Energy
 from bench.core.quadrature import CachedFunction
 from bench.core.rng import Rng
-from bench.evaluation.sampling import Samples
+from bench.evaluation.sampling import Samples, or_reason
 from bench.plugins import builders
 
 
@@ -70,17 +67,9 @@ def _estimates(
 
 
 def _or_reason(metric: builders.Metric, energy: Energy, samples: Tensor, data: Data, rng: Rng) -> dict[str, Estimate]:
-    """Every value of a metric by its name; one without a value, and the reason, where the metric raises.
-
-    A metric that fails must not cost the run its weights and its other metrics; memory that ran out is the run's end.
-    """
-    try:
-        return metric.all(energy, samples, data, rng.stream("eval"))
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        return {metric.info.name: Estimate(None, certified=False, reason=failure_reason(error))}
+    """Every value of a metric by its name; one without a value, and the reason, where the metric raises."""
+    found = or_reason(lambda: metric.all(energy, samples, data, rng.stream("eval")))
+    return {metric.info.name: Estimate(None, certified=False, reason=found)} if isinstance(found, str) else found
 
 
 def _finite(estimate: Estimate) -> Estimate:

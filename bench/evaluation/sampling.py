@@ -42,10 +42,10 @@ def all_samples(energy: Energy, objective: Objective, data: Data, settings: Eval
     if {"own", "continued"} & set(wanted):
         network = energy.network if isinstance(energy, TrainedEnergy) else energy
         like = data.train[:1].expand(settings.samples, *data.train.shape[1:])
-        own = _or_reason(lambda: objective.sample(network, like, rng.stream("sampler own")))
+        own = or_reason(lambda: objective.sample(network, like, rng.stream("sampler own")))
 
     def chains(stream: Rng, start: Tensor | None) -> Tensor | str:
-        return _or_reason(lambda: model_samples(energy, data, settings, stream, start=start))
+        return or_reason(lambda: model_samples(energy, data, settings, stream, start=start))
 
     # "noise" first, which "own" may stand for
     for sampler in sorted(wanted, key=lambda name: name != "noise"):
@@ -68,8 +68,11 @@ def all_samples(energy: Energy, objective: Objective, data: Data, settings: Eval
 T = TypeVar("T")
 
 
-def _or_reason(draw: Callable[[], T]) -> T | str:
-    """What is drawn, or why there is nothing: a sampler that raises must not cost a run what it has learned."""
+def or_reason(draw: Callable[[], T]) -> T | str:
+    """What is drawn or measured, or why there is nothing.
+
+    A sampler or a metric that raises must not cost a run what it has learned; memory that ran out is the run's end.
+    """
     try:
         return draw()
     except (MemoryError, torch.OutOfMemoryError):

@@ -12,7 +12,7 @@ from bench.results import denoising_table, leaderboard, reference_comparison, sa
 from bench.results.boards import Board
 from bench.results.metric_values import MetricKey
 from bench.results.records import Record, group_cells
-from bench.results.standings import board_markdown, caption, failures, provenance
+from bench.results.standings import board_markdown, caption, failures, provenance, ranking_frame
 
 READING = (
     "Cells are mean ± half the width of Student's 95 % interval over the seeds, then the rank: the place in the order "
@@ -110,15 +110,9 @@ def weights_table(records: Sequence[Record]) -> str:
 
 def headline(records: Sequence[Record], most: int = 15) -> str:
     """The first objectives of a suite's ranking, without costs: the table of a page that has room for one."""
-    frame = leaderboard.leaderboard_frame(records)
-    return tables.markdown_table(_headline_frame(frame).head(most))
-
-
-def _headline_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    from bench.results.standings import ranking_frame
-
-    table = ranking_frame(frame)
-    return table[~table["objective"].str.endswith("(control)")].drop(columns=["completed"])
+    table = ranking_frame(leaderboard.leaderboard_frame(records))
+    entries = table[~table["objective"].str.endswith("(control)")].drop(columns=["completed"])
+    return tables.markdown_table(entries.head(most))
 
 
 def _median_and_range(values: Sequence[float]) -> str:
