@@ -30,7 +30,7 @@ from bench.core.quadrature import (
     tabulate_density,
 )
 from bench.core.rng import Rng
-from bench.core.search_spaces import Choice, Integer, Linear, Log, StepSize
+from bench.core.search_spaces import Choice, Integer, Linear, Log, Sigma, StepSize
 from bench.core.u_statistic import u_statistic
 from bench.data.data_dir import locate
 from bench.data.image_data import Pixels, content, embedded, image_data
@@ -68,6 +68,7 @@ __all__ = [
     "Partition",
     "Pixels",
     "Rng",
+    "Sigma",
     "StepSize",
     "UsageError",
     "ancestral",

@@ -5,7 +5,7 @@ from typing import Annotated
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from bench.api import Energy, Integer, Log, Rng, objective
+from bench.api import Energy, Integer, Rng, Sigma, objective
 
 
 @objective(
@@ -22,7 +22,7 @@ def conditional_noise_contrastive_estimation(
     rng: Rng,
     *,
     samples: Annotated[int, Integer(1, 256)] = 4,
-    sigma: Annotated[float, Log(1e-2, 10.0)] = 1.0,
+    sigma: Annotated[float, Sigma(0.1, 100.0)] = 10.0,
 ) -> Tensor:
     r"""(2/κ) Σⱼ sp(E(x) - E(yⱼ)), yⱼ = x + σzⱼ, zⱼ ~ N(0, I), j = 1..κ, sp = softplus.
 
@@ -32,7 +32,7 @@ def conditional_noise_contrastive_estimation(
     Args:
         x: data (*batch, *event).
         samples: κ, the noised copies of each example.
-        sigma: standard deviation σ of the noise, in units of x.
+        sigma: standard deviation σ of the noise; given in units of local_scale.
 
     Returns:
         The loss of each example, (*batch,), in nats.

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from bench.api import Energy, Log, Rng, objective, score, sum_event
+from bench.api import Energy, Rng, Sigma, objective, score, sum_event
 
 
 @objective(
@@ -17,7 +17,7 @@ from bench.api import Energy, Log, Rng, objective, score, sum_event
     proof={"sigma": 0.3},
 )
 def denoising_score_matching(
-    energy: Energy, x: Tensor, rng: Rng, *, sigma: Annotated[float, Log(1e-2, 1.0)] = 0.1
+    energy: Energy, x: Tensor, rng: Rng, *, sigma: Annotated[float, Sigma(1e-3, 10.0)] = 1.0
 ) -> Tensor:
     r"""½‖σ s(x̃) + z‖², x̃ = x + σz, z ~ N(0, I).
 
@@ -26,7 +26,7 @@ def denoising_score_matching(
 
     Args:
         x: data (*batch, *event).
-        sigma: standard deviation σ of the noise, in units of x.
+        sigma: standard deviation σ of the noise; given in units of local_scale.
 
     Returns:
         The loss of each example, (*batch,), without unit; σ² times nats per squared unit of x.

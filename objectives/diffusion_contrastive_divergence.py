@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bench.api import Choice, Energy, Integer, Log, Rng, noised, objective, score
+from bench.api import Choice, Energy, Integer, Rng, Sigma, noised, objective, score
 
 
 @objective(
@@ -15,13 +15,14 @@ from bench.api import Choice, Energy, Integer, Log, Rng, noised, objective, scor
     bias={"sigma": 2},
     source="Luo et al. 2023, Training energy-based models with diffusion contrastive divergences, arXiv 2307.01668",
     note="No energy holds data whose narrowest standard deviation is below sigma.",
+    proof={"sigma": 0.05},
 )
 def diffusion_contrastive_divergence(
     energy: Energy,
     x: Tensor,
     rng: Rng,
     *,
-    sigma: Annotated[float, Log(1e-2, 10.0)] = 0.05,
+    sigma: Annotated[float, Sigma(1e-2, 2.0)] = 0.5,
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
     signs: Annotated[int, Integer(1, 2)] = 2,
 ) -> Tensor:
@@ -39,7 +40,7 @@ def diffusion_contrastive_divergence(
 
     Args:
         x: data (*batch, *event).
-        sigma: σ in units of x; well below the narrowest standard deviation of the data.
+        sigma: σ, well below the narrowest standard deviation of the data; given in units of local_scale.
         kernel: "ve", α = 1, or "vp", α² = 1 - σ²; the latter is the former at σ/α.
         signs: 1 or 2.
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bench.api import Choice, Energy, Integer, Log, Rng, hessian_product, noised, objective, sum_event
+from bench.api import Choice, Energy, Integer, Rng, Sigma, hessian_product, noised, objective, sum_event
 
 
 @objective(
@@ -15,13 +15,14 @@ from bench.api import Choice, Energy, Integer, Log, Rng, hessian_product, noised
     bias={"sigma": 2},
     source="after Luo et al. 2023, arXiv 2307.01668",
     note="An expansion in small noise: at a sigma near the data's narrowest scale it learns a blurred law.",
+    proof={"sigma": 0.05},
 )
 def diffusion_contrastive_divergence_fokker_planck(
     energy: Energy,
     x: Tensor,
     rng: Rng,
     *,
-    sigma: Annotated[float, Log(1e-2, 10.0)] = 0.05,
+    sigma: Annotated[float, Sigma(1e-2, 2.0)] = 0.5,
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
     signs: Annotated[int, Integer(1, 2)] = 2,
 ) -> Tensor:
@@ -35,7 +36,7 @@ def diffusion_contrastive_divergence_fokker_planck(
 
     Args:
         x: data (*batch, *event).
-        sigma: σ in units of x; well below the narrowest standard deviation of the data.
+        sigma: σ, well below the narrowest standard deviation of the data; given in units of local_scale.
         kernel: "ve" or "vp"; the two expand about different paths, so they differ in the error.
         signs: 2 averages the loss over both signs of ε; 1 is noisier, with the same mean.
 

@@ -10,6 +10,7 @@ from bench.api import (
     Integer,
     Log,
     Rng,
+    Sigma,
     StepSize,
     mala,
     noised,
@@ -31,7 +32,7 @@ def diffusion_contrastive_divergence_ladder(
     x: Tensor,
     rng: Rng,
     *,
-    sigma_min: Annotated[float, Log(1e-2, 10.0)] = 0.1,
+    sigma_min: Annotated[float, Sigma(1e-3, 100.0)] = 1.0,
     sigma_max: Annotated[float, Log(1e-2, 10.0)] = 0.9,
     levels: Annotated[int, Integer(2, 100)] = 4,
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
@@ -49,7 +50,8 @@ def diffusion_contrastive_divergence_ladder(
 
     Args:
         x: data (*batch, *event).
-        sigma_min, sigma_max: the ends of the ladder, in units of x.
+        sigma_min: the smallest noise level of the ladder; given in units of local_scale.
+        sigma_max: the largest, in units of x.
         levels: L.
         kernel: "ve", α = 1, or "vp", α² = 1 - σ²; the latter is the former at σ/α.
         steps: transitions of a chain.

@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bench.api import Choice, Energy, Integer, Log, Rng, noised, objective
+from bench.api import Choice, Energy, Integer, Rng, Sigma, noised, objective
 
 
 @objective(
@@ -22,7 +22,7 @@ def diffusion_contrastive_divergence_laplace(
     x: Tensor,
     rng: Rng,
     *,
-    sigma: Annotated[float, Log(1e-2, 10.0)] = 0.03,
+    sigma: Annotated[float, Sigma(1e-2, 10.0)] = 0.3,
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
     signs: Annotated[int, Integer(1, 2)] = 2,
 ) -> Tensor:
@@ -38,7 +38,7 @@ def diffusion_contrastive_divergence_laplace(
 
     Args:
         x: data (*batch, *event) of at most 16 dimensions.
-        sigma: σ in units of x.
+        sigma: σ; given in units of local_scale.
         kernel: "ve", α = 1, or "vp", α² = 1 - σ²; the latter is the former at σ/α.
         signs: 2 averages the loss over both signs of the noise; 1 is noisier, with the same mean.
 

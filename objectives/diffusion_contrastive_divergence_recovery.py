@@ -8,8 +8,8 @@ from bench.api import (
     Choice,
     Energy,
     Integer,
-    Log,
     Rng,
+    Sigma,
     StepSize,
     langevin,
     mala,
@@ -34,7 +34,7 @@ def diffusion_contrastive_divergence_recovery(
     x: Tensor,
     rng: Rng,
     *,
-    sigma: Annotated[float, Log(1e-2, 10.0)] = 0.3,
+    sigma: Annotated[float, Sigma(1e-3, 100.0)] = 3.0,
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
     steps: Annotated[int, Integer(1, 1000)] = 10,
     step_size: Annotated[float, StepSize(1e-3, 1.0)] = 0.3,
@@ -49,7 +49,7 @@ def diffusion_contrastive_divergence_recovery(
 
     Args:
         x: data (*batch, *event).
-        sigma: σ in units of x.
+        sigma: σ; given in units of local_scale.
         kernel: "ve", α = 1, or "vp", α² = 1 - σ²; the latter is the former at σ/α.
         steps: K.
         step_size: ε of a chain on exp(-E) alone; given in units of local_scale². The chain's steps fall from near

@@ -12,6 +12,7 @@ from bench.api import (
     Log,
     NoiseInterval,
     Rng,
+    Sigma,
     langevin,
     largest_level,
     noise_interval,
@@ -60,7 +61,7 @@ def diffusion_recovery_likelihood(
     x: Tensor,
     rng: Rng,
     *,
-    sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
+    sigma_min: Annotated[float, Sigma(1e-3, 100.0)] = 0.5,
     sigma_max: Annotated[float, Log(0.1, 100.0)] = 2.0,
     levels: Annotated[int, Integer(1, 1000)] = 6,
     steps: Annotated[int, Integer(1, 1000)] = 20,
@@ -78,7 +79,8 @@ def diffusion_recovery_likelihood(
     Args:
         energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
         x: data (*batch, *event).
-        sigma_min, sigma_max: the ends of the geometric noise levels, in units of x.
+        sigma_min: the smallest of the geometric noise levels; given in units of local_scale.
+        sigma_max: the largest, in units of x.
         levels: the number of intervals.
         steps: transitions of a chain.
         step: b, a transition's noise in units of the interval's s.

@@ -11,6 +11,7 @@ from bench.api import (
     Linear,
     Log,
     Rng,
+    Sigma,
     largest_level,
     level_by_level,
     noise_levels,
@@ -47,7 +48,7 @@ def diffusive_classification(
     x: Tensor,
     rng: Rng,
     *,
-    sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
+    sigma_min: Annotated[float, Sigma(1e-3, 100.0)] = 0.5,
     sigma_max: Annotated[float, Log(0.1, 100.0)] = 5.0,
     levels: Annotated[int, Integer(2, 1000)] = 8,
     score_weight: Annotated[float, Linear(0.0, 100.0)] = 1.0,
@@ -60,7 +61,8 @@ def diffusive_classification(
     Args:
         energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
         x: data (*batch, *event).
-        sigma_min, sigma_max: the ends of the noise levels, in units of x.
+        sigma_min: the smallest noise level; given in units of local_scale.
+        sigma_max: the largest, in units of x.
         levels: K, at the price of K forward passes an example.
         score_weight: λ.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bench.api import Energy, Linear, Log, Rng, ancestral_from_noise, objective, per_example, sum_event
+from bench.api import Energy, Linear, Log, Rng, Sigma, ancestral_from_noise, objective, per_example, sum_event
 
 
 @objective(
@@ -25,7 +25,7 @@ def dual_score_matching(
     x: Tensor,
     rng: Rng,
     *,
-    sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
+    sigma_min: Annotated[float, Sigma(1e-3, 100.0)] = 0.5,
     sigma_max: Annotated[float, Log(0.1, 100.0)] = 5.0,
     time_weight: Annotated[float, Linear(0.0, 100.0)] = 1.0,
 ) -> Tensor:
@@ -38,7 +38,8 @@ def dual_score_matching(
     Args:
         energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
         x: data (*batch, *event).
-        sigma_min, sigma_max: the range of noise levels, in units of x.
+        sigma_min: the smallest noise level; given in units of local_scale.
+        sigma_max: the largest, in units of x.
         time_weight: λ.
 
     Returns:

@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bench.api import Energy, Integer, Linear, Log, Rng, objective
+from bench.api import Energy, Integer, Linear, Rng, Sigma, objective
 
 
 @objective(
@@ -24,7 +24,7 @@ def energy_discrepancy(
     rng: Rng,
     *,
     samples: Annotated[int, Integer(1, 256)] = 16,
-    sigma: Annotated[float, Log(1e-2, 10.0)] = 0.3,
+    sigma: Annotated[float, Sigma(1e-3, 100.0)] = 3.0,
     w: Annotated[float, Linear(0.0, 4.0)] = 1.0,
 ) -> Tensor:
     r"""log(w + Σⱼ exp(E(x) - E(xⱼ))), xⱼ = y + σξⱼ, y = x + σε; ε, ξ₁, ..., ξ_M ~ N(0, I), one centre y for all j.
@@ -39,7 +39,8 @@ def energy_discrepancy(
     Args:
         x: data (*batch, *event).
         samples: M, the negatives of each example.
-        sigma: standard deviation σ of the kernel, in units of x; small: score matching, large: maximum likelihood.
+        sigma: standard deviation σ of the kernel, given in units of local_scale; small: score matching, large:
+            maximum likelihood.
         w: weight of the data among the candidates.
 
     Returns:

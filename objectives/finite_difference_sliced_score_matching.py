@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bench.api import Energy, Log, Rng, objective, per_example, sum_event
+from bench.api import Energy, Rng, Sigma, objective, per_example, sum_event
 
 
 @objective(
@@ -15,9 +15,10 @@ from bench.api import Energy, Log, Rng, objective, per_example, sum_event
     bias={"epsilon": 2},
     source="Pang et al. 2020, Efficient learning of generative models via finite-difference score matching",
     note="Off implicit score matching by O(epsilon²); three energies and no derivative of a derivative.",
+    proof={"epsilon": 0.05},
 )
 def finite_difference_sliced_score_matching(
-    energy: Energy, x: Tensor, rng: Rng, *, epsilon: Annotated[float, Log(1e-3, 1.0)] = 0.05
+    energy: Energy, x: Tensor, rng: Rng, *, epsilon: Annotated[float, Sigma(1e-3, 10.0)] = 0.5
 ) -> Tensor:
     r"""(d/ε²) [(E₊ - E₋)²/8 - (E₊ + E₋ - 2E)], E± = E(x ± v), v uniform on the sphere ‖v‖ = ε in dimension d.
 
@@ -26,7 +27,7 @@ def finite_difference_sliced_score_matching(
 
     Args:
         x: data (*batch, *event).
-        epsilon: length ε of the step, in units of x.
+        epsilon: length ε of the step; given in units of local_scale.
 
     Returns:
         The loss of each example, (*batch,), in nats per squared unit of x.

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from bench.api import Energy, Integer, Log, Rng, objective
+from bench.api import Energy, Integer, Rng, Sigma, objective
 
 
 @objective(
@@ -21,7 +21,7 @@ def minimum_probability_flow(
     rng: Rng,
     *,
     neighbours: Annotated[int, Integer(1, 256)] = 4,
-    sigma: Annotated[float, Log(1e-2, 10.0)] = 0.3,
+    sigma: Annotated[float, Sigma(1e-3, 100.0)] = 3.0,
 ) -> Tensor:
     r"""(1/κ) Σⱼ exp(½[E(x) - E(yⱼ)]), yⱼ = x + σzⱼ, zⱼ ~ N(0, I), j = 1..κ.
 
@@ -33,7 +33,7 @@ def minimum_probability_flow(
     Args:
         x: data (*batch, *event).
         neighbours: κ, the neighbours drawn for each example.
-        sigma: standard deviation σ of the jumps, in units of x.
+        sigma: standard deviation σ of the jumps; given in units of local_scale.
 
     Returns:
         The loss of each example, (*batch,), without unit: a rate.

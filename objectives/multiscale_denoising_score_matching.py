@@ -5,7 +5,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from bench.api import Choice, Energy, Log, Rng, ancestral_from_noise, objective, per_example, score, sum_event
+from bench.api import Choice, Energy, Log, Rng, Sigma, ancestral_from_noise, objective, per_example, score, sum_event
 
 
 @objective(
@@ -23,7 +23,7 @@ def multiscale_denoising_score_matching(
     x: Tensor,
     rng: Rng,
     *,
-    sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
+    sigma_min: Annotated[float, Sigma(1e-3, 100.0)] = 0.5,
     sigma_max: Annotated[float, Log(0.1, 100.0)] = 2.0,
     sigma_law: Annotated[str, Choice("log-uniform", "log-normal")] = "log-uniform",
     median: Annotated[float, Log(1e-3, 100.0)] = 0.4,
@@ -39,7 +39,7 @@ def multiscale_denoising_score_matching(
     Args:
         energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
         x: data (*batch, *event).
-        sigma_min: the smallest noise level, in units of x.
+        sigma_min: the smallest noise level; given in units of local_scale.
         sigma_max: the largest noise level, in units of x.
         sigma_law: the law of ln σ.
         median: m of "log-normal", in units of x.

@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bench.api import Energy, Log, Rng, objective, per_example, score, sum_event
+from bench.api import Energy, Log, Rng, Sigma, objective, per_example, score, sum_event
 
 
 def _gaussian_score(x: Tensor, *, sigma_0: float, sigma_min: float, sigma_max: float) -> Tensor:
@@ -34,8 +34,8 @@ def multiscale_denoising_score_matching_static(
     x: Tensor,
     rng: Rng,
     *,
-    sigma_0: Annotated[float, Log(1e-2, 1.0)] = 0.1,
-    sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
+    sigma_0: Annotated[float, Sigma(1e-3, 10.0)] = 1.0,
+    sigma_min: Annotated[float, Sigma(1e-3, 100.0)] = 0.5,
     sigma_max: Annotated[float, Log(0.1, 100.0)] = 1.0,
 ) -> Tensor:
     r"""½‖(σ₀²/σ) s(x̃) + z‖², x̃ = x + σz, z ~ N(0, I), ln σ ~ U(ln σ_min, ln σ_max).
@@ -46,8 +46,8 @@ def multiscale_denoising_score_matching_static(
 
     Args:
         x: data (*batch, *event).
-        sigma_0: the level that the answer is scaled for, in units of x.
-        sigma_min: the smallest noise level, in units of x.
+        sigma_0: the level that the answer is scaled for; given in units of local_scale.
+        sigma_min: the smallest noise level; given in units of local_scale.
         sigma_max: the largest noise level, in units of x.
 
     Returns:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from bench.api import Choice, Energy, Log, Rng, noised, objective
+from bench.api import Choice, Energy, Rng, Sigma, noised, objective
 
 
 @objective(
@@ -22,7 +22,7 @@ def naive_diffusion_contrast(
     x: Tensor,
     rng: Rng,
     *,
-    sigma: Annotated[float, Log(1e-2, 10.0)] = 0.1,
+    sigma: Annotated[float, Sigma(1e-3, 100.0)] = 1.0,
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
 ) -> Tensor:
     r"""E(x) - E(y), y = αx + σε, ε ~ N(0, I).
@@ -33,7 +33,7 @@ def naive_diffusion_contrast(
 
     Args:
         x: data (*batch, *event).
-        sigma: σ in units of x.
+        sigma: σ; given in units of local_scale.
         kernel: "ve", α = 1, or "vp", α² = 1 - σ².
 
     Returns:

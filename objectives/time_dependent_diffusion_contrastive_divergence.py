@@ -12,6 +12,7 @@ from bench.api import (
     Log,
     NoiseInterval,
     Rng,
+    Sigma,
     StepSize,
     largest_level,
     mala,
@@ -60,7 +61,7 @@ def time_dependent_diffusion_contrastive_divergence(
     x: Tensor,
     rng: Rng,
     *,
-    sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
+    sigma_min: Annotated[float, Sigma(1e-3, 100.0)] = 0.5,
     sigma_max: Annotated[float, Log(0.1, 100.0)] = 2.0,
     levels: Annotated[int, Integer(1, 1000)] = 8,
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
@@ -82,7 +83,8 @@ def time_dependent_diffusion_contrastive_divergence(
     Args:
         energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
         x: data (*batch, *event).
-        sigma_min, sigma_max: the ends of the noise levels, in units of x.
+        sigma_min: the smallest noise level; given in units of local_scale.
+        sigma_max: the largest, in units of x.
         levels: K, the number of intervals.
         kernel: "ve", α = 1, or "vp", α² = 1 - σ², for data of about unit variance and sigma_max < 1.
         steps: transitions of a chain.

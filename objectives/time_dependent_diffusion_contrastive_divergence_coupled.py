@@ -12,6 +12,7 @@ from bench.api import (
     Log,
     NoiseInterval,
     Rng,
+    Sigma,
     exponential_langevin,
     largest_level,
     noise_interval,
@@ -61,7 +62,7 @@ def time_dependent_diffusion_contrastive_divergence_coupled(
     x: Tensor,
     rng: Rng,
     *,
-    sigma_min: Annotated[float, Log(1e-3, 1.0)] = 0.05,
+    sigma_min: Annotated[float, Sigma(1e-3, 100.0)] = 0.5,
     sigma_max: Annotated[float, Log(0.1, 100.0)] = 2.0,
     levels: Annotated[int, Integer(1, 1000)] = 8,
     steps: Annotated[int, Integer(1, 1000)] = 4,
@@ -85,7 +86,8 @@ def time_dependent_diffusion_contrastive_divergence_coupled(
     Args:
         energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
         x: data (*batch, *event).
-        sigma_min, sigma_max: the ends of the noise levels, in units of x.
+        sigma_min: the smallest noise level; given in units of local_scale.
+        sigma_max: the largest, in units of x.
         levels: K, the number of intervals.
         steps: transitions of a chain.
         relaxation: c, the share of the way to the posterior's mean that a transition goes across the data.

@@ -26,7 +26,7 @@ from bench.contract import stationarity
 from bench.core.declarations import ObjectiveInfo
 from bench.core.derivatives import Energy
 from bench.core.rng import Rng
-from bench.core.search_spaces import Choice, Integer, StepSize
+from bench.core.search_spaces import Choice, Integer, in_units_of_data
 from bench.costs import step_time
 from bench.plugins import builders, registry
 from bench.plugins.objective import Objective
@@ -124,7 +124,7 @@ class Subject:
         self.scale = min(law.deviations)
         self.hyper = self.plugin.resolve(**self.given)
         static = self.info.energy == "static"
-        self.smoothing = self.hyper["sigma"] ** 2 if self.info.minimiser == "smoothed" and static else 0.0
+        self.smoothing = self.actual["sigma"] ** 2 if self.info.minimiser == "smoothed" and static else 0.0
 
     @property
     def label(self) -> str:
@@ -134,8 +134,7 @@ class Subject:
     @property
     def actual(self) -> dict[str, Any]:
         """Hyper-parameters in units of x."""
-        steps = {k for k, p in self.plugin.parameters.items() if isinstance(p.space, StepSize)}
-        return {k: v * self.scale**2 if k in steps else v for k, v in self.hyper.items()}
+        return in_units_of_data(self.plugin.parameters, self.hyper, self.scale)
 
     def build(self, rng: Rng) -> Objective:
         x_train = self.law.draw(TRAINING, rng.stream("data"), even=True).unsqueeze(-1)
@@ -148,7 +147,7 @@ class Subject:
 
     def likelihood(self, theta: Tensor) -> Tensor:
         """The gradient of maximum likelihood for the law that it is to learn."""
-        smoothing = self.hyper["sigma_min"] ** 2 if self.info.energy == "noise" else self.smoothing
+        smoothing = self.actual["sigma_min"] ** 2 if self.info.energy == "noise" else self.smoothing
         hyper = {"smoothing": smoothing}
         return divergences.gradient("maximum likelihood", self.law, self.model, theta, hyper)
 

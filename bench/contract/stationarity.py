@@ -194,7 +194,7 @@ def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any]) -> 
 def _energy_at(law: Law, info: ObjectiveInfo, objective: Objective) -> Callable[..., Tensor]:
     """(θ, x, σ if it is told one) -> energies, stationary at θ = 1 if the declaration is true."""
     if callable(info.stationary):
-        score = partial(info.stationary, **objective.hyper)
+        score = partial(info.stationary, **objective.values)
         # of its energies nothing is right but the slope, which is -θ times the declared score
         return lambda theta, x: -theta * (x * score(x.detach())).sum(-1)
     temperature = 1.0
@@ -211,9 +211,9 @@ def _energy_at(law: Law, info: ObjectiveInfo, objective: Objective) -> Callable[
 
 
 def _needed(objective: Objective, name: str, whose: str) -> float:
-    if name not in objective.hyper:
+    if name not in objective.values:
         raise ValueError(f"{whose} is said by a parameter '{name}'; there is none")
-    return float(objective.hyper[name])
+    return float(objective.values[name])
 
 
 def _own_draws(objective: Objective, energy: Energy, like: Tensor, rng: Rng) -> Tensor:

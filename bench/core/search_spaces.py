@@ -50,6 +50,15 @@ class StepSize(Log):
 
 
 @dataclass(frozen=True)
+class Sigma(Log):
+    """A noise level, or another length, in units of `local_scale`: one default serves data of every width.
+
+    `local_scale` is the data's standard deviation in their narrowest local direction: noise of one local scale doubles
+    that variance. Every objective with such a length has a parameter `sigma_units`; "data" gives them in units of x.
+    """
+
+
+@dataclass(frozen=True)
 class Integer:
     """A whole number low <= value <= high."""
 
@@ -101,6 +110,26 @@ class Parameter:
     default: Any
 
 
+SIGMA_UNITS = Parameter("sigma_units", Choice("local_scale", "data"), "local_scale")
+
+
+def in_units_of_data(known: dict[str, Parameter], values: dict[str, Any], local_scale: float) -> dict[str, Any]:
+    """The hyper-parameters as the objective's code takes them: steps and lengths in units of x, and no `sigma_units`.
+
+    Args:
+        known: the objective's parameters.
+        values: a value of each.
+        local_scale: what a `Sigma` is multiplied by, and a `StepSize` by its square.
+    """
+    length = 1.0 if values.get(SIGMA_UNITS.name) == "data" else local_scale
+    factors = {Sigma: length, StepSize: local_scale**2}
+    return {
+        name: value * factors[type(known[name].space)] if type(known[name].space) in factors else value
+        for name, value in values.items()
+        if name != SIGMA_UNITS.name
+    }
+
+
 def parameters(target: Callable[..., Any]) -> dict[str, Parameter]:
     """The keyword-only parameters of a function or class, read from its signature.
 
@@ -120,6 +149,8 @@ def parameters(target: Callable[..., Any]) -> dict[str, Parameter]:
                 f"'{name}: Annotated[float, Log(low, high)] = value'"
             )
         found[name] = Parameter(name, spaces[0], parse(target.__name__, name, spaces[0], parameter.default))
+    if any(isinstance(each.space, Sigma) for each in found.values()):
+        found[SIGMA_UNITS.name] = SIGMA_UNITS
     return found
 
 

@@ -17,7 +17,7 @@ from bench.core.data_types import Data, Estimate, MetricFunction
 from bench.core.declarations import MetricInfo
 from bench.core.derivatives import Energy
 from bench.core.rng import Rng
-from bench.core.search_spaces import StepSize
+from bench.core.search_spaces import SIGMA_UNITS, Sigma, StepSize
 from bench.data.data_dir import AbsentDataError
 from bench.data.local_scale import estimate_local_scale
 from bench.plugins.objective import Objective
@@ -44,7 +44,9 @@ def objective(ref: str, x_train: Tensor, rng: Rng, *, local_scale: float | None 
     if limit is not None and dim > limit:
         raise UsageError(f"{plugin.name} needs events of at most {limit} dimensions; these have {dim}")
     steps = [p for p in plugin.parameters.values() if isinstance(p.space, StepSize)]
-    if steps and local_scale is None:
+    lengths = any(isinstance(p.space, Sigma) for p in plugin.parameters.values())
+    scaled = steps or (lengths and {**plugin.given, **hyper}.get(SIGMA_UNITS.name) != "data")
+    if scaled and local_scale is None:
         local_scale = estimate_local_scale(x_train.flatten(0, rng.batch_ndim - 1))
     if local_scale is not None and not (math.isfinite(local_scale) and local_scale > 0):
         raise UsageError(f"local_scale must be a positive number; got {local_scale}")
@@ -61,7 +63,7 @@ def objective(ref: str, x_train: Tensor, rng: Rng, *, local_scale: float | None 
                 "the stationary variance within a tenth of the data's",
                 stacklevel=2,
             )
-    return Objective(plugin, resolved, local_scale if steps else None, x_train, rng)
+    return Objective(plugin, resolved, local_scale if scaled else None, x_train, rng)
 
 
 def dataset(ref: str, rng: Rng, **params: Any) -> Data:

@@ -10,7 +10,7 @@ from typing import Any
 from bench.common import plugin_source
 from bench.common.columns import aligned
 from bench.core.declarations import plain_declaration
-from bench.core.search_spaces import Choice, Integer, Log, Space, StepSize
+from bench.core.search_spaces import Choice, Integer, Log, Sigma, Space, StepSize
 from bench.plugins.registry import Plugin
 
 CONVERGENCE = {
@@ -134,4 +134,4 @@ def _space(space: Space) -> str:
 
 
 def _unit(space: Space) -> str:
-    return "local_scale²" if isinstance(space, StepSize) else ""
+    return {Sigma: "local_scale", StepSize: "local_scale²"}.get(type(space), "")

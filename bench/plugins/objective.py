@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.core.declarations import ObjectiveInfo
 from bench.core.derivatives import Energy
 from bench.core.rng import Rng
-from bench.core.search_spaces import StepSize
+from bench.core.search_spaces import in_units_of_data
 from bench.plugins.registry import Plugin
 
 
@@ -21,7 +21,8 @@ class Objective(nn.Module):
 
     Attributes:
         info: the declaration (family, energy kind, minimiser, control, source, ...).
-        hyper: the hyper-parameters as given, with `step_size` in units of `local_scale` squared.
+        hyper: the hyper-parameters as given: a step size in units of `local_scale` squared, a length in `local_scale`.
+        values: what its code is called with: the same in units of x.
         local_scale: the scale that was used, or None if no hyper-parameter needs one.
     """
 
@@ -37,13 +38,12 @@ class Objective(nn.Module):
         self.info: ObjectiveInfo = plugin.info
         self.hyper = hyper
         self.local_scale = local_scale
-        variance = 1.0 if local_scale is None else local_scale**2
-        values = {k: v * variance if isinstance(plugin.parameters[k].space, StepSize) else v for k, v in hyper.items()}
+        self.values = in_units_of_data(plugin.parameters, hyper, local_scale or 1.0)
         self.loss: Callable[..., Tensor] = (
-            plugin.target(x_train, rng, **values) if plugin.has_memory else partial(plugin.target, **values)
+            plugin.target(x_train, rng, **self.values) if plugin.has_memory else partial(plugin.target, **self.values)
         )
         # what a module needs of them it has kept
-        self._sampler_hyper = {} if plugin.has_memory else values
+        self._sampler_hyper = {} if plugin.has_memory else self.values
 
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
         """The loss of each example, (*batch,).

@@ -100,7 +100,7 @@ class Model:
 
     def _levels(self) -> tuple[float, float] | None:
         """The noise levels at which the objective says that its energy is that of the smoothed data."""
-        hyper, info = self.objective.hyper, self.objective.info
+        hyper, info = self.objective.values, self.objective.info
         if hyper.get("kernel") == "vp":
             return None  # its levels are of data that shrink
         if info.energy == "noise":

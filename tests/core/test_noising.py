@@ -28,7 +28,7 @@ def quadratic(theta: Tensor) -> Energy:
 
 
 def loss(name: str, energy: Energy, x: Tensor, rng: Rng, **hyper: float | str) -> Tensor:
-    return builders.objective(name, x, Rng(rng.seeds), local_scale=0.5, **hyper)(energy, x, rng)
+    return builders.objective(name, x, Rng(rng.seeds), local_scale=0.5, sigma_units="data", **hyper)(energy, x, rng)
 
 
 @pytest.mark.parametrize("name", POSTERIOR)
@@ -79,7 +79,7 @@ def expected_slope(name: str, precision: float, variance: float, **hyper: float 
     rng = Nodes(2 if name.endswith("fokker_planck") else 3)
     theta = torch.tensor(precision, dtype=torch.float64, requires_grad=True)
     x = variance**0.5 * rng.first
-    total = (rng.weight * builders.objective(name, x, Rng(0), **hyper)(quadratic(theta), x, rng)).sum()
+    total = (rng.weight * builders.objective(name, x, Rng(0), sigma_units="data", **hyper)(quadratic(theta), x, rng)).sum()
     return float(torch.autograd.grad(total, theta)[0])
 
 

@@ -48,7 +48,7 @@ def _curved(theta: Tensor) -> object:
 def test_one_step_through_fine_levels_is_denoising_score_matching() -> None:
     x, theta = Rng(1).normal((4096, 2), torch.float64), torch.tensor([0.4, 0.3], dtype=torch.float64)
     theta.requires_grad_()
-    range_ = {"sigma_min": 0.5, "sigma_max": 0.502}
+    range_ = {"sigma_min": 0.5, "sigma_max": 0.502, "sigma_units": "data"}
     loss = _loss(_curved(theta), x, steps=1, relaxation=1.0, levels=1, **range_).sum()
     (gradient,) = torch.autograd.grad(loss, theta)
 
@@ -64,7 +64,7 @@ def test_one_step_through_fine_levels_is_denoising_score_matching() -> None:
 
 
 def _gradients(name: str, theta: Tensor, x: Tensor, draws: int, **hyper: Any) -> Tensor:
-    losses = (_loss(_curved(theta), x, name, seed, sigma_min=0.5, sigma_max=1.0, **hyper) for seed in range(draws))
+    losses = (_loss(_curved(theta), x, name, seed, sigma_min=0.5, sigma_max=1.0, sigma_units="data", **hyper) for seed in range(draws))
     return torch.stack([torch.autograd.grad(loss.mean(), theta)[0] for loss in losses])
 
 

@@ -100,7 +100,7 @@ def test_denoising_at_every_level_has_the_weight_of_the_likelihood() -> None:
     data, level, noise = (g.reshape(-1, 1) for g in grids)
     theta = THETA.clone().requires_grad_()
     objective = builders.objective(
-        "multiscale_denoising_score_matching", data[:4], Rng(0), sigma_min=LOW, sigma_max=HIGH
+        "multiscale_denoising_score_matching", data[:4], Rng(0), local_scale=1.0, sigma_min=LOW, sigma_max=HIGH
     )
     loss = objective(lambda v, s: energy(v.squeeze(-1), s, theta), data, Nodes((level, noise)))
     (found,) = torch.autograd.grad((weight * loss).sum(), theta)

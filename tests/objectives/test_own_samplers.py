@@ -113,8 +113,9 @@ def test_an_ancestral_step_is_the_posterior_of_a_gaussian_prior() -> None:
 
 @pytest.mark.parametrize("name", LEVELLED)
 def test_an_objectives_own_sampler_draws_its_smallest_level_and_sees_a_wrong_energy(name: str) -> None:
-    objective = builders.objective(name, LIKE[:8], Rng(0), local_scale=SPREAD, **INFOS[name].proof)
-    sigma = float(objective.hyper["sigma_min"])
+    hyper = {"sigma_min": 0.05, **INFOS[name].proof}
+    objective = builders.objective(name, LIKE[:8], Rng(0), local_scale=1.0, **hyper)
+    sigma = float(objective.values["sigma_min"])
 
     def draw(model: Any) -> Tensor:
         drawn = objective.sample(model, LIKE, Rng(1))
@@ -128,7 +129,7 @@ def test_an_objectives_own_sampler_draws_its_smallest_level_and_sees_a_wrong_ene
 def test_levels_that_preserve_the_variance_are_sampled_too() -> None:
     name = "time_dependent_diffusion_contrastive_divergence"
     hyper = {"kernel": "vp", "sigma_min": 0.3, "sigma_max": 0.95, "levels": 3, "steps": 60}
-    objective = builders.objective(name, LIKE[:8], Rng(0), local_scale=SPREAD, **hyper)
+    objective = builders.objective(name, LIKE[:8], Rng(0), local_scale=1.0, **hyper)
 
     def preserving(x: Tensor, sigma: Tensor) -> Tensor:
         """The law of αx + σε is that of x + (σ/α)ε, in units of α."""
@@ -157,7 +158,7 @@ def test_short_run_draws_are_its_chains_and_not_the_law_of_its_energy() -> None:
 
 
 def test_an_objective_without_a_sampler_says_none_and_a_spec_names_the_sampler() -> None:
-    assert builders.objective("denoising_score_matching", LIKE[:8], Rng(0)).sample(energy, LIKE, Rng(0)) is None
+    assert builders.objective("denoising_score_matching", LIKE[:8], Rng(0), local_scale=1.0).sample(energy, LIKE, Rng(0)) is None
     specs = plan_runs(read_suite("smoke"), Selection(seeds=(0,)), "cpu")
     named = {spec.objective.name: spec.objective.sampler for spec in specs}
     assert named["short_run_mcmc"] == "sample"

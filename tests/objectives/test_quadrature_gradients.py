@@ -130,7 +130,9 @@ def drawn_gradient(name: str, model: Model, at: Tensor, n: int, **hyper: float |
     seeds = range(SEEDS)
     x, rng = NEAR.draw(n, Rng(seeds, "data")).unsqueeze(-1), Rng(seeds)
     theta = at.expand(SEEDS, -1).clone().requires_grad_()
-    objective = builders.objective(name, x, rng, local_scale=0.4, **hyper)
+    # a length in units of x, a step in units of the narrower mode's variance
+    units = {"sigma_units": "data"} if "sigma" in hyper else {}
+    objective = builders.objective(name, x, rng, local_scale=0.4, **units, **hyper)
     (gradient,) = torch.autograd.grad(objective(toy_problem.as_energy(model, theta), x, rng).mean(-1).sum(), theta)
     return gradient.mean(0), gradient.std(0) / SEEDS**0.5
 

@@ -68,7 +68,18 @@ def test_the_local_scale_is_estimated_where_none_is_given() -> None:
     module = builders.objective("contrastive_divergence", x, Rng(0))
     assert module.local_scale is not None
     assert 0.5 < module.local_scale < 2
-    assert builders.objective("denoising_score_matching", x, Rng(0)).local_scale is None
+    assert builders.objective("sliced_score_matching", x, Rng(0)).local_scale is None
+
+
+def test_a_length_is_in_units_of_the_local_scale_unless_it_is_asked_for_in_units_of_the_data() -> None:
+    x, name = Rng(0, "data").normal((64, 2)), "denoising_score_matching"
+    relative = builders.objective(name, x, Rng(0), local_scale=0.2, sigma=0.5)
+    absolute = builders.objective(name, x, Rng(0), sigma=0.1, sigma_units="data")
+    assert relative.values == absolute.values == {"sigma": 0.1}
+    assert absolute.local_scale is None
+    assert torch.equal(relative(quadratic, x, Rng(1)), absolute(quadratic, x, Rng(1)))
+    with pytest.raises(UsageError, match="sigma_units must be one of local_scale, data; got 'cm'"):
+        builders.objective(name, x, Rng(0), sigma_units="cm")
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
