@@ -17,7 +17,7 @@ from bench.api import Energy, Rng, Sigma, objective, score, sum_event
     proof={"sigma": 0.3},
 )
 def denoising_score_matching(
-    energy: Energy, x: Tensor, rng: Rng, *, sigma: Annotated[float, Sigma(1e-3, 10.0)] = 1.0
+    energy: Energy, x: Tensor, rng: Rng, *, sigma: Annotated[float, Sigma(1e-3, 10.0)] = 0.5
 ) -> Tensor:
     r"""½‖σ s(x̃) + z‖², x̃ = x + σz, z ~ N(0, I).
 

@@ -28,7 +28,10 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 # what only says how to find or supervise a run, or how its numbers are shown
-_ASIDE = ("suite", "suite_version", "seed", "timeout_seconds", "skip", "reference", "primary")
+_ASIDE = (
+    *("suite", "suite_version", "seed", "timeout_seconds", "skip"),
+    *("reference", "primary", "ranked", "convergence_bound"),
+)
 # of a plug-in's description
 _IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler")
 
@@ -98,12 +101,22 @@ class NetworkSpec(PluginSpec):
 
 @dataclass(frozen=True)
 class OptimiserSpec:
-    """Adam's settings, the steps of linear warm-up, the decay of the weights' average, the largest gradient norm."""
+    """Adam's settings, and how the learning rate starts and the weights are averaged.
+
+    Attributes:
+        warm_up: steps over which the learning rate rises to `lr`.
+        ema: the decay of the weights' moving average; 1/(1 - ema) steps are its memory.
+        warm_up_share, ema_share: both as shares of a run, in place of steps: under equal FLOPs, objectives take
+            different numbers of steps, and a count is a different part of each run.
+        clip: the largest norm of a gradient.
+    """
 
     lr: Positive = 1e-3
     betas: tuple[Share, Share] = (0.9, 0.999)
     warm_up: Annotated[int, msgspec.Meta(ge=0, le=10**12)] = 100
     ema: Share = 0.999
+    warm_up_share: Share | None = None
+    ema_share: Share | None = None
     clip: Positive | None = None
 
 
@@ -147,6 +160,10 @@ class RunSpec:
         skip: why the run cannot be made, or "".
         reference: the objective that the suite compares the others with, or "".
         primary: the metric that the suite ranks by; "" for the first of the usual ones.
+        ranked: whether the suite's tables rank its entries.
+        convergence_bound: the KL divergence, in nats, that the reference fit must not exceed if a data set is to be
+            ranked; None where the suite does not check.
+        role: "" for an entry; the name of a reference fit, which is shown and never ranked.
     """
 
     suite: str
@@ -165,6 +182,9 @@ class RunSpec:
     skip: str = ""
     reference: str = ""
     primary: str = ""
+    ranked: bool = True
+    convergence_bound: Positive | None = None
+    role: str = ""
     precision: str = FULL_PRECISION
 
     @property
@@ -189,6 +209,16 @@ class RunSpec:
     def control(self) -> bool:
         """Whether its objective is known to be wrong and shown for that reason."""
         return self.objective.control
+
+    @property
+    def reference_fit(self) -> bool:
+        """Whether it shows what the network can hold, at a budget of its own, and competes with nobody."""
+        return bool(self.role)
+
+    @property
+    def unranked(self) -> bool:
+        """Whether it competes with nobody: a control, or a reference fit."""
+        return self.control or self.reference_fit
 
     @property
     def classical(self) -> bool:

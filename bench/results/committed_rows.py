@@ -20,6 +20,7 @@ from bench.results.store import Planned
 
 _SPEC = (
     *("suite", "suite_version", "track", "device", "precision", "seed", "reference", "primary", "skip"),
+    *("ranked", "convergence_bound", "role", "optimiser.lr"),
     *(f"objective.{name}" for name in ("name", "label", "ref", "given", "params", "short_label", "settings")),
     *(f"objective.{name}" for name in ("family", "control", "kind", "sha")),
     *("dataset.name", "dataset.label", "network.name", "network.label", "network.params"),
@@ -29,7 +30,7 @@ _SPEC = (
 _ROW = (
     *("status", "reason", "last_step", "work.steps", "work.flops_train", "work.forwards", "work.input_gradients"),
     *("time.train_wall", "time.train_cpu", "time.noisy", "memory.rss_peak", "memory.cuda_allocated_peak"),
-    *("model.n_params", "model.entropy", "env.env_id", "env.torch", "env.processor", "env.device"),
+    *("model.n_params", "model.entropy", "model.kl_floor", "env.env_id", "env.torch", "env.processor", "env.device"),
     *("provenance.git_sha", "provenance.git_dirty"),
 )
 _VALUE = ("value", "stderr", "n", "reason", "unit", "better", "certified", "detail.extractor", "detail.images")

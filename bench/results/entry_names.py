@@ -11,13 +11,13 @@ from bench.common.plugin_source import declared_label, fill_label
 from bench.common.references import split_list
 from bench.common.run_spec import RunSpec
 
-EntryKey = tuple[str, str]
-"""What tells two entries apart: the label by which an objective was asked for, and where its file lies."""
+EntryKey = tuple[str, str, str]
+"""What tells two entries apart: the label by which an objective was asked for, where its file lies, and its role."""
 
 
 def entry_key(spec: RunSpec) -> EntryKey:
     """What tells the entry of a run from others."""
-    return spec.objective.label, spec.objective.ref
+    return spec.objective.label, spec.objective.ref, spec.role
 
 
 def entry_names(specs: Iterable[RunSpec]) -> dict[EntryKey, str]:
@@ -34,6 +34,8 @@ def entry_names(specs: Iterable[RunSpec]) -> dict[EntryKey, str]:
 
 def _name(spec: RunSpec) -> str:
     about = spec.objective
+    if spec.role:
+        return spec.role
     if about.short_label:
         return about.short_label + (f" [{about.settings}]" if about.settings else "")
     # rows of a version that knew no short labels

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from bench.common.statistics import shared_ranks, t_interval
+from bench.results.convergence import convergence
 from bench.results.metric_values import MetricKey, preferred
 from bench.results.records import Cell, Record, any_value, group_cells, metric_basis
 
@@ -46,13 +47,15 @@ def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
     for (suite, track, device, dataset), entries in groups.items():
         key = primary_key(record for cell in entries.values() for record in cell.records)
         about = any_value((r for cell in entries.values() for r in cell.completed), key)
-        controls = {name for name, cell in entries.items() if cell.records[0].spec.control}
+        apart = {name for name, cell in entries.items() if cell.records[0].spec.unranked}
+        check = convergence(entries)
         rankable = {
             name: cell
             for name, cell in entries.items()
-            if name not in controls and not cell.uncertified(key) and None not in cell.seeds(key)
+            if name not in apart and not cell.uncertified(key) and None not in cell.seeds(key)
         }
-        ranks = shared_ranks(_aligned(rankable, key), about.better)
+        ranked = all(cell.records[0].spec.ranked for cell in entries.values()) and not (check and check.failed)
+        ranks = shared_ranks(_aligned(rankable, key), about.better) if ranked else {}
         for objective, cell in entries.items():
             interval = t_interval(cell.numbers(key))
             lines.append(
@@ -62,7 +65,10 @@ def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
                     "device": device,
                     "objective": objective,
                     "name": cell.records[0].spec.objective.name,
-                    "control": objective in controls,
+                    "control": cell.records[0].spec.control,
+                    "reference_fit": cell.records[0].spec.reference_fit,
+                    "ranked": ranked,
+                    "convergence": check.words if check else "",
                     "dataset": dataset,
                     "metric": key.column if key else "",
                     "key": key,

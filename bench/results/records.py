@@ -26,6 +26,7 @@ MEASURED = {
     "peak_memory_mb": "memory.rss_peak",
     "n_params": "model.n_params",
     "entropy": "model.entropy",
+    "kl_floor": "model.kl_floor",
 }
 
 

@@ -21,7 +21,8 @@ def caption(group: pd.DataFrame) -> str:
         ruler = f"; entropy of the data {first['entropy']:.4f} nats" if pd.notna(first["entropy"]) else ""
         unit = f" in {first['unit']}" if first["unit"] else ""
         basis = f" ({first['basis']})" if first["basis"] else ""
-        words.append(f"{dataset}: `{first['metric']}`{basis}{unit}, {first['better']} is better{ruler}")
+        check = f"; {first['convergence']}" if first["convergence"] else ""
+        words.append(f"{dataset}: `{first['metric']}`{basis}{unit}, {first['better']} is better{ruler}{check}")
     return ". ".join(words) + "." if words else "No run of this suite has a result yet."
 
 
@@ -52,7 +53,7 @@ class Standing:
 def standings(group: pd.DataFrame) -> list[Standing]:
     """The objectives of one board in the order in which they are shown: the best mean rank first, controls last."""
     found = []
-    datasets = group["dataset"].nunique()
+    datasets = group.loc[group["ranked"], "dataset"].nunique()  # others have no ranks to give
     for objective, rows in group.groupby("objective", sort=False):
         ranks = rows["rank"].dropna()
         unranked = datasets - len(ranks)  # a mean over the data sets that suit an entry would flatter it

@@ -15,6 +15,7 @@ from bench.core.rng import Rng
 from bench.evaluation import artifacts
 from bench.evaluation.evaluator import evaluate
 from bench.evaluation.sampling import all_samples
+from bench.evaluation.smoothing_floor import smoothing_floor
 from bench.plugins import builders
 from bench.runner import classical_run
 from bench.training import stopwatch, work_counter
@@ -82,9 +83,16 @@ def measured_groups(trainer: Trainer, work: work_counter.Work, steps: int) -> di
             "n_params_objective": sum(p.numel() for p in trainer.learner.objective.parameters()),
             "entropy": trainer.data.entropy,
             "local_scale": trainer.learner.objective.local_scale,
+            "kl_floor": _floor(trainer),
         },
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
     }
+
+
+def _floor(trainer: Trainer) -> float | None:
+    """The KL divergence, in nats, of the law that an objective of noised data would learn perfectly; else None."""
+    levels = trainer.models[0].levels
+    return None if levels is None else smoothing_floor(trainer.data, levels[0])
 
 
 def times(

@@ -21,16 +21,14 @@ from bench.core.rng import Rng
 from bench.evaluation.evaluator import evaluate
 from bench.evaluation.sampling import all_samples
 from bench.runner.single_run import evaluate_run, measured_groups, prepare, run_single, times
-from bench.runner.worker_process import failure, status_bytes
+from bench.runner.worker_process import failure, reset_peak, status_bytes
 from bench.training import stopwatch
 from bench.training.loop import Curve, train
 from bench.training.trainer import Model, Trainer
 
 SOLO_STEPS = 100  # over the whole training
 WARM_UP = 10
-# FLOPs an operation. Of 31 objectives in toy2d, five seeds together cost a processor 0.4 to 0.7 of five alone below
-# 150,000, as much at 150,000 with a generator, and 1.1 to 1.7 above 450,000, where they no longer fit its cache.
-LARGEST = 200_000
+REHEARSED = 10  # steps, alone and stacked, that decide which is faster
 METHOD = "steps of one seed alone, between those of its stack"
 
 
@@ -96,15 +94,16 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
     solo, work, setup = prepare(specs[0])
     if solo.data.local_scale is None and solo.learner.objective.local_scale is not None:
         raise NotStackableError(f"{solo.data.name} declares no local_scale, so each seed has a step size of its own")
-    if solo.device.type == "cpu" and work.flops > LARGEST * work.aten_ops:
-        raise NotStackableError(
-            f"an operation of one seed has {work.flops / work.aten_ops:.3g} FLOPs: a stack would be slower"
-        )
+    alone = len(specs) * solo.step_seconds(REHEARSED)
     clock = SingleSeedTimer(solo, specs[0].evaluation.checkpoints)
     _evaluate_once(solo.models[0])
     # before the stack, whose memory is not that of a run
     memory = {"rss_peak": status_bytes("VmHWM"), **stopwatch.cuda_memory(solo.device)}
     stack = Trainer(specs[0], [spec.seed for spec in specs], solo.device)
+    together = stack.step_seconds(REHEARSED)
+    if together > alone:
+        times_of_all = f"{1e3 * together:.3g} ms stacked, {1e3 * alone:.3g} alone"
+        raise NotStackableError(f"a step of {len(specs)} seeds takes {times_of_all}")
     stack.schedule = solo.schedule
     # what they have computed on a grid is kept
     stack.data = replace(stack.data, **{name: getattr(solo.data, name) for name in ("log_density", "score", "mode_of")})
@@ -143,7 +142,9 @@ def work(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) 
     for spec, folder, curve in zip(planned, folders, curves, strict=True):
         (folder / "curve.jsonl").unlink(missing_ok=True)
         try:
-            rows.append(run_single(spec, folder, curve))
+            reset_peak()  # of the stack that was tried, or of the seed before
+            groups = run_single(spec, folder, curve)
+            rows.append(groups | {"memory": {"rss_peak": status_bytes("VmHWM")} | groups.get("memory", {})})
         except Exception as error:
             traceback.print_exc()
             rows.append(failure(error))

@@ -81,7 +81,7 @@ def _measured(worker: str, specs: list[dict[str, Any]], attempts: list[Attempt])
     work = getattr(importlib.import_module(module), function)
     weight = torch.ones(8, 8, requires_grad=True)
     (weight @ weight).sum().backward()  # loads what torch loads at first use, before the base is read
-    method = _reset_peak()
+    method = reset_peak()
     base = status_bytes("VmRSS")
     switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     if len(specs) == 1:
@@ -137,7 +137,7 @@ def _where(error: BaseException) -> str:
     return f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name}:{own[-1].lineno}"
 
 
-def _reset_peak() -> str:
+def reset_peak() -> str:
     """Makes the kernel forget the peak so far; returns how the peak is to be read."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")

@@ -13,14 +13,14 @@ from bench.common import fingerprint
 from bench.common.errors import UsageError, suggest
 from bench.common.paths import HARNESS
 from bench.common.references import parse_seeds, split_reference
-from bench.common.run_spec import DENOISER, DatasetSpec, NetworkSpec, ObjectiveSpec, RunSpec, Value
+from bench.common.run_spec import DENOISER, BudgetSpec, DatasetSpec, NetworkSpec, ObjectiveSpec, RunSpec, Value
 from bench.core import precision
 from bench.core.data_types import Data
 from bench.core.declarations import plain_declaration
 from bench.core.rng import Rng
 from bench.data.data_dir import AbsentDataError
 from bench.plugins import builders, registry
-from bench.suites.schema import Suite
+from bench.suites.schema import ConvergenceCheck, Suite
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,42 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
                     reference=suite.reference,
                     primary=suite.primary,
                     precision=suite.precision,
+                    ranked=suite.ranked,
+                    convergence_bound=suite.convergence.bound if suite.convergence else None,
                 )
                 for seed in seeds
             ]
+        if suite.convergence is not None and sample is not None:
+            specs += _reference_fits(suite.convergence, specs[-1], sample)
     return sorted(specs, key=lambda spec: spec.seed)
+
+
+def _reference_fits(check: ConvergenceCheck, entry: RunSpec, sample: Data) -> list[RunSpec]:
+    """The fits by maximum likelihood on one data set, in the setting of an entry but for their own budget."""
+    objective = _describe_objective(check.objective)
+    if _misfit(objective, sample):
+        return []
+    own, times = entry.budget, check.budget
+    budget = BudgetSpec(
+        steps=round(times * own.steps),
+        batch=check.batch,
+        flops=own.flops and times * own.flops,
+        seconds=own.seconds and times * own.seconds,
+    )
+    return [
+        replace(
+            entry,
+            objective=objective,
+            network=replace(entry.network, conditional=False),
+            optimiser=replace(entry.optimiser, lr=lr),
+            budget=budget,
+            seed=seed,
+            skip="",
+            role=f"reference fit (maximum likelihood, lr {lr:g})",
+        )
+        for lr in check.lr
+        for seed in parse_seeds(check.seeds)
+    ]
 
 
 def _listed_objectives(suite: Suite) -> list[str]:

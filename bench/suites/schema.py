@@ -33,6 +33,27 @@ Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvergenceCheck:
+    """The reference fit of each data set of one or two dimensions, and how near the data it must come.
+
+    Attributes:
+        bound: the largest KL divergence of the best fit, in nats, at which the data set is ranked.
+        objective: maximum likelihood, with its settings.
+        lr: a fit for each.
+        budget: how many times the budget of an entry.
+        batch: examples in a batch.
+        seeds: "0-1" or "0,1".
+    """
+
+    bound: Positive = 0.02
+    objective: str = "maximum_likelihood[points=48]"
+    lr: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)] = (4e-3, 1e-2)
+    budget: Positive = 2.0
+    batch: Count = 256
+    seeds: str = "0-1"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What a suite's file says, every default filled in.
 
@@ -43,6 +64,8 @@ class Suite:
         metrics: "*" stands for every metric that a data set has what is needed for.
         network: its name and its hyper-parameters.
         data: parameters that every data set is given.
+        ranked: whether its tables rank the entries; a quick suite that certifies nothing prints values alone.
+        convergence: the check without which nothing is ranked; None for suites that have no exact reference.
     """
 
     name: Name
@@ -63,6 +86,8 @@ class Suite:
     budget: BudgetSpec = field(default_factory=BudgetSpec)
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     data: dict[str, Value] = field(default_factory=dict)
+    ranked: bool = True
+    convergence: ConvergenceCheck | None = None
 
 
 def read_suite(ref: str, including: tuple[str, ...] = ()) -> list[Suite]:
@@ -124,8 +149,9 @@ def _refuse_unknown(raw: Mapping[str, Any], kind: type, prefix: str = "") -> Non
     for key, value in raw.items():
         if key not in known:
             raise suggest("key", prefix + key, [prefix + name for name in known])
-        if is_dataclass(hints[key]) and isinstance(value, Mapping):
-            _refuse_unknown(value, hints[key], f"{prefix}{key}.")
+        nested = next((t for t in (hints[key], *get_args(hints[key])) if is_dataclass(t)), None)
+        if isinstance(nested, type) and isinstance(value, Mapping):
+            _refuse_unknown(value, nested, f"{prefix}{key}.")
 
 
 def _refuse_infinite(raw: Mapping[str, Any]) -> None:

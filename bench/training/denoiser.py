@@ -87,7 +87,7 @@ def learned(spec: RunSpec, plugin: registry.Plugin, data: Data) -> Learned:
     learner, work, steps = prepare(spec, plugin, data)
     network = learner.energy
     batches, rng, size = Rng(spec.seed, "data"), Rng(spec.seed, "objective"), spec.budget.batch
-    schedule = StepSchedule(steps, spec.optimiser.warm_up, 1)
+    schedule = StepSchedule(steps, spec.optimiser, 1)
     weights = [w.detach() for w in network.parameters()]
     average = [w.clone() for w in weights]
     clock = stopwatch.Stopwatch(torch.device("cpu"))
@@ -95,7 +95,7 @@ def learned(spec: RunSpec, plugin: registry.Plugin, data: Data) -> Learned:
     for t in range(steps):
         x = data.train[batches.integers(len(data.train), (size,))]
         learner.update(network, x, rng, schedule.lr_factor(t))
-        update_ema(average, weights, t, spec.optimiser.ema)
+        update_ema(average, weights, t, schedule.ema_decay(t))
     clock.stop()
     torch._foreach_copy_(weights, average)
     return Learned(network, data.noise, work, steps, clock)

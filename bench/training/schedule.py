@@ -6,12 +6,19 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
+from bench.common.run_spec import OptimiserSpec
+
+FIRST_STEPS = 1000
+
 
 class Schedule(Protocol):
     """What the trainer asks; t counts steps, and each method is called once a step, in this order."""
 
     def lr_factor(self, t: int) -> float:
         """The share of the peak learning rate in step t, counted from 0."""
+
+    def ema_decay(self, t: int) -> float:
+        """The decay of the weights' average after step t, counted from 0."""
 
     def checkpoint_due(self, t: int) -> bool:
         """Whether a checkpoint follows after t steps; the last step has one."""
@@ -23,8 +30,10 @@ class Schedule(Protocol):
 class StepSchedule:
     """A given number of steps: linear warm-up, then a cosine to 0; checkpoints evenly spaced."""
 
-    def __init__(self, steps: int, warm_up: int, checkpoints: int) -> None:
-        self.steps, self.warm_up = steps, min(warm_up, steps)
+    def __init__(self, steps: int, optimiser: OptimiserSpec, checkpoints: int) -> None:
+        share = optimiser.warm_up_share
+        self.steps, self.optimiser = steps, optimiser
+        self.warm_up = min(optimiser.warm_up if share is None else round(share * steps), steps)
         self.marks = {round(steps * (k + 1) / checkpoints) for k in range(checkpoints)}
 
     def lr_factor(self, t: int) -> float:
@@ -32,11 +41,20 @@ class StepSchedule:
             return (t + 1) / self.warm_up
         return 0.5 * (1 + math.cos(math.pi * (t - self.warm_up) / max(self.steps - self.warm_up, 1)))
 
+    def ema_decay(self, t: int) -> float:
+        return _decay(self.optimiser, self.steps)
+
     def checkpoint_due(self, t: int) -> bool:
         return t in self.marks
 
     def finished(self, t: int) -> bool:
         return t >= self.steps
+
+
+def _decay(optimiser: OptimiserSpec, steps: float) -> float:
+    """The decay whose memory, 1/(1 - decay) steps, is the share of a run of `steps`; else the one that is given."""
+    share = optimiser.ema_share
+    return optimiser.ema if share is None else max(0.0, 1 - 1 / max(share * steps, 1.0))
 
 
 class TimeSchedule:
@@ -49,14 +67,27 @@ class TimeSchedule:
     """
 
     def __init__(
-        self, seconds: float, warm_up: int, checkpoints: int, elapsed: Callable[[], float], every: int = 1
+        self, seconds: float, optimiser: OptimiserSpec, checkpoints: int, elapsed: Callable[[], float], every: int = 1
     ) -> None:
-        self.seconds, self.warm_up, self.checkpoints = seconds, warm_up, checkpoints
+        self.seconds, self.optimiser, self.checkpoints = seconds, optimiser, checkpoints
         self.elapsed, self.every = elapsed, every
         self.progress, self._reached = 0.0, 0
 
     def lr_factor(self, t: int) -> float:
-        return min((t + 1) / self.warm_up, 0.5 * (1 + math.cos(math.pi * self.progress)))
+        share = self.optimiser.warm_up_share
+        if share is None:
+            risen = (t + 1) / max(self.optimiser.warm_up, 1)
+        else:
+            # the clock has not moved in the first step
+            risen = (self.progress + self.seconds_a_step(t) / self.seconds) / share if share else 1.0
+        return min(risen, 0.5 * (1 + math.cos(math.pi * self.progress)))
+
+    def seconds_a_step(self, t: int) -> float:
+        """The mean of the steps so far; before there is one, as many as fit `FIRST_STEPS` times into the budget."""
+        return self.progress * self.seconds / t if t and self.progress else self.seconds / FIRST_STEPS
+
+    def ema_decay(self, t: int) -> float:
+        return _decay(self.optimiser, self.seconds / self.seconds_a_step(t))
 
     def checkpoint_due(self, t: int) -> bool:
         if t % self.every == 0:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import median
 from typing import Any
 
 import torch
@@ -96,9 +97,10 @@ class Model:
         for parameter, weight in zip(network.parameters(), weights, strict=True):
             parameter.copy_(weight)
         conditional = self.spec.network.conditional
-        return TrainedEnergy(network, levels=self._levels(), conditional=conditional, noise=self.data.noise)
+        return TrainedEnergy(network, levels=self.levels, conditional=conditional, noise=self.data.noise)
 
-    def _levels(self) -> tuple[float, float] | None:
+    @property
+    def levels(self) -> tuple[float, float] | None:
         """The noise levels at which the objective says that its energy is that of the smoothed data."""
         hyper, info = self.objective.values, self.objective.info
         if hyper.get("kernel") == "vp":
@@ -166,13 +168,13 @@ class Trainer:
 
     def paced(self, steps: int) -> StepSchedule:
         """The pace of a given number of steps."""
-        return StepSchedule(steps, self.spec.optimiser.warm_up, self.spec.evaluation.checkpoints)
+        return StepSchedule(steps, self.spec.optimiser, self.spec.evaluation.checkpoints)
 
     def timed(self, seconds: float, clock: stopwatch.Stopwatch) -> TimeSchedule:
         """The pace of a given number of seconds on the training clock; a GPU is not made to wait after each step."""
         every = CHECK_EVERY if self.device.type == "cuda" else 1
         optimiser, checkpoints = self.spec.optimiser, self.spec.evaluation.checkpoints
-        return TimeSchedule(seconds, optimiser.warm_up, checkpoints, lambda: clock.seconds, every)
+        return TimeSchedule(seconds, optimiser, checkpoints, lambda: clock.seconds, every)
 
     @cached_property
     def models(self) -> list[Model]:
@@ -214,22 +216,39 @@ class Trainer:
     def step(self, t: int) -> Tensor:
         """Training step t, counted from 0; returns the mean loss, () or (S,)."""
         loss = self.learner.update(self.energy, self.batch(), self.rng, self.schedule.lr_factor(t))
-        update_ema(self.average, self._detached, t, self.spec.optimiser.ema)
+        update_ema(self.average, self._detached, t, self.schedule.ema_decay(t))
         return loss
 
     def count(self) -> work_counter.Work:
         """The work of one step in float32, counted on copies: weights, chains and random streams stay as they are."""
-        learner = Learner(*copy.deepcopy((self.energy, self.learner.objective)), self.spec.optimiser)
-        rng = Rng(self.seed, "count", self.device)
-        axis, batch = rng.batch_ndim - 1, self.spec.budget.batch
-        # a copy, as a batch is one; examples come again where there are fewer than a batch
-        rows = torch.arange(batch, device=self.device) % self.data.train.shape[axis]
-        x = self.data.train.index_select(axis, rows)
+        learner, x, rng = self._rehearsal()
 
         def rehearse(calls: list[work_counter.Call]) -> None:
             learner.update(work_counter.count_calls(learner.energy, calls, rng.batch_ndim), x, rng)
 
         return work_counter.count_work(rehearse, batch=x.shape[: rng.batch_ndim].numel())
+
+    def step_seconds(self, steps: int) -> float:
+        """The median wall-clock seconds of a step, over `steps` that are taken on copies after half as many more."""
+        learner, x, rng = self._rehearsal()
+        watch = stopwatch.Stopwatch(self.device)
+        watch.start()
+        for _ in range(steps + steps // 2):
+            learner.update(learner.energy, x, rng)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            watch.lap()
+        watch.stop()
+        return median(watch.laps[steps // 2 :])
+
+    def _rehearsal(self) -> tuple[Learner, Tensor, Rng]:
+        """Copies of what learns, a batch and a stream of numbers that no run draws from."""
+        learner = Learner(*copy.deepcopy((self.energy, self.learner.objective)), self.spec.optimiser)
+        rng = Rng(self.seed, "count", self.device)
+        axis, batch = rng.batch_ndim - 1, self.spec.budget.batch
+        # a copy, as a batch is one; examples come again where there are fewer than a batch
+        rows = torch.arange(batch, device=self.device) % self.data.train.shape[axis]
+        return learner, self.data.train.index_select(axis, rows), rng
 
 
 def _clip_each_seed(parameters: list[Tensor], limit: float, *, batch_ndim: int) -> None:

@@ -79,7 +79,9 @@ def expected_slope(name: str, precision: float, variance: float, **hyper: float 
     rng = Nodes(2 if name.endswith("fokker_planck") else 3)
     theta = torch.tensor(precision, dtype=torch.float64, requires_grad=True)
     x = variance**0.5 * rng.first
-    total = (rng.weight * builders.objective(name, x, Rng(0), sigma_units="data", **hyper)(quadratic(theta), x, rng)).sum()
+    total = (
+        rng.weight * builders.objective(name, x, Rng(0), sigma_units="data", **hyper)(quadratic(theta), x, rng)
+    ).sum()
     return float(torch.autograd.grad(total, theta)[0])
 
 

@@ -64,7 +64,10 @@ def test_one_step_through_fine_levels_is_denoising_score_matching() -> None:
 
 
 def _gradients(name: str, theta: Tensor, x: Tensor, draws: int, **hyper: Any) -> Tensor:
-    losses = (_loss(_curved(theta), x, name, seed, sigma_min=0.5, sigma_max=1.0, sigma_units="data", **hyper) for seed in range(draws))
+    losses = (
+        _loss(_curved(theta), x, name, seed, sigma_min=0.5, sigma_max=1.0, sigma_units="data", **hyper)
+        for seed in range(draws)
+    )
     return torch.stack([torch.autograd.grad(loss.mean(), theta)[0] for loss in losses])
 
 

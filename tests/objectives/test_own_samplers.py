@@ -158,7 +158,10 @@ def test_short_run_draws_are_its_chains_and_not_the_law_of_its_energy() -> None:
 
 
 def test_an_objective_without_a_sampler_says_none_and_a_spec_names_the_sampler() -> None:
-    assert builders.objective("denoising_score_matching", LIKE[:8], Rng(0), local_scale=1.0).sample(energy, LIKE, Rng(0)) is None
+    assert (
+        builders.objective("denoising_score_matching", LIKE[:8], Rng(0), local_scale=1.0).sample(energy, LIKE, Rng(0))
+        is None
+    )
     specs = plan_runs(read_suite("smoke"), Selection(seeds=(0,)), "cpu")
     named = {spec.objective.name: spec.objective.sampler for spec in specs}
     assert named["short_run_mcmc"] == "sample"

@@ -48,7 +48,7 @@ def test_seeds_come_first_so_that_an_interruption_leaves_every_cell_covered(tmp_
 
 def test_every_default_is_resolved_into_the_spec(tmp_path: Path) -> None:
     first, second = planned(SUITE, tmp_path, seeds=(3,))
-    assert first.objective.params == {"sigma": 1.0, "sigma_units": "local_scale"}
+    assert first.objective.params == {"sigma": 0.5, "sigma_units": "local_scale"}
     assert second.objective.params["steps"] == 2
     assert second.objective.label == "contrastive_divergence[steps=2]"
     assert run_spec.RunSpec.from_dict(first.to_dict()) == first
@@ -57,7 +57,7 @@ def test_every_default_is_resolved_into_the_spec(tmp_path: Path) -> None:
 def test_a_cell_is_what_changes_its_numbers_and_nothing_else(tmp_path: Path) -> None:
     base = planned(SUITE, tmp_path)[0]
     same = planned(SUITE.replace('"mine"', '"other"').replace("0-1", "0-3") + "timeout_seconds = 5", tmp_path)[0]
-    explicit = planned(SUITE.replace("matching", "matching[sigma=1.0]"), tmp_path)[0]
+    explicit = planned(SUITE.replace("matching", "matching[sigma=0.5]"), tmp_path)[0]
     other = planned(SUITE.replace("matching", "matching[sigma=0.2]"), tmp_path)[0]
     longer = planned(SUITE + "[budget]\nsteps = 2001", tmp_path)[0]
     assert base.cell_id == same.cell_id == explicit.cell_id
