@@ -29,8 +29,8 @@ Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 # what only says how to find or supervise a run, or how its numbers are shown
 _ASIDE = ("suite", "suite_version", "seed", "timeout_seconds", "skip", "reference", "primary")
-# of a plug-in's description
-_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler")
+# what decides the numbers in a plug-in's description
+PLUGIN_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +172,7 @@ class RunSpec:
         """sha256 of the canonical spec, without what only says how to find, supervise or show it; 16 digits."""
         plain = {k: v for k, v in self.to_dict().items() if k not in _ASIDE}
         for part in ("objective", "dataset", "network"):
-            plain[part] = {k: v for k, v in plain[part].items() if k in _IDENTITY}
+            plain[part] = {k: v for k, v in plain[part].items() if k in PLUGIN_IDENTITY}
         return fingerprint.digest(json.dumps(plain, sort_keys=True))
 
     @property

@@ -34,8 +34,9 @@ def primary_key(records: Iterable[Record]) -> MetricKey | None:
 def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
     """One line per suite, objective and data set: its primary metric over the seeds, and its shared rank.
 
-    Ranked are entries that have a certified value at every planned seed, compared at the seeds that most of them
-    have; controls never are. Classical denoisers are no entries: they stand in the table of denoised images.
+    Ranked are entries that have a certified value at every planned seed and at two of them at least, compared at the
+    seeds that most of them have; controls never are. Classical denoisers are no entries: they stand in the table of
+    denoised images.
     """
     lines = []
     groups: dict[tuple[str, str, str, str], dict[str, Cell]] = {}
@@ -52,7 +53,7 @@ def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
             for name, cell in entries.items()
             if name not in controls and not cell.uncertified(key) and None not in cell.seeds(key)
         }
-        ranks = shared_ranks(_aligned(rankable, key), about.better)
+        ranks = shared_ranks(_aligned(rankable, key), about.better, scale=about.scale)
         for objective, cell in entries.items():
             interval = t_interval(cell.numbers(key))
             lines.append(
