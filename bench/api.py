@@ -26,6 +26,7 @@ from bench.core.quadrature import (
     in_chunks,
     integration_warning,
     log_partition,
+    outside_mass,
     tabulate,
     tabulate_density,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "noisy_curves",
     "noisy_points",
     "objective",
+    "outside_mass",
     "per_example",
     "posterior_energy",
     "posterior_steps",

@@ -32,8 +32,8 @@ _ASIDE = (
     *("suite", "suite_version", "seed", "timeout_seconds", "skip"),
     *("reference", "primary", "ranked", "convergence_bound"),
 )
-# of a plug-in's description
-_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler")
+# what decides the numbers in a plug-in's description
+PLUGIN_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ class RunSpec:
         """sha256 of the canonical spec, without what only says how to find, supervise or show it; 16 digits."""
         plain = {k: v for k, v in self.to_dict().items() if k not in _ASIDE}
         for part in ("objective", "dataset", "network"):
-            plain[part] = {k: v for k, v in plain[part].items() if k in _IDENTITY}
+            plain[part] = {k: v for k, v in plain[part].items() if k in PLUGIN_IDENTITY}
         return fingerprint.digest(json.dumps(plain, sort_keys=True))
 
     @property

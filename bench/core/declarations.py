@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor
 
 from bench.common.run_spec import Value
+from bench.common.statistics import Better, Scale, usual_scale
 
 T = TypeVar("T", bound=Callable[..., Any])
 EnergyKind = Literal["static", "noise"]
@@ -144,22 +145,31 @@ def dataset(
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a metric needs of a data set (`Data.provides`, or "samples" of the model) and how to read it."""
+    """What a metric needs of a data set (`Data.provides`, or "samples" of the model) and how to read it.
+
+    Attributes:
+        scale: "ratio" where two values are compared by their ratio, which needs positive ones; "difference" where a
+            value can be 0 or less, or is a logarithm already.
+    """
 
     name: str
     needs: frozenset[str]
     unit: str
-    better: Literal["lower", "higher"]
+    better: Better
     version: int
+    scale: Scale
 
 
 def metric(
-    *, needs: set[str], unit: str, better: Literal["lower", "higher"] = "lower", version: int = 1
+    *, needs: set[str], unit: str, better: Better = "lower", version: int = 1, scale: Scale | None = None
 ) -> Callable[[T], T]:
-    """Declares a metric: a function (energy, samples, data, rng) -> Estimate, or several by name."""
+    """Declares a metric: a function (energy, samples, data, rng) -> Estimate, or several by name.
+
+    Its values are compared by ratio where lower is better, else by difference, unless `scale` says otherwise.
+    """
 
     def declare(target: T) -> T:
-        info = MetricInfo(target.__name__, frozenset(needs), unit, better, version)
+        info = MetricInfo(target.__name__, frozenset(needs), unit, better, version, scale or usual_scale(better))
         target.__bench__ = info  # type: ignore[attr-defined]
         return target
 

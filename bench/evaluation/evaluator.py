@@ -44,7 +44,8 @@ def evaluate(
 
 def described(estimate: Estimate, info: MetricInfo) -> dict[str, Any]:
     """An estimate as a row keeps it, with what its metric declares."""
-    return {**asdict(_finite(estimate)), "unit": info.unit, "better": info.better, "version": info.version}
+    about = {"unit": info.unit, "better": info.better, "scale": info.scale, "version": info.version}
+    return {**asdict(_finite(estimate)), **about}
 
 
 def _estimates(

@@ -31,7 +31,7 @@ def _stein_kernel(x: Tensor, s: Tensor, lengths: list[float]) -> Tensor:
     return total / len(lengths)
 
 
-@metric(needs=set(), unit="1/x²", better="lower", version=1)
+@metric(needs=set(), unit="1/x²", better="lower", version=1, scale="difference")
 def kernel_stein_discrepancy(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
     """KSD² = E_{x, y ~ p} u(x, y), u the Stein kernel of the model's score, without bias, so that it may be below 0.
 

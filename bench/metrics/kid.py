@@ -7,7 +7,7 @@ from torch import Tensor
 from bench.api import Data, Energy, Estimate, Rng, fidelity, image_warning, metric
 
 
-@metric(needs={"samples", "extractor", "value_range"}, unit="1", better="lower", version=1)
+@metric(needs={"samples", "extractor", "value_range"}, unit="1", better="lower", version=1, scale="difference")
 def kid(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
     """E k(f, f̃) + E k(g, g̃) - 2 E k(f, g), k(f, g) = (1 + fᵀg/64)³, f features of samples, g of training images.
 

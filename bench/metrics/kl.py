@@ -6,7 +6,18 @@ import math
 
 from torch import Tensor
 
-from bench.api import GRIDS, Data, Energy, Estimate, Rng, integration_warning, metric, tabulate, tabulate_density
+from bench.api import (
+    GRIDS,
+    Data,
+    Energy,
+    Estimate,
+    Rng,
+    integration_warning,
+    metric,
+    outside_mass,
+    tabulate,
+    tabulate_density,
+)
 
 
 @metric(needs={"grid", "log_density"}, unit="nats", better="lower", version=1)
@@ -17,7 +28,7 @@ def kl(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
     cannot be negative. Taken on two grids; `numerical_error` in the detail is the difference of the two values.
 
     The model is taken to live in the box: where more than a hundredth of its mass lies in the box's outer frame, or
-    where two grids disagree, the value is not certified.
+    outside of it within three times the box, or where two grids disagree, the value is not certified.
 
     Raises:
         ArithmeticError: if the value is below zero by more than rounding, which only a mistake in this code can do.
@@ -30,13 +41,14 @@ def kl(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
         q = tabulate(energy, data.grid, n, like=data.test)
         if not math.isfinite(q.log_z):
             return Estimate(None, reason=f"the energy is not finite on the grid: its log Z is {q.log_z}")
-        values.append((p.expectation(p.log_mass - q.log_mass), math.exp(p.log_z), q.edge_mass))
-    (value, mass, edge_mass), (coarse, _, _) = values
+        values.append((p.expectation(p.log_mass - q.log_mass), math.exp(p.log_z), q))
+    (value, mass, model), (coarse, _, _) = values
     if not math.isfinite(value):
         return Estimate(None, reason="infinite: the model has no mass where the data has some")
     if value < -1e-9:
         raise ArithmeticError(f"a Kullback-Leibler divergence cannot be negative; got {value}")
     error = abs(value - coarse)
-    reason = integration_warning(value, error, edge_mass=edge_mass, data_mass=mass)
-    detail = {"numerical_error": error, "edge_mass": edge_mass, "data_mass": mass}
+    outside = outside_mass(energy, data.grid, model.log_z, like=data.test)
+    reason = integration_warning(value, error, edge_mass=model.edge_mass, data_mass=mass, outside_mass=outside)
+    detail = {"numerical_error": error, "edge_mass": model.edge_mass, "outside_mass": outside, "data_mass": mass}
     return Estimate(value, certified=not reason, reason=reason, detail=detail)

@@ -13,7 +13,7 @@ LARGEST = 1_024
 WIDEST, BANDWIDTHS = 2.0, 5
 
 
-@metric(needs={"samples"}, unit="1", better="lower", version=1)
+@metric(needs={"samples"}, unit="1", better="lower", version=1, scale="difference")
 def maximum_mean_discrepancy(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
     """MMD² = E k(x, x') + E k(y, y') - 2 E k(x, y), x ~ q, y ~ p, without bias, so that it may be below 0; no unit.
 

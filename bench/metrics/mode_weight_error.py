@@ -17,6 +17,7 @@ from bench.api import (
     evaluate,
     integration_warning,
     metric,
+    outside_mass,
     tabulate,
     tabulate_density,
 )
@@ -45,13 +46,17 @@ def mode_weight_error(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> 
         p = tabulate_density(data.log_density, data.grid, n, like=data.test)
         mode = evaluate(data.mode_of, data.grid, n, like=data.test)
         model, truth = (_weights(law, mode, int(mode.max()) + 1) for law in (q, p))
-        values.append((float((model - truth).abs().sum()) / 2, model.tolist(), truth.tolist(), q.edge_mass, p.log_z))
-    (value, model_weights, data_weights, edge_mass, log_mass), (coarse, *_) = values
+        values.append((float((model - truth).abs().sum()) / 2, model.tolist(), truth.tolist(), q, p.log_z))
+    (value, model_weights, data_weights, law, log_mass), (coarse, *_) = values
     error = abs(value - coarse)
-    reason = integration_warning(value, error, edge_mass=edge_mass, data_mass=math.exp(log_mass))
+    masses = {
+        "edge_mass": law.edge_mass,
+        "outside_mass": outside_mass(energy, data.grid, law.log_z, like=data.test),
+    }
+    reason = integration_warning(value, error, data_mass=math.exp(log_mass), **masses)
     detail = {
         "numerical_error": error,
-        "edge_mass": edge_mass,
+        **masses,
         "model_weights": model_weights,
         "data_weights": data_weights,
     }

@@ -9,13 +9,13 @@ from torch import Tensor
 from bench.api import Data, Energy, Estimate, Rng, in_chunks, log_partition, metric
 
 
-@metric(needs={"grid"}, unit="nats", better="lower", version=1)
+@metric(needs={"grid"}, unit="nats", better="lower", version=1, scale="difference")
 def nll(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
     """mean of E(x) over the test set + log ∫ exp(-E), the integral over the box by quadrature, in nats.
 
     The model is taken to live in the box: where more than a hundredth of its mass lies in the box's outer frame, or
-    where two grids disagree, the value is not certified. The standard error is that of the mean over the n test points;
-    the entropy of the data is the ruler.
+    outside of it within three times the box, or where two grids disagree, the value is not certified. The standard
+    error is that of the mean over the n test points; the entropy of the data is the ruler.
     """
     assert data.grid is not None
     partition = log_partition(energy, data.grid, like=data.test)
@@ -24,5 +24,6 @@ def nll(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
     if not math.isfinite(value):
         return Estimate(None, reason=f"mean energy of the test set {float(energies.mean())}, log Z {partition.log_z}")
     n = len(energies)
-    detail = {"log_z": partition.log_z, "numerical_error": partition.error, "edge_mass": partition.edge_mass}
+    masses = {"edge_mass": partition.edge_mass, "outside_mass": partition.outside_mass}
+    detail = {"log_z": partition.log_z, "numerical_error": partition.error, **masses}
     return Estimate(value, float(energies.std()) / math.sqrt(n), n, not partition.warning, partition.warning, detail)

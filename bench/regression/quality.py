@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 
-from bench.common.statistics import holm
+from bench.common.statistics import ROUNDING, holm
 from bench.regression.checks import Check, Outcome
 
 Pairs = Mapping[str, Sequence[tuple[float, float]]]
@@ -100,11 +100,12 @@ def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _one_sided(excess: float, error: float, n: int) -> float:
-    """P(T > excess/error) for Student's T with n - 1 degrees of freedom: small when the excess is shown."""
-    if n < 2 or math.isinf(error):
+    """P(T > excess/error) for Student's T with n - 1 degrees of freedom: small when the excess is shown.
+
+    1 where there is no test: one seed, or log ratios that are equal but for rounding.
+    """
+    if n < 2 or math.isinf(error) or error <= ROUNDING:
         return 1.0
-    if error == 0:
-        return 0.0 if excess > 0 else 1.0
     from scipy.special import stdtr
 
     return 1.0 - float(stdtr(n - 1, excess / error))

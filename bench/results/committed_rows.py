@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.common.errors import UsageError
 from bench.common.run_spec import RunSpec
+from bench.common.statistics import usual_scale
 from bench.results.records import Record, records_of
 from bench.results.store import Planned
 
@@ -33,7 +34,7 @@ _ROW = (
     *("model.n_params", "model.entropy", "model.kl_floor", "env.env_id", "env.torch", "env.processor", "env.device"),
     *("provenance.git_sha", "provenance.git_dirty"),
 )
-_VALUE = ("value", "stderr", "n", "reason", "unit", "better", "certified", "detail.extractor", "detail.images")
+_VALUE = ("value", "stderr", "n", "reason", "unit", "better", "scale", "certified", "detail.extractor", "detail.images")
 
 
 def write_rows(records: Sequence[Record], path: Path) -> None:
@@ -83,6 +84,8 @@ def _line(record: Record) -> Iterator[tuple[str, str]]:
     for name, variants in (record.get("metrics") or {}).items():
         for weights, value in variants.items():
             for place in _VALUE:
+                if place == "scale" and _at(value, place) == usual_scale(value["better"]):
+                    continue
                 yield from _cell(f"metrics.{name}.{weights}.{place}", _at(value, place))
 
 
@@ -135,7 +138,8 @@ _TEXTS = {
 
 def _parsed(column: str, text: str) -> Any:
     last = column.rpartition(".")[2]
-    words = column in _TEXTS or last in ("status", "reason", "unit", "better", "extractor", "git_sha", "cell_id")
+    plain = ("status", "reason", "unit", "better", "scale", "extractor", "git_sha", "cell_id")
+    words = column in _TEXTS or last in plain
     return text if words or column.startswith("env.") or column == "cell_id" else json.loads(text)
 
 

@@ -35,8 +35,9 @@ def primary_key(records: Iterable[Record]) -> MetricKey | None:
 def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
     """One line per suite, objective and data set: its primary metric over the seeds, and its shared rank.
 
-    Ranked are entries that have a certified value at every planned seed, compared at the seeds that most of them
-    have; controls never are. Classical denoisers are no entries: they stand in the table of denoised images.
+    Ranked are entries that have a certified value at every planned seed and at two of them at least, compared at the
+    seeds that most of them have; controls never are. Classical denoisers are no entries: they stand in the table of
+    denoised images.
     """
     lines = []
     groups: dict[tuple[str, str, str, str], dict[str, Cell]] = {}
@@ -55,7 +56,7 @@ def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
             if name not in apart and not cell.uncertified(key) and None not in cell.seeds(key)
         }
         ranked = all(cell.records[0].spec.ranked for cell in entries.values()) and not (check and check.failed)
-        ranks = shared_ranks(_aligned(rankable, key), about.better) if ranked else {}
+        ranks = shared_ranks(_aligned(rankable, key), about.better, scale=about.scale) if ranked else {}
         for objective, cell in entries.items():
             interval = t_interval(cell.numbers(key))
             lines.append(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from bench.common.run_spec import Weights
-from bench.common.statistics import Better
+from bench.common.statistics import Better, Scale, usual_scale
 
 SUFFIXES: dict[Weights, str] = {"last": "", "ema": "_ema", "best": "_best"}  # of a column, by the kind of weights
 PREFERRED: tuple[Weights, ...] = ("best", "ema", "last")
@@ -45,7 +45,11 @@ class MetricKey(NamedTuple):
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A value and what belongs to it; `value` is None where there is none, and then `reason` says why."""
+    """A value and what belongs to it; `value` is None where there is none, and then `reason` says why.
+
+    Attributes:
+        scale: how it is compared with another. A row of an earlier version does not say: ratio where lower is better.
+    """
 
     value: float | None = None
     stderr: float | None = None
@@ -55,6 +59,7 @@ class MetricValue:
     unit: str = ""
     better: Better = "lower"
     detail: Mapping[str, Any] = field(default_factory=dict)
+    scale: Scale = "ratio"
 
     @property
     def basis(self) -> str:
@@ -73,6 +78,7 @@ def values_of_row(row: Mapping[str, Any] | None) -> dict[MetricKey, MetricValue]
 
 
 def _value(plain: Mapping[str, Any]) -> MetricValue:
+    better = cast(Better, plain.get("better", "lower"))
     return MetricValue(
         plain.get("value"),
         plain.get("stderr"),
@@ -80,8 +86,9 @@ def _value(plain: Mapping[str, Any]) -> MetricValue:
         bool(plain.get("certified", True)),
         plain.get("reason") or plain.get("value_reason") or "",
         plain.get("unit", ""),
-        cast(Literal["lower", "higher"], plain.get("better", "lower")),
+        better,
         plain.get("detail") or {},
+        cast(Scale, plain.get("scale") or usual_scale(better)),
     )
 
 

@@ -5,19 +5,19 @@ It is made from rows alone. On a track of equal FLOPs it says which of them is t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.common.statistics import Comparison, Interval, holm, paired
+from bench.common.statistics import Better, Comparison, Interval, Scale, holm, paired
 from bench.results import leaderboard, tables
 from bench.results.metric_values import MetricKey
 from bench.results.records import Cell, Record, any_value, group_cells, metric_basis
 
 ALPHA = 0.05
-WORDS = ("better", "not separable", "worse", "failed", "not run")
+WORDS = ("better", "not separable", "worse", "no ratio", "failed", "not run")
+UNTESTED = ("no ratio", "failed", "not run")
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,23 @@ class ReferenceComparison:
     """One objective against the reference on one data set.
 
     Attributes:
-        effect: the ratio of the geometric means, objective over reference, where lower is better; the difference of
-            the means where higher is better (decibels are logarithms already). Its interval is Student's paired 95 %.
-        p_value: two-sided, Holm-corrected over all findings of the suite.
-        word: one of `WORDS`; "better" and "worse" only where `p_value` is at most `ALPHA`.
+        effect: the ratio of the geometric means, objective over reference, or the difference of the means, as the
+            metric's `scale` says. Its interval is Student's paired 95 %.
+        p_value: two-sided, Holm-corrected over all findings of the suite; None where there is no test.
+        word: one of `WORDS`; "better" and "worse" only where `p_value` is at most `ALPHA`; "no ratio" where a metric
+            that is compared by ratio has a value that is not positive.
     """
 
     suite: str
     dataset: str
     objective: str
     metric: str
-    better: str
+    better: Better
     effect: Interval
     p_value: float | None
     word: str
     gflops: float | None
+    scale: Scale
 
 
 def compare_with_reference(records: Sequence[Record]) -> list[ReferenceComparison]:
@@ -57,13 +59,13 @@ def compare_with_reference(records: Sequence[Record]) -> list[ReferenceCompariso
         reference = reference_name([record for cell in entries.values() for record in cell.records])
         # of any entry's: a cell that failed does not know
         completed = [record for cell in entries.values() for record in cell.completed]
-        better = any_value(completed, key).better
+        about = any_value(completed, key)
         for objective, cell in entries.items():
             if objective == reference or cell.records[0].spec.control:
                 continue
             rival = entries.get(reference, Cell())
-            comparison = _compare(cell, rival, key, better)
-            word = _failure(cell, rival, key)
+            comparison = compare_cells(cell, rival, key, about.scale)
+            word = failure(cell, rival, key) or (comparison.difference.word == "no ratio") * "no ratio"
             gflops = cell.median("flops_train")
             drafts.append(
                 (
@@ -72,11 +74,12 @@ def compare_with_reference(records: Sequence[Record]) -> list[ReferenceCompariso
                         dataset,
                         objective,
                         key.column if key else "",
-                        better,
-                        Interval(None, None, None, 0, word) if word else _effect(comparison.difference, better),
+                        about.better,
+                        Interval(None, None, None, 0, word) if word else comparison.effect,
                         None,
                         word,
                         None if gflops is None else gflops / 1e9,
+                        about.scale,
                     ),
                     comparison,
                 )
@@ -96,35 +99,21 @@ def reference_name(records: Sequence[Record]) -> str:
     return next(found, records[0].spec.reference)
 
 
-def _compare(cell: Cell, rival: Cell, key: MetricKey | None, better: str) -> Comparison:
-    """The paired comparison over the seeds of both, on logarithms where lower is better."""
+def compare_cells(cell: Cell, rival: Cell, key: MetricKey | None, scale: Scale, level: float = 0.95) -> Comparison:
+    """The paired comparison over the seeds of both."""
     ours, theirs = ({r.spec.seed: v for r, v in zip(c.records, c.seeds(key), strict=True)} for c in (cell, rival))
     seeds = sorted(ours.keys() & theirs.keys())
-    return paired([_scale(ours[s], better) for s in seeds], [_scale(theirs[s], better) for s in seeds])
+    return paired([ours[s] for s in seeds], [theirs[s] for s in seeds], level, scale)
 
 
-def _scale(value: float | None, better: str) -> float | None:
-    if value is None or better == "higher":
-        return value
-    # a divergence within rounding of zero has no logarithm; the run then counts as without a value
-    return math.log(value) if value > 0 else None
-
-
-def _failure(cell: Cell, rival: Cell, key: MetricKey | None) -> str:
-    """Why the pair cannot be compared, or ""."""
+def failure(cell: Cell, rival: Cell, key: MetricKey | None) -> str:
+    """Why two cells cannot be compared, or ""."""
     for side in (cell, rival):
         if not side.records or any(record.status in ("missing", "skipped") for record in side.records):
             return "not run"
         if None in side.seeds(key) or side.uncertified(key):
             return "failed"
     return ""
-
-
-def _effect(difference: Interval, better: str) -> Interval:
-    if better == "higher":
-        return difference
-    mean, low, high = (None if v is None else math.exp(v) for v in (difference.mean, difference.low, difference.high))
-    return Interval(mean, low, high, difference.n, difference.word)
 
 
 def _judged(draft: ReferenceComparison, comparison: Comparison, p_value: float | None) -> ReferenceComparison:
@@ -141,12 +130,17 @@ def _judged(draft: ReferenceComparison, comparison: Comparison, p_value: float |
 def format_comparison(finding: ReferenceComparison) -> str:
     """A cell: "×0.35 (0.21 to 0.6): better", a difference with its sign, or why there is none."""
     effect = finding.effect
-    if finding.word in ("failed", "not run") or effect.mean is None:
+    if finding.word in UNTESTED or effect.mean is None:
         return finding.word
-    sign = "×" if finding.better == "lower" else ""
-    form = ".2g" if finding.better == "lower" else "+.2f"
-    bounds = "" if effect.low is None or effect.high is None else f" ({effect.low:{form}} to {effect.high:{form}})"
-    return f"{sign}{effect.mean:{form}}{bounds}: {finding.word}"
+    return f"{format_effect(effect, finding.scale)}: {finding.word}"
+
+
+def format_effect(effect: Interval, scale: Scale) -> str:
+    """ "×0.35 (0.21 to 0.6)", "+1.02 (+0.80 to +1.20)", or with the word that stands in the interval's place."""
+    sign, form = ("×", ".2g") if scale == "ratio" else ("", "+.2f")
+    if effect.low is None or effect.high is None:
+        return f"{sign}{effect.mean:{form}} ({effect.word})"
+    return f"{sign}{effect.mean:{form}} ({effect.low:{form}} to {effect.high:{form}})"
 
 
 def headline(found: Sequence[ReferenceComparison], reference: str) -> str:
@@ -182,7 +176,8 @@ def reading(found: Sequence[ReferenceComparison], chosen: Sequence[Record], refe
     track = " and ".join(sorted({str(r.spec.track).replace("_", " ") for r in chosen}))
     spent = [f.gflops for f in found if f.gflops is not None]
     budget = f" (about {_count(max(spent))} GFLOPs a run)" if spent else ""
-    cells = [_compared(found, chosen, reference, better) for better in ("lower", "higher")]
+    kinds = dict.fromkeys((f.scale, f.better) for f in found if f.metric)
+    cells = [_compared(found, chosen, reference, scale, better) for scale, better in sorted(kinds, reverse=True)]
     read = " ".join(filter(None, cells)) or "Nothing has a result yet."
     return (
         f"{read} Seeds share data, batches and initial weights, on the track of {track}{budget}; Student's paired 95 % "
@@ -190,23 +185,26 @@ def reading(found: Sequence[ReferenceComparison], chosen: Sequence[Record], refe
     )
 
 
-def _compared(found: Sequence[ReferenceComparison], chosen: Sequence[Record], reference: str, better: str) -> str:
-    """What the cells of one kind of metric hold: a ratio where lower is better, else a difference; "" without any."""
-    names = {f.metric for f in found if f.metric and f.better == better}
+def _compared(
+    found: Sequence[ReferenceComparison], chosen: Sequence[Record], reference: str, scale: Scale, better: Better
+) -> str:
+    """What the cells of one kind of metric hold, a ratio or a difference; "" without any."""
+    names = {f.metric for f in found if (f.scale, f.better) == (scale, better)}
     keys = {key.column: key for r in chosen for key in r.values if key.column in names}
     if not keys:
         return ""
     bases = {name: metric_basis(chosen, key) for name, key in keys.items()}
     metrics = ", ".join(f"`{name}`{f' ({basis})' * bool(basis)}" for name, basis in bases.items())
-    if better == "lower":
+    side = "below" if better == "lower" else "above"
+    if scale == "ratio":
         return (
             f"Each cell: {metrics} of the objective over that of `{reference}`, a ratio of geometric means over seeds; "
-            "below ×1 is better."
+            f"{side} ×1 is better."
         )
     units = " and ".join(dict.fromkeys(u for r in chosen for key in keys.values() if (u := r.value(key).unit)))
     return (
         f"Each cell: {metrics} of the objective minus that of `{reference}`, a difference of means over seeds"
-        f"{' in ' * bool(units)}{units}; above 0 is better."
+        f"{' in ' * bool(units)}{units}; {side} 0 is better."
     )
 
 

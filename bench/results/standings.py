@@ -39,6 +39,14 @@ class Standing:
         return bool(self.rows["control"].any())
 
     @property
+    def place(self) -> str:
+        """The mean rank, or why there is none."""
+        if self.mean_rank is not None:
+            return f"{self.mean_rank:.1f}"
+        one_seed = not self.control and bool((self.rows["planned"] == 1).all() and (self.rows["n"] == 1).all())
+        return "not ranked: one seed" if one_seed else "not ranked"
+
+    @property
     def completed(self) -> str:
         """ "14 of 15": runs with a result, of those that could run."""
         planned, ok = int(self.rows["planned"].sum() - self.rows["skipped"].sum()), int(self.rows["ok"].sum())
@@ -83,7 +91,7 @@ def ranking_frame(group: pd.DataFrame) -> pd.DataFrame:
     lines = [
         {
             "objective": f"{standing.objective} (control)" if standing.control else standing.objective,
-            "mean rank": "not ranked" if standing.mean_rank is None else f"{standing.mean_rank:.1f}",
+            "mean rank": standing.place,
             **dict(zip(standing.rows["dataset"].map(heads), standing.rows["shown"], strict=True)),
             "completed": standing.completed,
             "train s": format_number(standing.median("train_seconds")),

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from bench.common.errors import no_runs
-from bench.common.run_spec import PluginSpec, RunSpec
-from bench.common.statistics import Comparison, holm, paired
+from bench.common.run_spec import PLUGIN_IDENTITY, PluginSpec, RunSpec
+from bench.common.statistics import Better, Comparison, Scale, holm, paired
 from bench.results import leaderboard, tables
 from bench.results.metric_values import MetricKey
 from bench.results.records import Cell, Record, any_value, group_cells, metric_basis, read_records
@@ -21,9 +21,11 @@ from bench.results.store import Store
 ALPHA = 0.05
 Key = tuple[str, str, str, str, str]
 _LEGEND = (
-    "Means over the seeds that both have; the difference is B − A with Student's 95 % interval of the paired "
-    "differences. *better* and *worse*: a paired t test separates the two, Holm-corrected over all lines; "
-    "*not separable*: it does not. A cell of other code or settings names what changed."
+    "Means over the seeds that both have. B against A: × the ratio of the geometric means, or where a metric can be 0 "
+    "or less, or is better when higher, the difference of the means; with Student's paired 95 % interval. *better* and "
+    "*worse*: a paired t test, of logarithms where it is a ratio, separates the two, Holm-corrected over all lines; "
+    "*not separable*: it does not; *no ratio*: a value is not positive; *no spread*: the difference is the same at "
+    "every seed, which no test judges. A cell of other code or settings names what changed."
 )
 
 
@@ -33,7 +35,7 @@ class Line:
 
     key: Key
     metric: MetricKey | None
-    better: str
+    better: Better
     a: Cell | None
     b: Cell | None
     comparison: Comparison | None
@@ -49,7 +51,7 @@ class Line:
         if difference.mean == 0 and (difference.low, difference.high) in ((0, 0), (None, None)):
             return "same numbers"
         if p_value is None or difference.mean is None:
-            return "one common seed"
+            return "one common seed" if difference.word == "one seed" else difference.word
         if p_value > ALPHA:
             return "not separable"
         return "better" if (difference.mean < 0) == (self.better == "lower") else "worse"
@@ -81,18 +83,18 @@ def _line(key: Key, a: Cell | None, b: Cell | None) -> Line:
     shared = [(metric := leaderboard.primary_key(c.records), metric_basis(c.records, metric)) for c in (a, b) if c]
     # a value of one metric, or on some features, cannot be paired with a value of another, or on others
     common = shared[0][0] if len(set(shared)) == 1 else None
-    better = any_value(both, common).better
+    about = any_value(both, common)
     doubt = any(cell.uncertified(common) for cell in (a, b) if cell)
-    return Line(key, common, better, a, b, _paired(a, b, common), doubt)
+    return Line(key, common, about.better, a, b, _paired(a, b, common, about.scale), doubt)
 
 
-def _paired(a: Cell | None, b: Cell | None, metric: MetricKey | None) -> Comparison | None:
+def _paired(a: Cell | None, b: Cell | None, metric: MetricKey | None, scale: Scale) -> Comparison | None:
     if a is None or b is None:
         return None
     values_a, values_b = _by_seed(a, metric), _by_seed(b, metric)
     seeds = sorted(values_a.keys() & values_b.keys())
-    comparison = paired([values_b[seed] for seed in seeds], [values_a[seed] for seed in seeds])
-    return comparison if comparison.difference.n else None
+    comparison = paired([values_b[seed] for seed in seeds], [values_a[seed] for seed in seeds], scale=scale)
+    return comparison if comparison.difference.n or comparison.difference.word == "no ratio" else None
 
 
 def _by_seed(cell: Cell, metric: MetricKey | None) -> dict[int, float | None]:
@@ -110,7 +112,7 @@ def _shown(line: Line, word: str) -> dict[str, str]:
         "metric": _metric(line),
         "A": _mean(line, line.a),
         "B": _mean(line, line.b),
-        "B − A": _difference(line.comparison),
+        "B against A": _effect(line.comparison),
         "verdict": word + "?" * (line.uncertified and word in ("better", "worse")),
         "completed": f"{_completed(line.a)} → {_completed(line.b)}",
         "train s": f"{_seconds(line.a)} → {_seconds(line.b)}",
@@ -134,12 +136,13 @@ def _mean(line: Line, cell: Cell | None) -> str:
     return f"{sum(values) / len(values):.4g}" if values else cell.word(line.metric)
 
 
-def _difference(comparison: Comparison | None) -> str:
-    if comparison is None or comparison.difference.mean is None:
+def _effect(comparison: Comparison | None) -> str:
+    """ "×1.03 (0.97 to 1.09; n = 3)" or "+0.021 (-0.02 to +0.06; n = 3)"."""
+    if comparison is None or comparison.effect.mean is None:
         return "n/a"
-    found = comparison.difference
-    span = found.word if found.low is None or found.high is None else f"{found.low:+.3g} to {found.high:+.3g}"
-    return f"{found.mean:+.3g} ({span}; n = {found.n})"
+    found, form = comparison.effect, ".3g" if comparison.scale == "ratio" else "+.3g"
+    span = found.word if found.low is None or found.high is None else f"{found.low:{form}} to {found.high:{form}}"
+    return f"{'×' * (comparison.scale == 'ratio')}{found.mean:{form}} ({span}; n = {found.n})"
 
 
 def _completed(cell: Cell | None) -> str:
@@ -167,7 +170,7 @@ def _identity(part: Any) -> Any:
     """A part of a specification without the words about it, which change no number."""
     if not isinstance(part, PluginSpec):
         return part
-    return part.name, part.params, part.sha, getattr(part, "version", None)
+    return {name: getattr(part, name, None) for name in PLUGIN_IDENTITY}
 
 
 def _records(root: Path) -> list[Record]:

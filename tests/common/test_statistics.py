@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from scipy import stats
 
 from bench.common import statistics
 from bench.common.statistics import (
+    Scale,
     bootstrap_interval,
     holm,
     median_bounds,
@@ -90,9 +92,63 @@ def test_a_paired_test_takes_common_seeds_only() -> None:
         paired([1.0], [1.0, 2.0])
 
 
-def test_differences_without_spread_are_certain_or_nothing() -> None:
-    assert paired([1.0, 2.0], [1.0, 2.0]).p_value == 1.0
-    assert paired([1.0, 2.0], [2.0, 3.0]).p_value == 0.0
+@pytest.mark.parametrize(("a", "b"), [([1.0, 2.0], [2.0, 3.0]), ([0.3, 0.1, 0.7], [0.6, 0.2, 1.4])])
+@pytest.mark.parametrize("scale", get_args(Scale))
+def test_differences_without_spread_have_no_p_value_of_zero(a: list[float], b: list[float], scale: Scale) -> None:
+    assert paired(a, a, scale=scale).p_value == 1.0
+    by_rounding = paired(a, [value * (1 + 1e-8 * k) for k, value in enumerate(b)], scale=scale)
+    if (scale == "difference") == (b[0] == 2.0):
+        assert (by_rounding.p_value, by_rounding.difference.word) == (None, "no spread")
+        assert by_rounding.difference.mean is not None
+        assert shared_ranks({"a": a, "b": b}, scale=scale) == {"a": 1, "b": 1}
+
+
+def test_a_ratio_with_a_value_that_is_not_positive_is_none_and_not_a_ratio_of_the_rest() -> None:
+    anchor, rival = [10.0, 10.1, 9.9, 10.0, 10.2], [30.0, 33.0, 31.0, -0.1, 30.5]
+    found = paired(rival, anchor, scale="ratio")
+    assert (found.p_value, found.effect.mean, found.effect.word) == (None, None, "no ratio")
+    assert (paired(rival, anchor).p_value or 0.0) > 0.01, "by difference the seed counts"
+    assert shared_ranks({"anchor": anchor, "rival": rival}, scale="ratio") == {"anchor": 1, "rival": None}
+
+
+def test_a_ratio_is_tested_on_logarithms_and_told_as_a_ratio() -> None:
+    a, b = np.random.default_rng(1).lognormal(size=(2, 6))
+    found = paired(list(a), list(b), scale="ratio")
+    assert found.p_value == pytest.approx(stats.ttest_rel(np.log(a), np.log(b)).pvalue)
+    assert found.effect.mean == pytest.approx(stats.gmean(a) / stats.gmean(b))
+    assert found.effect.low is not None
+    assert found.difference.low is not None
+    assert found.effect.low == pytest.approx(math.exp(found.difference.low))
+
+
+def test_a_noisy_entry_does_not_share_a_precise_ones_rank_by_its_noise() -> None:
+    """.0247 ± .005 and .24 ± .17 (half-widths at five seeds), log-normal, among eight entries at .08."""
+    generator, runs, shared = np.random.default_rng(0), 200, {"ratio": 0, "difference": 0}
+
+    def draws(mean: float, half_width: float) -> list[float | None]:
+        deviation = half_width * math.sqrt(5) / stats.t.ppf(0.975, 4)
+        sigma = math.sqrt(math.log(1 + (deviation / mean) ** 2))
+        return list(mean * np.exp(generator.normal(-(sigma**2) / 2, sigma, 5)))
+
+    for _ in range(runs):
+        values = {"precise": draws(0.0247, 0.0051), "noisy": draws(0.24, 0.17)}
+        values |= {f"other{k}": draws(0.08, 0.05) for k in range(8)}
+        for scale in get_args(Scale):
+            ranks = shared_ranks(values, scale=scale)
+            shared[scale] += ranks["noisy"] == ranks["precise"]
+    assert shared["ratio"] <= 0.02 * runs
+    assert shared["difference"] > 0.1 * runs, "what the scale is for"
+
+
+@pytest.mark.parametrize(("count", "rate"), [(5, 0.08), (25, 0.18)])
+def test_equal_entries_are_split_as_often_as_the_docstring_says(count: int, rate: float) -> None:
+    generator, runs = np.random.default_rng(0), 600
+    split = 0
+    for run in generator.normal(size=(runs, count, 5)):
+        ranks = shared_ranks({str(i): row.tolist() for i, row in enumerate(run)})
+        split += max(rank or 0 for rank in ranks.values()) > 1
+    assert abs(split / runs - rate) < 4 * math.sqrt(rate * (1 - rate) / runs)
+    assert f"{rate:.0%}".replace("%", " %") in (shared_ranks.__doc__ or "")
 
 
 @pytest.mark.parametrize("successes", range(6))
@@ -159,13 +215,14 @@ def test_ranks_follow_the_means_however_noisy_an_entry_is() -> None:
     values: dict[str, list[float | None]] = {
         "best": [0.0, 0.01, -0.01, 0.0, 0.005],
         "noisy": [0.5, -3.0, 4.0, 6.0, 1.5],
-        "second": [1.0, 1.01, 0.99, 1.0, 1.005],
+        "second": [1.0, 1.02, 0.99, 1.01, 1.005],
     }
     assert shared_ranks(values) == {"best": 1, "second": 2, "noisy": 2}
 
 
-def test_one_seed_separates_nobody() -> None:
-    assert shared_ranks({"a": [1.0], "b": [100.0]}) == {"a": 1, "b": 1}
+def test_one_seed_ranks_nobody() -> None:
+    assert shared_ranks({"a": [1.0], "b": [100.0]}) == {"a": None, "b": None}
+    assert shared_ranks({"a": [1.0, 2.0], "b": [1.5, 1.2], "c": [0.5]}) == {"a": 1, "b": 1, "c": None}
 
 
 def test_the_order_of_entries_does_not_matter() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bench.api import Grid, Rng, score
 from bench.core.quadrature import (
+    OUTSIDE_CELLS,
     CachedFunction,
     evaluate,
     grid_points,
@@ -114,6 +115,42 @@ def test_a_law_sharper_than_a_cell_is_flawed() -> None:
     assert "too sharp for the grid" in found.warning
 
 
+def beyond_a_ridge(grid: Grid, depth: float) -> Callable[..., Tensor]:
+    """A Gaussian in the box, a ridge along the box's edge, and a constant `depth` outside, up to twice the box."""
+    centre = [(low + high) / 2 for low, high in zip(grid.low, grid.high, strict=True)]
+    half = [(high - low) / 2 for low, high in zip(grid.low, grid.high, strict=True)]
+
+    def energy(x: Tensor) -> Tensor:
+        radius = ((x - x.new_tensor(centre)) / x.new_tensor(half)).abs().amax(-1)  # 1 at the edge
+        inner = (x - x.new_tensor(centre)).square().sum(-1) / 2
+        outer = torch.where(radius < 2, depth, 60.0)
+        return torch.where(radius < 0.9, inner, torch.where(radius < 1.1, 60.0, outer))
+
+    return energy
+
+
+@pytest.mark.parametrize("grid", [LINE, SQUARE])
+def test_mass_beyond_a_ridge_is_seen(grid: Grid) -> None:
+    dim, side = len(grid.low), grid.high[0] - grid.low[0]
+    volume = side**dim * (2**dim - 1.1**dim)
+    inside = (2 * math.pi) ** (dim / 2)
+    for share in (0.001, 0.05, 0.9):
+        depth = -math.log(share / (1 - share) * inside / volume)
+        found = log_partition(beyond_a_ridge(grid, depth), grid)
+        assert found.edge_mass < 1e-4
+        assert found.outside_mass == pytest.approx(share, rel=0.15)
+        assert ("lies outside" in found.warning) == (share > 0.01)
+
+
+def test_what_is_not_a_number_outside_is_flawed_and_infinite_energy_is_no_mass() -> None:
+    def walled(value: float) -> Callable[..., Tensor]:
+        return lambda x: torch.where(x.abs().amax(-1) > 6, value, gaussian(0.5)(x))
+
+    assert log_partition(walled(math.nan), SQUARE).warning
+    assert log_partition(walled(-math.inf), SQUARE).warning
+    assert log_partition(walled(math.inf), SQUARE).warning == ""
+
+
 @pytest.mark.parametrize("bad", [math.nan, -math.inf])
 def test_an_energy_that_is_not_finite_gives_no_log_z_and_is_flawed(bad: float) -> None:
     found = log_partition(lambda x: torch.where(x[:, 0] > 2, bad, x.square().sum(-1)), SQUARE)
@@ -160,12 +197,14 @@ def test_a_frozen_function_is_computed_once_a_grid_and_is_otherwise_itself() -> 
 
     frozen = CachedFunction(energy)
     first = log_partition(frozen, SQUARE)
-    assert points == 256**2 + 128**2
+    looked_at = 256**2 + 128**2 + OUTSIDE_CELLS**2
+    assert points == looked_at
+    assert looked_at < 1.12 * (256**2 + 128**2), "the look outside is cheap"
     assert log_partition(frozen, SQUARE) == first == log_partition(gaussian(0.4), SQUARE)
     grid_sample(frozen, SQUARE, 10, Rng(0))
-    assert points == 256**2 + 128**2
+    assert points == looked_at
     evaluate(frozen, SQUARE, 64)
-    assert points == 256**2 + 128**2 + 64**2
+    assert points == looked_at + 64**2
     assert evaluate(frozen, SQUARE, 64, like=torch.empty(0)).dtype == torch.float32
     x = Rng(0).normal((5, 2))
     torch.testing.assert_close(score(frozen, x), -x / 0.16)

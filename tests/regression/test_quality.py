@@ -70,6 +70,9 @@ def test_quality_that_is_kept_passes_what_is_lost_does_not_and_what_is_noisy_sta
 
 def test_a_metric_that_nothing_has_is_undecided() -> None:
     assert judge({"cell": [(INF, INF)]}, MARGIN)["cell"][0] == "undecided"
+    for ratio in (0.5, 1.01, 2.0):
+        same_at_every_seed = [(0.1 * k, 0.1 * k * ratio) for k in range(1, 6)]
+        assert judge({"cell": same_at_every_seed}, MARGIN)["cell"][0] == "undecided", "no spread, no p-value"
     (check,) = paired_quality(lambda cells, seeds: {}, {"kl": MARGIN}, lambda cell: "again")
     assert check.outcome == "undecided"
     assert exit_code([check]) == exit_codes.UNDECIDED

@@ -47,7 +47,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Effect:
         cells = {}
         for ref in objectives or entries:
             work, quality = found.get(f"{ref}, run {runs[0]}", found[ref])
-            values: dict[str, float | None] = {str(s): quality * QUALITY * (1 + 0.01 * s) for s in seeds or range(3)}
+            # a ratio that varied with no seed at all would be judged by nobody
+            own = {s: quality ** (1 + 0.02 * s) for s in seeds or range(3)}
+            values: dict[str, float | None] = {str(s): q * QUALITY * (1 + 0.01 * s) for s, q in own.items()}
             metrics = dict.fromkeys(settings()["margins"], values)
             cells[f"{ref} on line"] = Measured(dict.fromkeys(values, "ok"), {"flops_per_step": 1e6 * work}, metrics)
         return Baseline(SUITE, "here", cells, host="a machine")

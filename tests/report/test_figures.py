@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from bench.common.statistics import Interval
+from bench.common.statistics import Better, Interval, usual_scale
 from bench.report.figures import cost as plots_cost
 from bench.report.figures import curves as plots_curves
 from bench.report.figures import forest as verdicts
@@ -65,13 +65,15 @@ def costs(members: dict[str, list[str]], datasets: int) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def findings(objectives: list[str], datasets: list[str], better: str = "lower") -> list[ReferenceComparison]:
-    found = []
+def findings(objectives: list[str], datasets: list[str], better: Better = "lower") -> list[ReferenceComparison]:
+    found, scale = [], usual_scale(better)
     for k, (objective, dataset) in enumerate(itertools.product(objectives, datasets), start=1):
         middle = 0.05 * 1.9 ** (k % 11)
         effect = Interval(middle, middle / 3, middle * 3, 5, "") if k % 7 else Interval(None, None, None, 0, "failed")
         word = ("better", "not separable", "worse")[k % 3] if k % 7 else "failed"
-        found.append(ReferenceComparison("suite", dataset, objective, "kl_best", better, effect, 0.01, word, 1.0))
+        found.append(
+            ReferenceComparison("suite", dataset, objective, "kl_best", better, effect, 0.01, word, 1.0, scale)
+        )
     return found
 
 

@@ -299,7 +299,7 @@ def test_the_verdict_comes_first_with_what_is_better_on_the_left(shelf: Shelf) -
 def test_a_gain_in_decibels_is_on_the_left_too(shelf: Shelf) -> None:
     for name, mean in (("usual", 20.0), ("finer", 23.0)):
         for seed, noise in enumerate(NOISE):
-            value = {"psnr": {"last": estimate(mean + noise, better="higher", unit="dB")}}
+            value = {"psnr": {"last": estimate(mean + noise * mean / 20, better="higher", unit="dB")}}
             shelf.ran(name, seed, None, metrics=value, reference="usual")
     (figure,) = comparison.verdicts(shelf.records(), {})
     (line,) = figure["lines"]

@@ -107,6 +107,31 @@ def test_a_ratio_is_read_as_a_ratio_and_each_kind_of_metric_by_its_own(shelf: Sh
     assert "in dB; above 0" in text
 
 
+KID = ((10.0, 10.1, 9.9, 10.2, 10.0), (30.0, 33.0, 31.0, -0.1, 30.5))
+
+
+@pytest.mark.parametrize(("scale", "word"), [("ratio", "no ratio"), ("difference", "not separable")])
+def test_a_value_below_zero_is_not_dropped(shelf: Shelf, scale: str, word: str) -> None:
+    for name, values in zip(("anchor", "rival"), KID, strict=True):
+        for seed, value in enumerate(values):
+            metrics = {"kid": {"last": estimate(value, scale=scale, unit="")}}
+            shelf.ran(name, seed, None, metrics=metrics, **RULED)
+    rival = found(shelf)["rival"]
+    assert rival.word == word
+    assert rival.effect.mean == (None if scale == "ratio" else pytest.approx(14.84))
+    text = reference_comparison.comparison_markdown(shelf.records())
+    assert ("no ratio on line" in text) if scale == "ratio" else ("below 0 is better" in text)
+
+
+def test_the_same_ratio_at_every_seed_is_no_proof(shelf: Shelf) -> None:
+    for seed in range(5):
+        shelf.ran("anchor", seed, 0.1 * (seed + 1), **RULED)
+        shelf.ran("half", seed, 0.05 * (seed + 1), **RULED)
+    half = found(shelf)["half"]
+    assert (half.word, half.p_value) == ("not separable", None)
+    assert reference_comparison.format_comparison(half) == "×0.5 (no spread): not separable"
+
+
 def test_a_page_takes_the_verdict_between_its_markers(shelf: Shelf, tmp_path: Path) -> None:
     shelf.entry("anchor", 0.3, **RULED)
     shelf.entry("entry", 0.1, scale=0.1, **RULED)

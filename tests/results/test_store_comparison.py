@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from bench.cli import main
 from bench.common import exit_codes
 from bench.common.errors import UsageError
 from bench.common.run_spec import BudgetSpec
-from bench.common.statistics import t_interval
+from bench.common.statistics import exponential, t_interval
 from bench.report import terminal
 from bench.results import store_comparison
 from bench.results.store import Planned
@@ -61,8 +62,27 @@ def test_the_interval_is_of_the_paired_differences(shelves: tuple[Shelf, Shelf])
         a.ran("good", seed, x)
         b.ran("good", 2 - seed, second[2 - seed])  # in another order
         assert y == second[seed]
-    interval = t_interval([0.1, 0.3, 0.2])
-    assert table_of(shelves)["good"]["B − A"] == f"+0.2 ({interval.low:+.3g} to {interval.high:+.3g}; n = 3)"
+    interval = exponential(t_interval([math.log(y / x) for x, y in zip(first, second, strict=True)]))
+    effect = f"×{interval.mean:.3g} ({interval.low:.3g} to {interval.high:.3g}; n = 3)"
+    assert table_of(shelves)["good"]["B against A"] == effect
+
+
+def test_what_can_be_negative_is_compared_by_difference_and_no_ratio_is_made_up(shelves: tuple[Shelf, Shelf]) -> None:
+    for shelf, values in zip(shelves, ((10.0, 10.1, 9.9, 10.2, 10.0), (30.0, 33.0, 31.0, -0.1, 30.5)), strict=True):
+        for seed, value in enumerate(values):
+            signed = estimate(value, scale="difference")
+            shelf.ran("declared", seed, None, metrics={"kid": {"last": signed}})
+            shelf.ran("undeclared", seed, None, metrics={"kid": {"last": estimate(value)}})
+    found = table_of(shelves)
+    assert found["declared"]["B against A"].startswith("+14.8 (")
+    assert (found["undeclared"]["B against A"], found["undeclared"]["verdict"]) == ("n/a", "no ratio")
+
+
+def test_a_difference_that_is_the_same_at_every_seed_is_not_judged(shelves: tuple[Shelf, Shelf]) -> None:
+    for seed in range(3):
+        shelves[0].ran("doubled", seed, 0.1 + 0.1 * seed)
+        shelves[1].ran("doubled", seed, 0.2 + 0.2 * seed)
+    assert table_of(shelves)["doubled"]["verdict"] == "no spread"
 
 
 def test_only_common_seeds_are_compared(shelves: tuple[Shelf, Shelf]) -> None:

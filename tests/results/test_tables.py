@@ -206,6 +206,24 @@ def test_a_value_that_is_not_certified_is_marked_and_not_ranked(shelf: Shelf) ->
     assert "?" not in shelf.line_of("good")[2]
 
 
+def test_one_seed_ranks_nobody_and_says_so(shelf: Shelf) -> None:
+    for name, kl in (("good", 0.1), ("bad", 5.0)):
+        shelf.ran(name, 0, kl)
+    assert shelf.board()["rank"].isna().all()
+    assert shelf.line_of("good")[1:3] == ["not ranked: one seed", "0.1 (one seed)"]
+
+
+def test_ranks_are_of_geometric_means_where_a_ratio_can_be_taken(shelf: Shelf) -> None:
+    for seed in range(5):
+        shelf.ran("steady", seed, 0.1 * 1.01**seed)
+        shelf.ran("wild", seed, 0.4 if seed else 4.0)  # log-normal values have such seeds
+        shelf.ran("middle", seed, 0.8 * 1.01**seed)
+    board = shelf.board()
+    assert board["mean"]["wild", "line"] > board["mean"]["middle", "line"]
+    assert board["rank"]["wild", "line"] == 2
+    assert board["rank"]["middle", "line"] == 2
+
+
 def test_a_control_is_shown_last_and_not_ranked(shelf: Shelf) -> None:
     shelf.entry("truth", 0.0, control=True)
     shelf.entry("good", 1.0)

@@ -34,6 +34,7 @@ _HEAD, _FOOT = 0.42, 0.45
 _SIZE = 8.0  # of the key, in points
 
 Limits = tuple[float, float]
+_Metric = tuple[str, str, str]  # its name, how it is compared, and which direction is better
 
 
 class _Grid(NamedTuple):
@@ -99,31 +100,33 @@ def _laid_out(about: str, names: Sequence[Lines], titles: Sequence[Lines]) -> tu
     return sheet, _Grid(columns, margin, head + above, panel, pitch, line)
 
 
-def _metric(own: Sequence[ReferenceComparison]) -> tuple[str, str]:
-    return own[0].metric, own[0].better
+def _metric(own: Sequence[ReferenceComparison]) -> _Metric:
+    return own[0].metric, own[0].scale, own[0].better
 
 
-def _limits(found: Sequence[ReferenceComparison]) -> dict[tuple[str, str], Limits]:
-    """By metric and its direction: an axis that holds all intervals and equality, within `FARTHEST`."""
-    ends: dict[tuple[str, str], list[float]] = {}
+def _limits(found: Sequence[ReferenceComparison]) -> dict[_Metric, Limits]:
+    """By metric: an axis with the better side on the left that holds all intervals and equality, within `FARTHEST`."""
+    ends: dict[_Metric, list[float]] = {}
     for finding in found:
         effect = finding.effect
         values = [v for v in (effect.mean, effect.low, effect.high) if v is not None]
-        ends.setdefault((finding.metric, finding.better), []).extend(values)
+        ends.setdefault(_metric([finding]), []).extend(values)
     limits = {}
-    for (metric, better), values in ends.items():
-        if better == "lower":
+    for kind, values in ends.items():
+        _, scale, better = kind
+        if scale == "ratio":
             logs = np.clip(np.log([1 / 1.5, 1.5, *values]), -np.log(FARTHEST), np.log(FARTHEST))
-            limits[metric, better] = float(np.exp(logs.min()) / 1.15), float(np.exp(logs.max()) * 1.15)
+            low, high = float(np.exp(logs.min()) / 1.15), float(np.exp(logs.max()) * 1.15)
         else:
             room = 0.06 * (max([0.0, *values]) - min([0.0, *values])) or 1.0
-            limits[metric, better] = max([0.0, *values]) + room, min([0.0, *values]) - room
+            low, high = min([0.0, *values]) - room, max([0.0, *values]) + room
+        limits[kind] = (low, high) if better == "lower" else (high, low)
     return limits
 
 
 def _panel(axis: Axes, own: Sequence[ReferenceComparison], objectives: Sequence[str], limits: Limits) -> None:
-    metric, better = _metric(own)
-    ratio = better == "lower"
+    metric, scale, _ = _metric(own)
+    ratio = scale == "ratio"
     axis.set_ylim(len(objectives) - 0.5, -0.5)
     axis.set_yticks([])
     if ratio:
@@ -146,7 +149,7 @@ def _panel(axis: Axes, own: Sequence[ReferenceComparison], objectives: Sequence[
 def _interval(axis: Axes, row: int, finding: ReferenceComparison) -> None:
     effect, (colour, marker) = finding.effect, LOOKS.get(finding.word, LOOKS["not separable"])
     if effect.mean is None:
-        equal = 1.0 if finding.better == "lower" else 0.0
+        equal = 1.0 if finding.scale == "ratio" else 0.0
         axis.annotate(finding.word, (equal, row), xytext=(5, 0), textcoords="offset points", fontsize=7.5, va="center",
                       color="0.4", style="italic")  # fmt: skip
         return

@@ -12,10 +12,8 @@ from bench.results import labels, reference_comparison, standings
 from bench.results.records import Record
 from bench.results.reference_comparison import ReferenceComparison
 
-WIDEST = {
-    "lower": math.log(100.0),
-    "higher": 10.0,
-}  # a ratio of a hundred, ten decibels: what is beyond ends at the edge
+# a bar ends at the edge beyond a ratio of a hundred, or ten decibels
+WIDEST = {("ratio", "lower"): math.log(100.0), ("difference", "higher"): 10.0}
 
 
 def verdicts(records: Sequence[Record], ids: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
@@ -26,11 +24,11 @@ def verdicts(records: Sequence[Record], ids: Mapping[tuple[str, str], str]) -> l
         found = [finding for finding in everything if finding.suite == suite]
         chosen = [record for record in records if record.spec.suite == suite]
         reference = reference_comparison.reference_name(chosen)
-        spans = {better: _span(f for f in found if f.better == better) for better in ("lower", "higher")}
+        spans = {kind: _span(f for f in found if _kind(f) == kind) for kind in {_kind(f) for f in found}}
         lines: dict[str, dict[str, Any]] = {}
         for finding in found:
             line = lines.setdefault(finding.objective, {"cells": {}, "effects": []})
-            line["cells"][finding.dataset] = _cell(finding, spans[finding.better])
+            line["cells"][finding.dataset] = _cell(finding, spans[_kind(finding)])
             line["effects"].append(_position(finding, finding.effect.mean))
         figures.append(
             {
@@ -66,10 +64,15 @@ def _tables(found: Sequence[ReferenceComparison]) -> tuple[pd.DataFrame, pd.Data
 
 
 def _position(finding: ReferenceComparison, value: float | None) -> float | None:
-    """On an axis where no difference is 0 and less is better: a ratio's logarithm, or a difference turned round."""
+    """On an axis where no difference is 0 and less is better: a ratio's logarithm, or a difference."""
     if value is None:
         return None
-    return math.log(value) if finding.better == "lower" else -value
+    return (math.log(value) if finding.scale == "ratio" else value) * (1 if finding.better == "lower" else -1)
+
+
+def _kind(finding: ReferenceComparison) -> tuple[str, str]:
+    """What bars share an axis: differences are in units of their metric."""
+    return finding.scale, finding.metric if finding.scale == "difference" else ""
 
 
 def _span(found: Iterable[ReferenceComparison]) -> float:
@@ -85,7 +88,7 @@ def _span(found: Iterable[ReferenceComparison]) -> float:
 
 def _cell(finding: ReferenceComparison, span: float) -> dict[str, Any]:
     """Places in per cent of the cell's width, the better side on the left."""
-    half = min(span, WIDEST[finding.better]) * 1.06
+    half = min(span, WIDEST.get((finding.scale, finding.better), math.inf)) * 1.06
     effect = finding.effect
     ends = [_position(finding, value) for value in (effect.mean, effect.low, effect.high)]
     at, low, high = (None if v is None else 50 + 50 * max(-1.0, min(1.0, v / half)) for v in ends)

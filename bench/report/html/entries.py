@@ -39,6 +39,7 @@ def board_entry(
         "family": own[0].spec.objective.family,
         "control": standing.control,
         "mean_rank": standing.mean_rank,
+        "place": "control" if standing.control else standing.place,
         "completed": standing.completed,
         "state": _state(standing),
         "cells": {line["dataset"]: _cell(line, own) for line in standing.rows.to_dict("records")},

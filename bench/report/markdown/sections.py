@@ -16,9 +16,10 @@ from bench.results.standings import board_markdown, caption, failures, provenanc
 
 READING = (
     "Cells are mean ± half the width of Student's 95 % interval over the seeds, then the rank: the place in the order "
-    "of the means, shared with the best entry above that a paired test (Holm-corrected) does not separate it from; one "
-    "seed never separates. `?` marks a value that is not certified: it is shown and not ranked. Entries with failed "
-    "seeds are not ranked either. Cost is the median over all runs."
+    "of the means (geometric ones where values are positive and lower is better), shared with the best entry above "
+    "that a paired test, of logarithms there, does not separate it from (Holm-corrected). One seed ranks nobody. `?` "
+    "marks a value that is not certified: it is shown and not ranked. Entries with failed seeds are not ranked either. "
+    "Cost is the median over all runs."
 )
 WEIGHTS = {"last": "last", "ema": "averaged", "best": "best by validation"}
 
