@@ -12,6 +12,7 @@ ROOT/derived/                     may be deleted at any time
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -19,9 +20,9 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a planned run: a folder."""
+    """One try at a planned run: a folder.
+
+    Attributes:
+        begun: its intent, if this process has written it.
+    """
 
     folder: Path
+    begun: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def number(self) -> int:
@@ -80,13 +86,32 @@ class Attempt:
         finally:
             os.close(handle)
         if written != len(line):
-            raise OSError(f"only {written} of {len(line)} bytes of a curve's line could be written: is the disk full?")
+            raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes of a curve's line could be written")
 
     def curve(self) -> list[dict[str, Any]]:
-        """The curve's lines; a torn last one, which has no line end, is left out."""
+        """The curve's lines; a torn last one, which has no line end, is left out.
+
+        Raises:
+            UsageError: if another line is not a JSON object.
+        """
         path = self.folder / "curve.jsonl"
         whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
-        return [json.loads(line) for line in whole.splitlines()]
+        return [_point(line, f"{path}:{k}") for k, line in enumerate(whole.splitlines(), start=1)]
+
+    def set_aside_foreign(self) -> list[str]:
+        """Renames what only the harness writes and the run has written all the same; returns the names."""
+        good = {
+            "row.json": not (self.folder / "row.json").exists(),
+            "curve.jsonl": _readable(self.curve),
+            "spec.json": not self.begun or (_readable(self.intent) and self.intent() == self.begun),
+        }
+        wrong = [name for name, is_good in good.items() if not is_good]
+        for name in wrong:
+            with suppress(FileNotFoundError):
+                (self.folder / name).rename(self.folder / f"{name}.foreign")
+        if "spec.json" in wrong:
+            write_json(self.folder / "spec.json", self.begun)
+        return wrong
 
     def finish(self, outcome: Mapping[str, Any]) -> dict[str, Any]:
         """Writes the row: the intent's identity and spec, the outcome's groups, and the hashes of all files.
@@ -162,7 +187,11 @@ class Store:
             yield
 
     def begin(self, run: Planned, provenance: Mapping[str, Any] | None = None) -> Attempt:
-        """A new attempt, with its intent on disk and this process as its supervisor."""
+        """A new attempt, with its intent on disk and this process as its supervisor.
+
+        Raises:
+            OSError: if the intent cannot be written; nothing is left of it.
+        """
         cell = self._cell(run)
         cell.mkdir(parents=True, exist_ok=True)
         number = 1 + max((Attempt(folder).number for folder in cell.glob(f"s{run.spec.seed}-a*")), default=0)
@@ -181,8 +210,12 @@ class Store:
             "supervisor": _this_process(),
             "provenance": {**(provenance or {}), "began": began},
         }
-        write_json(attempt.folder / "spec.json", intent)
-        return attempt
+        try:
+            write_json(attempt.folder / "spec.json", intent)
+        except OSError:
+            attempt.folder.rmdir()
+            raise
+        return replace(attempt, begun=to_plain(intent))
 
     def attempts(self) -> list[Attempt]:
         """Every attempt that has an intent."""
@@ -264,6 +297,30 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} is of schema {version}; this version reads schema {SCHEMA} or older: update ebm-bench"
         )
     return value
+
+
+def unwritten_row(run: Planned, outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a run that could not be written down, in memory alone."""
+    about = {"suite": run.spec.suite, "cell_id": run.cell_id, "seed": run.spec.seed, "attempt": None}
+    return dict(to_plain({**about, "spec": run.spec.to_dict(), **_UNWRITTEN, "provenance": {}, **outcome}))
+
+
+def _point(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        point = json.loads(line)
+    except ValueError as error:
+        raise UsageError(f"{where} is not readable JSON ({error}); restore it, or delete its folder") from None
+    if not isinstance(point, dict):
+        raise UsageError(f"{where} must be a JSON object; got {type(point).__name__}; restore it, or delete its folder")
+    return point
+
+
+def _readable(read: Callable[[], object]) -> bool:
+    try:
+        read()
+    except (UsageError, FileNotFoundError):
+        return False
+    return True
 
 
 def now() -> str:
