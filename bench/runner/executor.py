@@ -102,6 +102,8 @@ def execute(
         finally:
             interrupted = supervision.stopped
             supervision.stop()
+            with suppress(OSError):  # a full disk; the next run writes it
+                store.update_index()
         if interrupted:
             raise KeyboardInterrupt
     return [rows[run.key] for run in planned]

@@ -15,6 +15,7 @@ from bench.cli import main
 from bench.common import machine_faults
 from bench.common.errors import UsageError
 from bench.common.machine_faults import MACHINE_ERROR, LostDataError
+from bench.results import attempt as attempts
 from bench.results import store as stores
 from bench.results.store import Planned, Store
 from bench.runner.worker_process import failure
@@ -168,7 +169,8 @@ def test_a_full_disk_leaves_the_store_consistent_and_says_so(
         real(path, value)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stores, "write_json", write)
+        for module in (stores, attempts):
+            patch.setattr(module, "write_json", write)
         rows = run(store, "succeed", *(toy_spec(seed) for seed in range(3)))
     assert [row["status"] for row in rows] == [MACHINE_ERROR, "ok", "ok"]
     assert "No space left on device" in rows[0]["reason"]
