@@ -14,7 +14,8 @@ from bench.cli import commands
 from bench.cli.aliases import replace_old_names
 from bench.cli.options import Commands, Group
 from bench.common.errors import UsageError
-from bench.common.exit_codes import GOOD, INTERRUPTED, USAGE
+from bench.common.exit_codes import FAILED, GOOD, INTERRUPTED, USAGE
+from bench.common.machine_faults import is_machine_fault
 
 PROGRAM = "python -m bench"
 DESCRIPTION = "Benchmark of training objectives for energy-based models."
@@ -62,7 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader, such as `head`, has seen enough; without this Python complains once more as it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return GOOD
+    except OSError as error:
+        print(f"bench: {_in_words(error)}", file=sys.stderr)
+        return FAILED if is_machine_fault(error) else USAGE
     return code
+
+
+def _in_words(error: OSError) -> str:
+    place = f": '{error.filename}'" if error.filename is not None else ""
+    said = f"{error.strerror or error}{place}"
+    if is_machine_fault(error):
+        return f"{said}; what was written before is kept: mend that and run the same command again"
+    return f"{said}: choose a file or folder that can be read and written"
 
 
 def command_modules() -> dict[str, Command]:

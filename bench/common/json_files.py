@@ -52,25 +52,35 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a file.
 
     Raises:
-        UsageError: if it is not JSON.
+        UsageError: if it is not a JSON object.
     """
     try:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds a {type(value).__name__}")
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not readable JSON ({error}); restore it, or delete its folder") from None
     return value
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Whole or not at all, whenever the process or the machine stops."""
+    """Whole or not at all, whenever the process or the machine stops.
+
+    Raises:
+        OSError: if the file cannot be written, such as on a full disk; nothing is left of the attempt.
+        TypeError: if the value is not plain.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # a name of its own: two threads may write the same file
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(to_plain(value), file, indent=1, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(to_plain(value), file, indent=1, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself must reach the disk

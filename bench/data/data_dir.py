@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from bench.common.errors import UsageError
+from bench.common.machine_faults import LostDataError
 
 ENVIRONMENT = "EBM_BENCH_DATA"
 
 
-class AbsentDataError(UsageError):
+class AbsentDataError(LostDataError):
     """A data set's files are not on this machine; its runs stay in the plan, skipped, with this message as reason."""
 
     def __init__(self, dataset: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.common.errors import failure_reason
+from bench.common.machine_faults import is_machine_fault
 from bench.common.run_spec import EvaluationSpec
 from bench.core.data_types import Data
 from bench.core.derivatives import Energy
@@ -71,13 +72,15 @@ T = TypeVar("T")
 def or_reason(draw: Callable[[], T]) -> T | str:
     """What is drawn or measured, or why there is nothing.
 
-    A sampler or a metric that raises must not cost a run what it has learned; memory that ran out is the run's end.
+    A sampler or a metric that raises must not cost a run what it has learned; a machine that fails is the run's end.
     """
     try:
         return draw()
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
+        if is_machine_fault(error):
+            raise
         traceback.print_exc()
         return failure_reason(error)
 

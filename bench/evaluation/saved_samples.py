@@ -6,7 +6,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -37,10 +36,10 @@ def saved_sample_metrics(
     lines: list[dict[str, Any]] = []
     for record in records.read_records(store):
         attempt = store.newest_attempt(record.run) if record.status == "ok" else None
-        if attempt is None or not (attempt.folder / SAMPLES).exists():
+        arrays = attempt.arrays(SAMPLES) if attempt is not None else {}
+        if not arrays:
             continue
-        with np.load(attempt.folder / SAMPLES, allow_pickle=False) as arrays:
-            sets = {name: torch.from_numpy(array).to(device) for name, array in arrays.items() if len(array) >= FEWEST}
+        sets = {name: torch.from_numpy(array).to(device) for name, array in arrays.items() if len(array) >= FEWEST}
         spec, key = record.spec.dataset, (record.dataset, record.spec.seed)
         if key not in built:
             if spec.ref.endswith(".py") and Path(spec.ref).resolve() not in {path.resolve() for path in trusted}:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.common.errors import UsageError
+from bench.common.machine_faults import LostDataError
 from bench.core import precision
 from bench.core.data_types import Data, Estimate, MetricFunction
 from bench.core.declarations import MetricInfo
 from bench.core.derivatives import Energy
 from bench.core.rng import Rng
 from bench.core.search_spaces import SIGMA_UNITS, Sigma, StepSize
-from bench.data.data_dir import AbsentDataError
 from bench.data.local_scale import estimate_local_scale
 from bench.plugins.objective import Objective
 from bench.plugins.registry import WARN_ABOVE, find
@@ -70,17 +70,18 @@ def dataset(ref: str, rng: Rng, **params: Any) -> Data:
     """The data set that `ref` names, drawn from `rng`.
 
     Raises:
-        UsageError: if the plug-in or a parameter is not as it must be.
+        UsageError: if the plug-in or a parameter is not as it must be; a `LostDataError` if its files cannot be read.
     """
     plugin = find("datasets", ref)
     resolved = plugin.resolve(**params)
     try:
         data = plugin.target(rng, **resolved)
-    except (UsageError, AbsentDataError, MemoryError):
+    except (UsageError, MemoryError):
         raise
     except Exception as error:  # somebody's own code or files; a person asked for it by name
         said = (str(error).splitlines() or [""])[0]
-        raise UsageError(f"data set {plugin.name} raised {type(error).__name__}: {said}; see {plugin.path}") from error
+        kind = LostDataError if isinstance(error, OSError) else UsageError
+        raise kind(f"data set {plugin.name} raised {type(error).__name__}: {said}; see {plugin.path}") from error
     if not isinstance(data, Data):
         raise UsageError(f"data set {plugin.name} must return a bench.api.Data; got {type(data).__name__}")
     for split in ("train", "valid", "test"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.common.exit_codes import GOOD, REGRESSION, UNDECIDED
+from bench.common.machine_faults import MACHINE_ERROR
 from bench.regression.baseline import Baseline, Measured
 
 Outcome = Literal["pass", "better", "regression", "undecided"]
@@ -78,7 +79,7 @@ def completeness(baseline: Baseline, head: Baseline) -> list[Check]:
         for seed in sorted(before.status.keys() | after.status.keys(), key=int):
             old, new = before.status.get(seed, "not planned"), after.status.get(seed, "not measured")
             outcome: Outcome = "pass"
-            if new in ("not measured", "missing", "interrupted") or old == "not planned":
+            if new in ("not measured", "missing", "interrupted", MACHINE_ERROR) or old == "not planned":
                 outcome = "undecided"
             elif new != old:
                 outcome = "better" if new == "ok" else "regression"

@@ -27,3 +27,5 @@ def write_store_pages(root: Path) -> None:
     tables.write_table(efficiency.efficiency_frame(store, records), root / "efficiency.csv")
     figures = plots.draw_figures(store, records, root / "plots")
     (root / "leaderboard.md").write_text(leaderboard_markdown(records, figures), encoding="utf-8")
+    names = ("results.csv", "summary.csv", "efficiency.csv", "leaderboard.md")
+    store.note_pages(*figures, *(root / name for name in names))

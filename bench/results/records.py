@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.common.machine_faults import MACHINE_ERROR
 from bench.common.run_spec import RunSpec
 from bench.results.entry_names import entry_key, entry_names
 from bench.results.metric_values import MetricKey, MetricValue, values_of_row
 from bench.results.store import Planned, Store
 
-FAILURES = ("diverged", "error", "timeout", "oom", "killed")
+FAILURES = ("diverged", "error", "timeout", "oom", "killed", MACHINE_ERROR)
 # where a column of results.csv stands in a row
 MEASURED = {
     "steps": "work.steps",

@@ -7,34 +7,41 @@ ROOT/<suite>/<objective>/<dataset>/<cell_id>/s<seed>-a<attempt>/
     row.json      the result, written once; a second try is another attempt
 ROOT/env/<env_id>.json            each environment once
 ROOT/plans/<suite>-<sha>.json     every planned run: the denominator of every table
-ROOT/derived/                     may be deleted at any time
+ROOT/index.json                   every row, plan and environment, so that `verify` misses what is deleted
+ROOT/pages.json                   the hashes of tables, plots and pages, which may be deleted at any time
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 import re
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from bench.common.errors import UsageError
 from bench.common.json_files import digest_json, read_json, to_plain, write_json
 from bench.common.run_spec import RunSpec
+from bench.results.attempt import SCHEMA, UNWRITTEN, now, of_this_version
+from bench.results.attempt import Attempt as Attempt
+from bench.results.integrity import (
+    RESERVED,
+    changed_files,
+    note_pages,
+    read_sealed,
+    run_folders,
+    update_index,
+    write_sealed,
+)
 
-SCHEMA = 1
 ARTEFACTS = "artefacts.npz"  # what a run may leave in its folder for the pictures
 SAMPLES = "samples.npz"  # and for metrics of images, taken later
-_RESERVED = {"env", "plans", "derived"}
-_UNWRITTEN: dict[str, Any] = dict.fromkeys(("status", "reason", "phase", "last_step", "error", "signal"))
 
 
 @dataclass(frozen=True)
@@ -52,76 +59,6 @@ class Planned:
     def key(self) -> tuple[str, str, str, str, int]:
         """What its folder is found by: suite, objective, data set, cell, seed."""
         return self.spec.suite, self.spec.entry, self.spec.dataset.label, self.cell_id, self.spec.seed
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One try at a planned run: a folder."""
-
-    folder: Path
-
-    @property
-    def number(self) -> int:
-        return int(self.folder.name.rpartition("-a")[2])
-
-    def intent(self) -> dict[str, Any]:
-        return _read(self.folder / "spec.json")
-
-    def row(self) -> dict[str, Any] | None:
-        path = self.folder / "row.json"
-        return _read(path) if path.exists() else None
-
-    def append(self, point: Mapping[str, Any]) -> None:
-        """Adds one line to the curve in one write, so that a kill tears at most the last line."""
-        line = json.dumps(to_plain(point), allow_nan=False).encode() + b"\n"
-        handle = os.open(self.folder / "curve.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            written = os.write(handle, line)
-        finally:
-            os.close(handle)
-        if written != len(line):
-            raise OSError(f"only {written} of {len(line)} bytes of a curve's line could be written: is the disk full?")
-
-    def curve(self) -> list[dict[str, Any]]:
-        """The curve's lines; a torn last one, which has no line end, is left out."""
-        path = self.folder / "curve.jsonl"
-        whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
-        return [json.loads(line) for line in whole.splitlines()]
-
-    def finish(self, outcome: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes the row: the intent's identity and spec, the outcome's groups, and the hashes of all files.
-
-        Raises:
-            FileExistsError: if the attempt has a row. Rows are never edited.
-        """
-        if (self.folder / "row.json").exists():
-            raise FileExistsError(f"{self.folder} has a row already; a new try is a new attempt")
-        intent = self.intent()
-        identity = _identity(intent)
-        provenance = {**intent["provenance"], "ended": now(), **self._hashes()}
-        row = to_plain({**identity, **_UNWRITTEN, **outcome, **identity, "provenance": provenance})
-        if row["last_step"] is None:
-            row["last_step"] = next((point["step"] for point in reversed(self.curve()) if "step" in point), None)
-        row["provenance"]["row_sha256"] = _seal(row)
-        write_json(self.folder / "row.json", row)
-        return dict(row)
-
-    def problems(self) -> list[str]:
-        """What is not as it was when the row was written."""
-        try:
-            row, _ = self.row(), self.curve()
-        except ValueError as error:
-            return [str(error)]
-        if row is None:
-            return []
-        written = row.get("provenance") or {}
-        found = {**self._hashes(), "row_sha256": _seal({**row, "provenance": written})}
-        changed = [name for name, value in found.items() if written.get(name) != value]
-        return changed + ["spec"] * any(row.get(k) != v for k, v in _identity(self.intent()).items())
-
-    def _hashes(self) -> dict[str, str | None]:
-        files = {"curve_sha256": self.folder / "curve.jsonl", "log_sha256": self.folder / "log.txt"}
-        return {k: hashlib.sha256(p.read_bytes()).hexdigest() if p.exists() else None for k, p in files.items()}
 
 
 class Store:
@@ -162,7 +99,11 @@ class Store:
             yield
 
     def begin(self, run: Planned, provenance: Mapping[str, Any] | None = None) -> Attempt:
-        """A new attempt, with its intent on disk and this process as its supervisor."""
+        """A new attempt, with its intent on disk and this process as its supervisor.
+
+        Raises:
+            OSError: if the intent cannot be written; nothing is left of it.
+        """
         cell = self._cell(run)
         cell.mkdir(parents=True, exist_ok=True)
         number = 1 + max((Attempt(folder).number for folder in cell.glob(f"s{run.spec.seed}-a*")), default=0)
@@ -181,13 +122,16 @@ class Store:
             "supervisor": _this_process(),
             "provenance": {**(provenance or {}), "began": began},
         }
-        write_json(attempt.folder / "spec.json", intent)
-        return attempt
+        try:
+            write_json(attempt.folder / "spec.json", intent)
+        except OSError:
+            attempt.folder.rmdir()
+            raise
+        return replace(attempt, begun=to_plain(intent))
 
     def attempts(self) -> list[Attempt]:
         """Every attempt that has an intent."""
-        found = sorted(self.root.glob("*/*/*/*/s*-a*/spec.json"))
-        return [Attempt(path.parent) for path in found if path.relative_to(self.root).parts[0] not in _RESERVED]
+        return [Attempt(folder) for folder in run_folders(self.root, "spec.json")]
 
     def attempts_of(self, run: Planned) -> list[Attempt]:
         """The attempts at one planned run, oldest first."""
@@ -209,17 +153,27 @@ class Store:
         return [a.finish({"status": "killed", "reason": "the process that supervised it is gone"}) for a in lost]
 
     def write_plan(self, runs: Iterable[Planned]) -> None:
-        """Keeps the planned runs, one file a suite; the same plan again only renews its date."""
+        """Keeps the planned runs, one file a suite; the same plan again only renews its date.
+
+        Raises:
+            OSError: if a file cannot be written.
+        """
         suites: dict[str, list[dict[str, Any]]] = {}
         for run in runs:
             suites.setdefault(run.spec.suite, []).append({"cell_id": run.cell_id, "spec": run.spec.to_dict()})
         for suite, listed in suites.items():
             path = self.root / "plans" / f"{_slug(suite)}-{digest_json(to_plain(listed))}.json"
-            write_json(path, {"schema_version": SCHEMA, "suite": suite, "created": now(), "runs": listed})
+            write_sealed(path, {"schema_version": SCHEMA, "suite": suite, "created": now(), "runs": listed})
+        update_index(self.root)
 
     def planned(self) -> list[Planned]:
-        """The union of all plans, the newest first; only its cell where two plan the same seed of the same pair."""
-        plans = sorted(map(_read, (self.root / "plans").glob("*.json")), key=lambda plan: str(plan["created"]))
+        """The union of all plans, the newest first; only its cell where two plan the same seed of the same pair.
+
+        Raises:
+            UsageError: if a plan is not what was written, or of a newer version.
+        """
+        found_plans = [of_this_version(read_sealed(path), path) for path in (self.root / "plans").glob("*.json")]
+        plans = sorted(found_plans, key=lambda plan: str(plan["created"]))
         union: dict[tuple[Any, ...], list[Planned]] = {}
         for plan in reversed(plans):
             found: dict[tuple[Any, ...], list[Planned]] = {}
@@ -242,43 +196,28 @@ class Store:
         return read_json(self.root / "env" / f"{env_id}.json")
 
     def verify(self) -> list[str]:
-        """One line for each attempt that is not as it was written; none when all is well."""
-        checked = ((attempt.folder.relative_to(self.root), attempt.problems()) for attempt in self.attempts())
-        return [f"{folder}: changed since it was written: {', '.join(found)}" for folder, found in checked if found]
+        """One line for each file that is not as it was written; none when all is well."""
+        return [f"{path}: {how}" for path, how in sorted(changed_files(self.root).items())]
+
+    def note_pages(self, *pages: Path) -> None:
+        """Keeps the hashes of pages that were written into the store, for `verify`."""
+        note_pages(self.root, pages)
+
+    def update_index(self) -> None:
+        """Lists every row, plan and environment, so that `verify` misses what is deleted later."""
+        update_index(self.root)
 
     def _cell(self, run: Planned) -> Path:
         suite, entry, dataset, cell_id, _ = run.key
+        if _slug(suite) in RESERVED:
+            raise UsageError(f"a suite must not be named {', '.join(sorted(RESERVED))}; got '{suite}'")
         return self.root / _slug(suite) / _slug(entry) / _slug(dataset) / cell_id
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The object in a file of a store.
-
-    Raises:
-        UsageError: if it is not JSON, or of a newer version, whose fields may mean something else.
-    """
-    value = read_json(path)
-    version = value.get("schema_version", SCHEMA)
-    if not isinstance(version, int) or version > SCHEMA:
-        raise UsageError(
-            f"{path} is of schema {version}; this version reads schema {SCHEMA} or older: update ebm-bench"
-        )
-    return value
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601 with microseconds: as text it sorts by time."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _identity(intent: Mapping[str, Any]) -> dict[str, Any]:
-    """Whose row it will be: what a row takes from its intent as it stands."""
-    return {k: v for k, v in intent.items() if k not in ("supervisor", "provenance")}
-
-
-def _seal(row: Mapping[str, Any]) -> str:
-    provenance = {k: v for k, v in row["provenance"].items() if k != "row_sha256"}
-    return hashlib.sha256(json.dumps({**row, "provenance": provenance}, sort_keys=True).encode()).hexdigest()
+def unwritten_row(run: Planned, outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a run that could not be written down, in memory alone."""
+    about = {"suite": run.spec.suite, "cell_id": run.cell_id, "seed": run.spec.seed, "attempt": None}
+    return dict(to_plain({**about, "spec": run.spec.to_dict(), **UNWRITTEN, "provenance": {}, **outcome}))
 
 
 def _slug(label: str) -> str:

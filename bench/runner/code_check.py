@@ -17,9 +17,16 @@ _known: dict[Path, tuple[tuple[tuple[Path, int], ...], str]] = {}
 def changed_code(spec: RunSpec) -> str:
     """The file of a run's code that was edited since it was planned; "" if none was, or the plan does not say."""
     for path, sha in _parts(spec):
-        if sha and (not path.is_file() or _code(path) != sha):
+        if sha and not _is_code(path, sha):
             return _newest(path)
     return ""
+
+
+def _is_code(path: Path, sha: str) -> bool:
+    try:
+        return path.is_file() and _code(path) == sha
+    except (SyntaxError, ValueError, FileNotFoundError):  # it was edited to what is no Python, or goes just now
+        return False
 
 
 def _code(path: Path) -> str:
@@ -51,6 +58,7 @@ def _path(kind: Kind, ref: str) -> Path:
 
 def _newest(path: Path) -> str:
     """The file that was changed last, of a plug-in and what it uses; a plug-in that is gone by its own name."""
-    if not path.is_file():
+    try:
+        return str(max(fingerprint.closure(path), key=lambda file: file.stat().st_mtime_ns))
+    except (SyntaxError, ValueError, FileNotFoundError):
         return str(path)
-    return str(max(fingerprint.closure(path), key=lambda file: file.stat().st_mtime_ns))

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.git import current_commit, has_changes
+from bench.common.machine_faults import MACHINE_ERROR
 from bench.common.run_spec import RunSpec
-from bench.results.store import Attempt, Planned, Store
+from bench.results.store import Attempt, Planned, Store, unwritten_row
 from bench.runner.code_check import changed_code
-from bench.runner.worker_process import main
+from bench.runner.worker_process import failure, main
 
 Event = Callable[[str, RunSpec, dict[str, Any] | None, int, int], None]
 Row = dict[str, Any]
@@ -51,8 +53,9 @@ def execute(
 ) -> list[Row]:
     """Runs what the store lacks; returns the row of every spec, in order.
 
-    Rows that are `ok`, `diverged`, `error`, `timeout` or `oom` are kept; `interrupted` and `killed` runs are tried
-    again, unless a living supervisor has seen the run killed twice; `skipped` ones when the reason has changed.
+    Rows that are `ok`, `diverged`, `error`, `timeout` or `oom` are kept; `interrupted`, `machine_error` and `killed`
+    runs are tried again, unless a living supervisor has seen the run killed twice; `skipped` ones when the reason has
+    changed. A run whose row cannot be written costs only itself: its row is returned, and it is run again next time.
 
     Args:
         jobs: children at a time.
@@ -99,6 +102,8 @@ def execute(
         finally:
             interrupted = supervision.stopped
             supervision.stop()
+            with suppress(OSError):  # a full disk; the next run writes it
+                store.update_index()
         if interrupted:
             raise KeyboardInterrupt
     return [rows[run.key] for run in planned]
@@ -189,7 +194,10 @@ def _supervise(
     """Runs that share a child, from intent to row; no rows if they were not begun."""
     if supervision.stopped:
         return [(run, None) for run in batch]
-    attempts = [store.begin(run, provenance) for run in batch]
+    try:
+        attempts = [store.begin(run, provenance) for run in batch]
+    except OSError as error:
+        return [(run, unwritten_row(run, failure(error))) for run in batch]
     outcomes: list[dict[str, Any]]
     if batch[0].spec.skip:
         outcomes = [{"status": "skipped", "reason": run.spec.skip} for run in batch]
@@ -199,11 +207,23 @@ def _supervise(
         # a child imports plug-ins when it starts, or later: code that was edited by its end may be what it ran
         outcomes = _changed(batch) or _outcomes(batch, attempts, worker, supervision)
         outcomes = _changed(batch) or outcomes
-    for outcome in outcomes:
+    return [(run, _write_row(run, a, o, store)) for run, a, o in zip(batch, attempts, outcomes, strict=True)]
+
+
+def _write_row(run: Planned, attempt: Attempt, outcome: dict[str, Any], store: Store) -> Row:
+    """The run's row, on disk unless it cannot be written: a full disk, or a plug-in's own files, cost no other run."""
+    try:
+        if foreign := attempt.set_aside_foreign():
+            names = ", ".join(foreign)
+            reason = f"the run wrote {names}, which only the harness writes; renamed to NAME.foreign"
+            outcome = {"status": "error", "reason": reason}
         if "env" in outcome:
             # what is the same for many runs is written once; a row keeps what a reader filters by
             outcome["env"] = {"env_id": store.keep_environment(outcome["env"]), **outcome["env"]}
-    return [(run, attempt.finish(o)) for run, attempt, o in zip(batch, attempts, outcomes, strict=True)]
+        return attempt.finish(outcome)
+    except Exception as error:  # whatever it is, the runs beside it go on
+        lost = failure(error)
+        return unwritten_row(run, {**lost, "reason": f"its row could not be written: {lost['reason']}"})
 
 
 def _changed(batch: Sequence[Planned]) -> list[dict[str, Any]]:
@@ -230,27 +250,11 @@ def _watched(
     batch: Sequence[Planned], attempts: Sequence[Attempt], worker: str, supervision: _Supervision
 ) -> tuple[list[dict[str, Any]] | None, dict[str, Any]]:
     """The child's results, or None and what became of it. It is gone on return, whatever happens."""
-    context = multiprocessing.get_context("forkserver")
-    receiver, sender = context.Pipe(duplex=False)
     kills_before = _kernel_kills()
-    # the server that forks children may be older than what this process has set since
-    own = {name: value for name, value in os.environ.items() if name.startswith("EBM_BENCH_")}
-    arguments = (
-        sender,
-        worker,
-        [run.spec.to_dict() for run in batch],
-        [str(attempt.folder) for attempt in attempts],
-        own,
-    )
-    process = context.Process(target=main, args=arguments, daemon=False)
     try:
-        with _bare_start(worker):
-            process.start()
+        process, receiver = _start(batch, attempts, worker)
     except (OSError, EOFError) as error:
-        receiver.close()
-        return None, {"status": "error", "reason": f"no child could be started: {type(error).__name__}: {error}"}
-    finally:
-        sender.close()
+        return None, {"status": MACHINE_ERROR, "reason": f"no child could be started: {_in_words(error)}"}
     try:
         with receiver:
             limit = sum(float(run.spec.timeout_seconds) for run in batch)
@@ -275,6 +279,36 @@ def _watched(
         process.close()
 
 
+def _start(
+    batch: Sequence[Planned], attempts: Sequence[Attempt], worker: str
+) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    """The child, at work, and the end of the pipe through which it sends its results."""
+    context = multiprocessing.get_context("forkserver")
+    receiver, sender = context.Pipe(duplex=False)
+    # the server that forks children may be older than what this process has set since
+    own = {name: value for name, value in os.environ.items() if name.startswith("EBM_BENCH_")}
+    specs, folders = [run.spec.to_dict() for run in batch], [str(attempt.folder) for attempt in attempts]
+    process = context.Process(target=main, args=(sender, worker, specs, folders, own), daemon=False)
+    try:
+        with _bare_start(worker):
+            try:
+                process.start()
+            except (EOFError, ConnectionError):  # the server that forks has died; a new one is started
+                time.sleep(GRACE)
+                process.start()
+    except BaseException:
+        receiver.close()
+        raise
+    finally:
+        sender.close()
+    return process, receiver
+
+
+def _in_words(error: Exception) -> str:
+    said = f"{type(error).__name__}: {error}"
+    return f"{said}: set TMPDIR to a folder with a shorter name" if "path too long" in said else said
+
+
 def _receive(receiver: Connection) -> list[dict[str, Any]] | None:
     """The child's results, or None if it did not send them."""
     try:
@@ -285,7 +319,7 @@ def _receive(receiver: Connection) -> list[dict[str, Any]] | None:
 
 def _sudden_end(code: int | None, *, kernel: bool) -> dict[str, Any]:
     if code == 255:
-        return {"status": "killed", "reason": "the fork server exited"}
+        return {"status": MACHINE_ERROR, "reason": "the fork server exited"}
     if code is None or code >= 0:
         return {"status": "error", "reason": f"the child ended with exit code {code} and without a result"}
     name = signal.Signals(-code).name

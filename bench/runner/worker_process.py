@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.json_files import to_plain
+from bench.common.machine_faults import MACHINE_ERROR, is_machine_fault
 from bench.common.paths import ROOT
 from bench.results.store import Attempt
 
@@ -33,8 +34,8 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     threading.Thread(target=_follow_supervisor, daemon=True).start()
     attempts = [Attempt(Path(folder)) for folder in folders]
-    _redirect([attempt.folder / "log.txt" for attempt in attempts])
     try:
+        _redirect([attempt.folder / "log.txt" for attempt in attempts])
         result = json.dumps(to_plain(_measured(worker, specs, attempts)), allow_nan=False)
     except BaseException as error:
         traceback.print_exc()
@@ -43,12 +44,15 @@ def main(
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """The groups of a row for an exception: `oom` if memory ran out, else `error`; with its type, text and place."""
+    """The groups of a row for an exception, with its type, text and place.
+
+    The status is `oom` if memory ran out, `machine_error` if the machine failed in another way, else `error`.
+    """
     name = type(error).__name__
     no_memory = isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error)
     lines = str(error).splitlines()
     return {
-        "status": "oom" if no_memory else "error",
+        "status": "oom" if no_memory else MACHINE_ERROR if is_machine_fault(error) else "error",
         "reason": f"{name}: {lines[0]}" if lines else name,
         "error": {"type": name, "message": str(error), "where": _where(error)},
     }
@@ -133,6 +137,8 @@ def _where(error: BaseException) -> str:
     """file:line of the innermost frame outside installed libraries."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
+    if not own:
+        return ""
     path = Path(own[-1].filename)
     return f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name}:{own[-1].lineno}"
 

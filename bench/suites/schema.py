@@ -27,7 +27,8 @@ from bench.common.run_spec import (
 from bench.suites.files import suite_names
 
 STOPS_AT = {"equal_steps": "steps", "equal_flops": "flops", "equal_seconds": "seconds"}
-RESERVED = ("env", "plans", "derived")  # folders of a store that hold no suite
+RESERVED = ("env", "plans", "derived", "plots")  # folders of a store that hold no suite
+PAGES = (".csv", ".json", ".md")  # and the ends of its files' names
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=60)]
 Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
@@ -172,14 +173,14 @@ def _values(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _refuse_contradictions(suite: Suite) -> None:
-    if suite.name in RESERVED:
-        raise UsageError(f"name must not be one of {', '.join(RESERVED)}, which a store keeps for itself")
+    plain = suite.name.lower().rstrip(".-")  # as its folder is named, where letters' case does not count
+    if plain in RESERVED or plain.endswith(PAGES):
+        kept = f"{', '.join(RESERVED)} or end in {', '.join(PAGES)}"
+        raise UsageError(f"name must not be {kept}, which a store keeps for itself; got '{suite.name}'")
     if suite.precision not in PRECISIONS:
         raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}; got '{suite.precision}'")
     if not suite.objectives and not suite.denoisers:
         raise UsageError("objectives and denoisers are both empty; name one of them at least")
-    if not suite.objectives and not suite.denoisers:
-        raise UsageError("objectives must name at least one; it is empty, and so is denoisers")
     stop = STOPS_AT[suite.track]
     if getattr(suite.budget, stop) is None:
         raise UsageError(f"track {suite.track} needs budget.{stop}")

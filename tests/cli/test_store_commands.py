@@ -78,5 +78,5 @@ def test_verify_fails_on_a_modified_row(shelf: Shelf, capsys: pytest.CaptureFixt
     row.write_text(row.read_text().replace("1.5", "1.4"))
     assert bench("verify", shelf.store.root) == 3
     captured = capsys.readouterr()
-    assert row.parent.name in captured.out
-    assert captured.err.endswith("1 modified attempts\n")
+    assert f"{row.relative_to(shelf.store.root)}: changed" in captured.out
+    assert captured.err.endswith("1 changed or deleted files\n")

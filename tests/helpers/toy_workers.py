@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -128,3 +129,50 @@ def kill_itself_together(specs: list[dict[str, Any]], folders: list[Path], curve
 
 def hang_together(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[dict[str, Any]]:
     return [hang(specs[0], folders[0], curves[0])]
+
+
+def fill_the_disk(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    with Path("/dev/full").open("w") as file:
+        file.write("x")
+    return {}
+
+
+def open_too_many_files(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+    return {"files": len([Path("/dev/null").open() for _ in range(64)])}
+
+
+def lose_the_data(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    from bench.core.rng import Rng
+    from bench.plugins import builders
+
+    builders.dataset(spec["dataset"]["name"], Rng(0, "data"))
+    return {}
+
+
+def open_a_file_that_never_was(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    return {"text": (folder / "none.txt").read_text()}
+
+
+def kill_the_fork_server(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+    return {}
+
+
+def write_own_row_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    if spec["seed"] % 2:
+        (folder / "row.json").write_text('{"status": "ok"}')
+    return succeed(spec, folder, curve)
+
+
+def write_a_bad_curve_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    if spec["seed"] % 2:
+        (folder / "curve.jsonl").write_text("5\n")
+    return {}
+
+
+def write_own_spec_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    if spec["seed"] % 2:
+        (folder / "spec.json").write_text("{")
+    return {}

@@ -47,9 +47,11 @@ def run(options: argparse.Namespace) -> int:
     from bench.evaluation import image_fidelity
     from bench.evaluation.saved_samples import saved_sample_metrics
     from bench.plugins import builders
+    from bench.results.store import Store
 
     use_data_dir(options)
     device = builders.pick_device(options.device)
     extractor = None if options.inception is None else image_fidelity.inception(options.inception)
     save_table(saved_sample_metrics(options.store, device, extractor, options.trust), options.store, "fid")
+    Store(options.store).note_pages(options.store / "fid.csv", options.store / "fid.md")
     return GOOD

@@ -27,11 +27,13 @@ def run(options: argparse.Namespace) -> int:
     from bench.results.records import read_records
     from bench.results.store import Store
 
-    text = reference_comparison.comparison_markdown(read_records(Store(options.store)))
+    store = Store(options.store)
+    text = reference_comparison.comparison_markdown(read_records(store))
     if not text:
         raise UsageError(
             f"No suite with a reference in '{options.store}'; run one, e.g. run --suite verdict --out {options.store}."
         )
     (options.store / "verdict.md").write_text(text + "\n", encoding="utf-8")
+    store.note_pages(options.store / "verdict.md")
     print(text)
     return GOOD

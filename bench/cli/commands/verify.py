@@ -14,7 +14,9 @@ GROUP = Group.RESULTS
 
 def add_parser(commands: Commands) -> None:
     """Adds the command and its options."""
-    parser = new_parser(commands, "verify", "Find results, curves and logs modified after they were written.")
+    parser = new_parser(
+        commands, "verify", "Find files of a store that were changed or deleted after they were written."
+    )
     add_store(parser)
 
 
@@ -22,15 +24,15 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit code.
 
     Raises:
-        UsageError: if the store is a file or holds no runs.
+        UsageError: if the store is a file, or a folder that is no store.
     """
     from bench.results.store import Store
 
     store = Store(options.store)
-    if not store.attempts():
-        raise no_runs(options.store)
     problems = store.verify()
+    if not problems and not store.attempts():
+        raise no_runs(options.store)
     for problem in problems:
         print(problem)
-    print(f"{len(problems)} modified attempts", file=sys.stderr)
+    print(f"{len(problems)} changed or deleted files", file=sys.stderr)
     return FAILED if problems else GOOD

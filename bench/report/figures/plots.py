@@ -120,9 +120,8 @@ def first_arrays(store: Store, records: Iterable[Record]) -> dict[tuple[str, str
     for record in records:
         key = (record.objective, record.dataset)
         attempt = store.newest_attempt(record.run) if key not in found and record.status == "ok" else None
-        if attempt is not None and (attempt.folder / ARTEFACTS).exists():
-            with np.load(attempt.folder / ARTEFACTS) as arrays:
-                found[key] = dict(arrays)
+        if attempt is not None and (arrays := attempt.arrays(ARTEFACTS)):
+            found[key] = arrays
     return found
 
 
