@@ -31,6 +31,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _ASIDE = (
     *("suite", "suite_version", "seed", "timeout_seconds", "skip"),
     *("reference", "primary", "ranked", "convergence_bound"),
+    "batch_seeds",
 )
 # what decides the numbers in a plug-in's description
 PLUGIN_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler")
@@ -163,6 +164,7 @@ class RunSpec:
         ranked: whether the suite's tables rank its entries.
         convergence_bound: the KL divergence, in nats, that the reference fit must not exceed if a data set is to be
             ranked; None where the suite does not check.
+        batch_seeds: whether the seeds of its cell train together where that is faster.
         role: "" for an entry; the name of a reference fit, which is shown and never ranked.
     """
 
@@ -185,6 +187,7 @@ class RunSpec:
     ranked: bool = True
     convergence_bound: Positive | None = None
     role: str = ""
+    batch_seeds: bool = False
     precision: str = FULL_PRECISION
 
     @property

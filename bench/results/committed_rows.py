@@ -133,7 +133,17 @@ _TEXTS = {
     f"spec.{place}"
     for place in _SPEC
     if place not in ("seed", "suite_version") and not place.startswith(("budget", "evaluation"))
-} - {"spec.objective.params", "spec.network.params", "spec.objective.control"}
+} - {
+    f"spec.{place}"
+    for place in (
+        "objective.params",
+        "network.params",
+        "objective.control",
+        "ranked",
+        "convergence_bound",
+        "optimiser.lr",
+    )
+}
 
 
 def _parsed(column: str, text: str) -> Any:

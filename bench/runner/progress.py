@@ -105,10 +105,10 @@ def workers(specs: Sequence[RunSpec]) -> int:
     return 1 if any(spec.device.startswith("cuda") for spec in specs) else len(os.sched_getaffinity(0))
 
 
-def stackable(run: Planned) -> bool:
-    """Whether the seeds of a run's cell are worth training together: they take the same steps, on a small network."""
+def stackable(run: Planned, *, asked: bool = False) -> bool:
+    """Whether the seeds of a run's cell may train together: its suite or somebody asks, and they take the same steps."""
     spec = run.spec
-    return spec.track != "equal_seconds" and spec.network.name != "convolutional"
+    return (asked or spec.batch_seeds) and spec.track != "equal_seconds" and spec.network.name != "convolutional"
 
 
 def _cell_name(spec: RunSpec) -> str:

@@ -93,6 +93,7 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
                     primary=suite.primary,
                     precision=suite.precision,
                     ranked=suite.ranked,
+                    batch_seeds=suite.batch_seeds,
                     convergence_bound=suite.convergence.bound if suite.convergence else None,
                 )
                 for seed in seeds

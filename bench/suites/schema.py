@@ -66,6 +66,7 @@ class Suite:
         network: its name and its hyper-parameters.
         data: parameters that every data set is given.
         ranked: whether its tables rank the entries; a quick suite that certifies nothing prints values alone.
+        batch_seeds: trains the seeds of a cell together where that is faster; the numbers are the same.
         convergence: the check without which nothing is ranked; None for suites that have no exact reference.
     """
 
@@ -88,6 +89,7 @@ class Suite:
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     data: dict[str, Value] = field(default_factory=dict)
     ranked: bool = True
+    batch_seeds: bool = False
     convergence: ConvergenceCheck | None = None
 
 

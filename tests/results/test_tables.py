@@ -34,6 +34,7 @@ CONTRACT = [
         "reason",
     ],
     *["steps", "train_seconds", "flops_train", "forwards", "input_gradients", "peak_memory_mb", "n_params", "entropy"],
+    "kl_floor",
 ]
 
 

@@ -159,7 +159,7 @@ def test_what_a_process_held_before_is_not_in_its_peak() -> None:
     block = bytearray(200 << 20)
     del block
     before = worker_process.status_bytes("VmHWM")
-    if "refused" in worker_process._reset_peak():
+    if "refused" in worker_process.reset_peak():
         pytest.skip("this system does not let a process reset its peak")
     after = worker_process.status_bytes("VmHWM")
     assert before is not None

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--batch-seeds",
         action="store_true",
-        help="Train the seeds of a cell together where that is faster (default: one process per seed).",
+        help="Train the seeds of a cell together where that is faster (default: where the suite says so).",
     )
 
 
@@ -87,7 +88,7 @@ def _execute(
             worker=progress.WORKER,
             on_event=on_event,
             retry=retry,
-            stack=progress.stackable if batch_seeds else None,
+            stack=partial(progress.stackable, asked=batch_seeds),
         )
 
 
