@@ -129,20 +129,12 @@ def _keys(column: str) -> list[str]:
     return ["metrics", ".".join(keys[1:end]), *keys[end:]]
 
 
+_NUMBERS = ("seed", "suite_version", "ranked", "convergence_bound", "optimiser.lr")
+_GROUPS = ("objective.params", "network.params", "objective.control")
 _TEXTS = {
     f"spec.{place}"
     for place in _SPEC
-    if place not in ("seed", "suite_version") and not place.startswith(("budget", "evaluation"))
-} - {
-    f"spec.{place}"
-    for place in (
-        "objective.params",
-        "network.params",
-        "objective.control",
-        "ranked",
-        "convergence_bound",
-        "optimiser.lr",
-    )
+    if place not in (*_NUMBERS, *_GROUPS) and not place.startswith(("budget", "evaluation"))
 }
 
 

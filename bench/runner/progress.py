@@ -106,7 +106,7 @@ def workers(specs: Sequence[RunSpec]) -> int:
 
 
 def stackable(run: Planned, *, asked: bool = False) -> bool:
-    """Whether the seeds of a run's cell may train together: its suite or somebody asks, and they take the same steps."""
+    """Whether the seeds of a run's cell may train together: somebody asks for it, and they take the same steps."""
     spec = run.spec
     return (asked or spec.batch_seeds) and spec.track != "equal_seconds" and spec.network.name != "convolutional"
 
