@@ -54,6 +54,16 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     add_data_dir(parser)
 
 
+def add_tuned(parser: argparse.ArgumentParser) -> None:
+    """Adds --tuned, which `planned_runs` reads."""
+    parser.add_argument(
+        "--tuned",
+        type=Path,
+        metavar="FILE.csv",
+        help="Use the settings that `tune` wrote here (default: those of the suite).",
+    )
+
+
 def add_objective(parser: argparse.ArgumentParser, default: str) -> None:
     """Adds --objective, which `joined` reads."""
     parser.add_argument(
@@ -153,11 +163,13 @@ def planned_runs(options: argparse.Namespace) -> list[RunSpec]:
         UsageError: if a value of an option is invalid, or nothing is selected.
     """
     from bench.plugins import builders
-    from bench.suites import expand, schema
+    from bench.suites import expand, schema, tuned
 
     use_data_dir(options)
     job_count(options)  # a mistake in it is reported before any work starts
     seeds = None if options.seed is None else parse_seeds(",".join(options.seed))
     selection = expand.Selection(joined(options.objective), joined(options.dataset), seeds)
     device = str(builders.pick_device(options.device))
-    return expand.plan_runs(schema.read_suite(options.suite), selection, device, options.precision)
+    specs = expand.plan_runs(schema.read_suite(options.suite), selection, device, options.precision)
+    path: Path | None = getattr(options, "tuned", None)
+    return specs if path is None else tuned.with_tuned(specs, tuned.read_tuned(path), str(path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ DENOISER = "denoiser"  # the `kind` of what stands in a spec's objective if that
 Track = Literal["equal_steps", "equal_flops", "equal_seconds"]
 Sampler = Literal["own", "noise", "data", "continued"]
 Weights = Literal["last", "ema", "best"]
+Split = Literal["test", "valid"]
 Value = bool | int | float | str | None
 """A hyper-parameter's value."""
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -141,6 +142,7 @@ class EvaluationSpec:
         sampler_steps: of a long chain.
         samplers: what makes the samples, as `bench.evaluation.sampling` explains; empty for the default one.
         variants: of the weights.
+        split: the data that metrics hold the model against; "valid" where settings are chosen by them.
         metrics: the hash of each metric's code, by its name.
     """
 
@@ -149,6 +151,7 @@ class EvaluationSpec:
     sampler_steps: Count = 500
     samplers: tuple[Sampler, ...] = ()
     variants: tuple[Weights, ...] = ("last", "ema", "best")
+    split: Split = "test"
     metrics: dict[str, str] = field(default_factory=dict)
 
 
@@ -165,6 +168,7 @@ class RunSpec:
         convergence_bound: the KL divergence, in nats, that the reference fit must not exceed if a data set is to be
             ranked; None where the suite does not check.
         batch_seeds: whether the seeds of its cell train together where that is faster.
+        tuned: whether learning rate and hyper-parameters are those that `tune` chose for the data set.
         role: "" for an entry; the name of a reference fit, which is shown and never ranked.
     """
 
@@ -187,6 +191,7 @@ class RunSpec:
     ranked: bool = True
     convergence_bound: Positive | None = None
     role: str = ""
+    tuned: bool = False
     batch_seeds: bool = False
     precision: str = FULL_PRECISION
 
@@ -197,6 +202,11 @@ class RunSpec:
         for part in ("objective", "dataset", "network"):
             plain[part] = {k: v for k, v in plain[part].items() if k in PLUGIN_IDENTITY}
         return fingerprint.digest(json.dumps(plain, sort_keys=True))
+
+    @property
+    def stack_id(self) -> str:
+        """What runs share that may train as one stack: all but the seed and the learning rate."""
+        return replace(self, optimiser=replace(self.optimiser, lr=1.0)).cell_id
 
     @property
     def limit(self) -> float:

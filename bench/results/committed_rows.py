@@ -21,7 +21,7 @@ from bench.results.store import Planned
 
 _SPEC = (
     *("suite", "suite_version", "track", "device", "precision", "seed", "reference", "primary", "skip"),
-    *("ranked", "convergence_bound", "role", "optimiser.lr"),
+    *("ranked", "convergence_bound", "role", "tuned", "optimiser.lr"),
     *(f"objective.{name}" for name in ("name", "label", "ref", "given", "params", "short_label", "settings")),
     *(f"objective.{name}" for name in ("family", "control", "kind", "sha")),
     *("dataset.name", "dataset.label", "network.name", "network.label", "network.params"),
@@ -129,7 +129,7 @@ def _keys(column: str) -> list[str]:
     return ["metrics", ".".join(keys[1:end]), *keys[end:]]
 
 
-_NUMBERS = ("seed", "suite_version", "ranked", "convergence_bound", "optimiser.lr")
+_NUMBERS = ("seed", "suite_version", "ranked", "tuned", "convergence_bound", "optimiser.lr")
 _GROUPS = ("objective.params", "network.params", "objective.control")
 _TEXTS = {
     f"spec.{place}"

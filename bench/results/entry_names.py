@@ -17,7 +17,7 @@ EntryKey = tuple[str, str, str]
 
 def entry_key(spec: RunSpec) -> EntryKey:
     """What tells the entry of a run from others."""
-    return spec.objective.label, spec.objective.ref, spec.role
+    return spec.objective.label, spec.objective.ref, spec.role or "tuned" * spec.tuned
 
 
 def entry_names(specs: Iterable[RunSpec]) -> dict[EntryKey, str]:
@@ -33,9 +33,13 @@ def entry_names(specs: Iterable[RunSpec]) -> dict[EntryKey, str]:
 
 
 def _name(spec: RunSpec) -> str:
-    about = spec.objective
     if spec.role:
         return spec.role
+    return _settings_name(spec) + " (tuned)" * spec.tuned
+
+
+def _settings_name(spec: RunSpec) -> str:
+    about = spec.objective
     if about.short_label:
         return about.short_label + (f" [{about.settings}]" if about.settings else "")
     # rows of a version that knew no short labels

@@ -184,7 +184,7 @@ def _seed_batches(
         together = stack is not None and not run.spec.skip and stack(run)
         if together and any(row["status"] in ("killed", "oom") for row in store.rows_of(run)):
             together = False
-        batches.setdefault(run.key[:-1] if together else run.key, []).append(run)
+        batches.setdefault((*run.key[:3], run.spec.stack_id) if together else run.key, []).append(run)
     return list(batches.values())
 
 

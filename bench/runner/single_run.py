@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,8 @@ def times(
 def _judge(model: Model, outcome: Outcome, folder: Path) -> dict[str, Any]:
     """Every metric of the last, the averaged and the best weights; the pictures show the best, else the averaged."""
     settings, data = model.spec.evaluation, model.data
+    if settings.split == "valid":
+        data = replace(data, test=data.valid)
     weights: dict[str, list[Tensor] | None] = {"last": model.weights, "ema": model.average, "best": outcome.best}
     energies: dict[str, Energy] = {
         v: model.energy_with(w) for v, w in weights.items() if w is not None and v in settings.variants

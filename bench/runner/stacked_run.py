@@ -1,5 +1,7 @@
 """Several seeds of one cell in one process: they train as one stack, and each gets the row that it would get alone.
 
+Seeds of cells that differ in nothing but the learning rate may share a stack, too, and so may a seed with itself.
+
 A small operation costs more to start than to compute, and a stack of seeds starts it once. Every seed draws from its
 own streams and takes its own optimiser steps, so its numbers are those of a run alone but for the rounding of batched
 matrix products. What a row says of training's cost is not the stack's: it is measured on a trainer of one seed that
@@ -99,7 +101,9 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
     _evaluate_once(solo.models[0])
     # before the stack, whose memory is not that of a run
     memory = {"rss_peak": status_bytes("VmHWM"), **stopwatch.cuda_memory(solo.device)}
-    stack = Trainer(specs[0], [spec.seed for spec in specs], solo.device)
+    rates = [spec.optimiser.lr for spec in specs]
+    seeds = [spec.seed for spec in specs]
+    stack = Trainer(specs[0], seeds, solo.device, rates if len(set(rates)) > 1 else None)
     together = stack.step_seconds(REHEARSED)
     if together > alone:
         times_of_all = f"{1e3 * together:.3g} ms stacked, {1e3 * alone:.3g} alone"

@@ -6,6 +6,7 @@ import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -55,6 +56,25 @@ class ConvergenceCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TuningBudget:
+    """What `tune` spends on each objective and data set.
+
+    Attributes:
+        generations: of trials; those of one share their hyper-parameters and differ in the learning rate.
+        rates: learning rates in a generation.
+        rungs: shares of an entry's budget, rising to 1; what is poor at one does not reach the next.
+        kept: how many of a generation go on from a rung, beside the default.
+        seeds: those of tuning, which no table shows.
+    """
+
+    generations: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
+    rates: Annotated[int, msgspec.Meta(ge=1, le=64)] = 3
+    rungs: Annotated[tuple[Annotated[float, msgspec.Meta(gt=0, le=1)], ...], msgspec.Meta(min_length=1)] = (0.25, 1.0)
+    kept: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    seeds: str = "100-101"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What a suite's file says, every default filled in.
 
@@ -67,6 +87,7 @@ class Suite:
         data: parameters that every data set is given.
         ranked: whether its tables rank the entries; a quick suite that certifies nothing prints values alone.
         batch_seeds: trains the seeds of a cell together where that is faster; the numbers are the same.
+        tuning: what `tune` may spend.
         convergence: the check without which nothing is ranked; None for suites that have no exact reference.
     """
 
@@ -91,6 +112,7 @@ class Suite:
     ranked: bool = True
     batch_seeds: bool = False
     convergence: ConvergenceCheck | None = None
+    tuning: TuningBudget = field(default_factory=TuningBudget)
 
 
 def read_suite(ref: str, including: tuple[str, ...] = ()) -> list[Suite]:
@@ -186,6 +208,9 @@ def _refuse_contradictions(suite: Suite) -> None:
     stop = STOPS_AT[suite.track]
     if getattr(suite.budget, stop) is None:
         raise UsageError(f"track {suite.track} needs budget.{stop}")
+    rungs = suite.tuning.rungs
+    if rungs[-1] != 1 or any(a >= b for a, b in pairwise(rungs)):
+        raise UsageError(f"tuning.rungs must rise to 1, the whole budget; got {list(rungs)}")
     if not isinstance(suite.network.get("name"), str):
         raise UsageError('network needs a name, such as name = "mlp"')
     if not suite.evaluation.variants:

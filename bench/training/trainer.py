@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import median
@@ -32,15 +32,18 @@ GATHERED = 2**20  # numbers of training data gathered at once, at most
 
 @dataclass
 class Learner:
-    """An energy, its objective and the optimiser of both."""
+    """An energy, its objective and the optimiser of both; `rates` are the peak learning rates of a stack's seeds."""
 
     energy: nn.Module
     objective: Objective
     settings: OptimiserSpec
     precision: str = run_spec.FULL_PRECISION
+    rates: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         groups: list[dict[str, Any]] = [{"params": list(self.energy.parameters())}, *self.objective.param_groups()]
+        # an adversary's own rate is a hyper-parameter, the same for all
+        self._shared: list[Tensor] = [p for group in groups if "lr" not in group for p in group["params"]]
         for group in groups:
             group["peak_lr"] = group.setdefault("lr", self.settings.lr)
         self.optimiser = torch.optim.Adam(groups, betas=self.settings.betas, fused=True)
@@ -60,7 +63,10 @@ class Learner:
             loss.sum().backward(inputs=self.trained)
         if self.settings.clip is not None:
             _clip_each_seed(self.trained, self.settings.clip, batch_ndim=rng.batch_ndim)
+        before = [p.detach().clone() for p in self._shared] if self.rates is not None else []
         self.optimiser.step()
+        if self.rates is not None:
+            _rescale_each_seed(self._shared, before, [rate / self.settings.lr for rate in self.rates])
         return loss.detach()
 
 
@@ -118,9 +124,14 @@ class Trainer:
     """All of a run that changes as it trains, for one seed or for a stack of seeds.
 
     Adam with linear warm-up and cosine decay. Beside the weights runs their exponential moving average.
+
+    Args:
+        rates: a stack's peak learning rates, one a seed; None for the one of the spec.
     """
 
-    def __init__(self, spec: RunSpec, seed: int | list[int], device: torch.device) -> None:
+    def __init__(
+        self, spec: RunSpec, seed: int | list[int], device: torch.device, rates: Sequence[float] | None = None
+    ) -> None:
         self.spec, self.seed, self.device = spec, seed, device
         # data and initial weights are drawn on the CPU, so that every device starts from the same numbers
         self.data_rng = Rng(seed, "data")
@@ -141,7 +152,7 @@ class Trainer:
             local_scale=self.data.local_scale,
             **spec.objective.params,
         ).to(device)
-        self.learner = Learner(self.energy, objective, spec.optimiser, spec.precision)
+        self.learner = Learner(self.energy, objective, spec.optimiser, spec.precision, rates)
         self.weights: list[Tensor] = list(self.energy.parameters())
         self.average = [w.detach().clone() for w in self.weights]
         self._detached = [w.detach() for w in self.weights]  # views, made once
@@ -243,12 +254,21 @@ class Trainer:
 
     def _rehearsal(self) -> tuple[Learner, Tensor, Rng]:
         """Copies of what learns, a batch and a stream of numbers that no run draws from."""
-        learner = Learner(*copy.deepcopy((self.energy, self.learner.objective)), self.spec.optimiser)
+        rates = self.learner.rates
+        learner = Learner(*copy.deepcopy((self.energy, self.learner.objective)), self.spec.optimiser, rates=rates)
         rng = Rng(self.seed, "count", self.device)
         axis, batch = rng.batch_ndim - 1, self.spec.budget.batch
         # a copy, as a batch is one; examples come again where there are fewer than a batch
         rows = torch.arange(batch, device=self.device) % self.data.train.shape[axis]
         return learner, self.data.train.index_select(axis, rows), rng
+
+
+def _rescale_each_seed(parameters: list[Tensor], before: list[Tensor], factors: Sequence[float]) -> None:
+    """Lengthens each seed's last step by its factor; a step of Adam is proportional to the learning rate."""
+    with torch.no_grad():
+        for p, start in zip(parameters, before, strict=True):
+            scale = torch.tensor(factors, dtype=p.dtype, device=p.device).reshape(-1, *[1] * (p.ndim - 1))
+            torch.lerp(start, p, scale, out=p.detach())
 
 
 def _clip_each_seed(parameters: list[Tensor], limit: float, *, batch_ndim: int) -> None:

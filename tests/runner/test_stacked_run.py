@@ -220,3 +220,29 @@ def test_a_stack_stops_at_equal_flops_where_its_seeds_would(tmp_path: Path) -> N
     alone = run_single(specs[0], tmp_path, lambda line: None)
     assert {row["work"]["steps"] for row in rows} == {alone["work"]["steps"]}
     assert rows[0]["work"]["flops_train"] <= 2e7
+
+
+def test_a_stack_of_learning_rates_has_the_numbers_of_each_alone(tmp_path: Path) -> None:
+    spec, other = planned("denoising_score_matching", (0, 1))
+    specs = [spec, *(replace(s, optimiser=replace(s.optimiser, lr=s.optimiser.lr / 3)) for s in (spec, other))]
+    assert len({s.stack_id for s in specs}) == 1
+    assert len({s.cell_id for s in specs}) == 2
+    rows = stacked_run.run_stack(specs, folders(tmp_path, "stack"), [lambda line: None] * 3)
+    for k, (row, each) in enumerate(zip(rows, specs, strict=True)):
+        alone = run_single(each, folders(tmp_path, f"alone{k}")[0], lambda line: None)
+        found, expected = (r["metrics"]["kl"]["last"]["value"] for r in (row, alone))
+        assert found == pytest.approx(expected, rel=ROUNDING)
+    values = [row["metrics"]["kl"]["last"]["value"] for row in rows]
+    assert abs(values[0] - values[1]) > 10 * ROUNDING * values[0]
+
+
+def test_a_run_that_settings_are_chosen_by_sees_no_test_data(tmp_path: Path) -> None:
+    (spec,) = planned("denoising_score_matching", (0,))
+    spec = replace(spec, evaluation=replace(spec.evaluation, metrics={"nll": ""}))
+    on_valid = replace(spec, evaluation=replace(spec.evaluation, split="valid"))
+    lines: list[dict[str, Any]] = []
+    test = run_single(spec, folders(tmp_path, "test")[0], lambda line: None)
+    valid = run_single(on_valid, folders(tmp_path, "valid")[0], lines.append)
+    found = valid["metrics"]["nll"]["ema"]["value"]
+    assert found == pytest.approx(lines[-1]["valid_nll_ema"], rel=1e-6)
+    assert found != test["metrics"]["nll"]["ema"]["value"]

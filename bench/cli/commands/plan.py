@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.options import Commands, Group, add_plan, job_count, new_parser, planned_runs
+from bench.cli.options import Commands, Group, add_plan, add_tuned, job_count, new_parser, planned_runs
 from bench.common.exit_codes import GOOD, REGRESSION
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def add_parser(commands: Commands) -> None:
     """Adds the command and its options."""
     parser = new_parser(commands, "plan", "List the runs of a suite and predict their cost.")
     add_plan(parser)
+    add_tuned(parser)
     parser.add_argument(
         "--compare-with",
         type=Path,

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import Commands, Group, add_plan, job_count, new_parser, planned_runs
+from bench.cli.options import Commands, Group, add_plan, add_tuned, job_count, new_parser, planned_runs
 from bench.common.exit_codes import FAILED, GOOD
 from bench.common.paths import default_store
 
@@ -25,6 +25,7 @@ def add_parser(commands: Commands) -> None:
     """Adds the command and its options."""
     parser = new_parser(commands, "run", "Run a suite; completed runs are skipped.")
     add_plan(parser)
+    add_tuned(parser)
     parser.add_argument(
         "--out", type=Path, default=default_store(), metavar="DIR", help="Store to write into (default: %(default)s)."
     )

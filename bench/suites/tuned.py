@@ -1,0 +1,123 @@
+"""Settings that `tune` chose, as a file that a suite's runs can be planned with."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from bench.common.errors import UsageError
+from bench.common.run_spec import RunSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What was chosen for one objective on one data set; a line of the file.
+
+    Attributes:
+        protocol: the version of the suite that it was tuned under.
+        label, dataset: the entry's references, by which a suite finds its line.
+        criterion: the metric, the split and the weights that settings were chosen by; lower is better.
+        default_value, tuned_value: the criterion at the full budget, the mean over the tuning seeds.
+        lr, params: the choice; every hyper-parameter.
+        trials, pruned: how many there were, and how many of them did not have the whole budget.
+        gflops: of all trials, pruned ones included.
+        edges: parameters whose choice lies at an end of what was searched.
+        importance: the share of the criterion's variance that each parameter explains, "" where nothing says.
+        searched: the range of each parameter.
+        seeds: of tuning.
+        sampler, pruner: what made the trials, and what ended some early.
+    """
+
+    suite: str
+    protocol: int
+    dataset: str
+    label: str
+    criterion: str
+    default_value: float
+    tuned_value: float
+    lr: float
+    params: dict[str, Any]
+    trials: int
+    pruned: int
+    gflops: float
+    edges: str
+    importance: str
+    searched: str
+    seeds: str
+    sampler: str
+    pruner: str
+
+
+def write_tuned(lines: Iterable[Tuned], path: Path) -> None:
+    """Writes a file with a line for each; those that it has of other objectives and data sets stay.
+
+    Raises:
+        UsageError: if the file there is none of tuned settings.
+        OSError: if the place cannot be written to.
+    """
+    kept = {(t.label, t.dataset): t for t in read_tuned(path)} if path.is_file() else {}
+    kept |= {(t.label, t.dataset): t for t in lines}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Tuned)], lineterminator="\n")
+        writer.writeheader()
+        for tuned in kept.values():
+            plain = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(tuned).items()}
+            writer.writerow({**plain, "params": json.dumps(tuned.params)})
+
+
+def read_tuned(path: Path) -> list[Tuned]:
+    """What `write_tuned` wrote.
+
+    Raises:
+        UsageError: if it cannot be read, or holds something else.
+    """
+    numbers = {
+        f.name: {"int": int, "float": float}[str(f.type)] for f in fields(Tuned) if str(f.type) in ("int", "float")
+    }
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines: list[dict[str, Any]] = list(csv.DictReader(file))
+        for line in lines:
+            line |= {name: kind(line[name]) for name, kind in numbers.items()}
+            line["params"] = json.loads(line["params"])
+        return [Tuned(**line) for line in lines]
+    except OSError as error:
+        raise UsageError(f"tuned settings must be a readable file; '{path}': {error.strerror}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"'{path}' holds no tuned settings ({type(error).__name__}: {error}); `tune` writes them"
+        ) from None
+
+
+def with_tuned(specs: Iterable[RunSpec], tuned: Iterable[Tuned], where: str) -> list[RunSpec]:
+    """The runs with what was chosen for their objective and data set; what is not tuned as it is.
+
+    Raises:
+        UsageError: if a setting is missing, or was chosen under another version of the suite.
+    """
+    chosen: Mapping[tuple[str, str, str], Tuned] = {(t.suite, t.label, t.dataset): t for t in tuned}
+    found = []
+    for spec in specs:
+        if spec.reference_fit or spec.classical or spec.skip:
+            found.append(spec)
+            continue
+        setting = chosen.get((spec.suite, spec.objective.label, spec.dataset.label))
+        if setting is None:
+            what = f"{spec.objective.label} on {spec.dataset.label} of suite {spec.suite}"
+            raise UsageError(
+                f"{where} has no settings for {what}; run `tune --suite {spec.suite}`, or leave it out with "
+                "--objective and --dataset"
+            )
+        if setting.protocol != spec.suite_version:
+            raise UsageError(
+                f"{where} was tuned under version {setting.protocol} of suite {spec.suite}; this is version "
+                f"{spec.suite_version}: tune again"
+            )
+        objective = replace(spec.objective, params=setting.params)
+        found.append(replace(spec, objective=objective, optimiser=replace(spec.optimiser, lr=setting.lr), tuned=True))
+    return found

@@ -1,0 +1,1 @@
+"""Learning rates and hyper-parameters: chosen on validation data, at the same cost for every objective."""
