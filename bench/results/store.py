@@ -34,8 +34,8 @@ from bench.results.integrity import (
     RESERVED,
     changed_files,
     note_pages,
-    read_sealed,
     run_folders,
+    unsealed,
     update_index,
     write_sealed,
 )
@@ -172,7 +172,9 @@ class Store:
         Raises:
             UsageError: if a plan is not what was written, or of a newer version.
         """
-        found_plans = [of_this_version(read_sealed(path), path) for path in (self.root / "plans").glob("*.json")]
+        found_plans = [
+            unsealed(of_this_version(read_json(path), path), path) for path in (self.root / "plans").glob("*.json")
+        ]
         plans = sorted(found_plans, key=lambda plan: str(plan["created"]))
         union: dict[tuple[Any, ...], list[Planned]] = {}
         for plan in reversed(plans):
