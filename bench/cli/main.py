@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = replace_old_names(sys.argv[1:] if arguments is None else arguments)
     try:
         options = build_parser(modules).parse_args(_checked(given))
-        code = modules[options.command].run(options)
+        code = _run(modules[options.command], options)
         sys.stdout.flush()
     except UsageError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -73,6 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {_in_words(error)}", file=sys.stderr)
         return FAILED if is_machine_fault(error) else USAGE
     return code
+
+
+def _run(command: Command, options: argparse.Namespace) -> int:
+    try:
+        return command.run(options)
+    except SystemExit as stop:
+        raise UsageError(
+            f"a plug-in must return or raise, not end the program; it called sys.exit({stop.code or 0})"
+        ) from None
 
 
 def _print_in_any_locale() -> None:

@@ -147,6 +147,9 @@ def _lists(root: Path) -> _Found:
 
 
 def _runs(root: Path) -> _Found:
+    for folder in run_folders(root, "spec.json"):
+        if not (folder / "row.json").exists() and (wrong := _read(folder / "spec.json")[1]):
+            yield folder / "spec.json", wrong
     for folder in run_folders(root, "row.json"):
         row, wrong = _read(folder / "row.json")
         provenance = row.get("provenance") or {}

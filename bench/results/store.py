@@ -28,7 +28,7 @@ from typing import Any
 from bench.common.errors import UsageError
 from bench.common.json_files import digest_json, read_json, to_plain, write_json
 from bench.common.run_spec import RunSpec
-from bench.results.attempt import SCHEMA, UNWRITTEN, now, of_this_version
+from bench.results.attempt import SCHEMA, UNWRITTEN, now, of_this_version, readable
 from bench.results.attempt import Attempt as Attempt
 from bench.results.integrity import (
     RESERVED,
@@ -148,8 +148,14 @@ class Store:
         return attempts[-1] if attempts else None
 
     def mark_orphans_killed(self) -> list[dict[str, Any]]:
-        """Writes a `killed` row for each attempt whose supervisor is gone; needs the lock. Returns those rows."""
-        lost = [a for a in self.attempts() if not (a.folder / "row.json").exists() and _supervisor_gone(a.intent())]
+        """Writes a `killed` row for each attempt whose supervisor is gone; needs the lock. Returns those rows.
+
+        An attempt whose intent cannot be read counts for nothing; `verify` names it.
+        """
+        unfinished = [a for a in self.attempts() if not (a.folder / "row.json").exists() and readable(a.intent)]
+        lost = [a for a in unfinished if _supervisor_gone(a.intent())]
+        for attempt in lost:
+            attempt.set_aside_foreign()
         return [a.finish({"status": "killed", "reason": "the process that supervised it is gone"}) for a in lost]
 
     def write_plan(self, runs: Iterable[Planned]) -> None:

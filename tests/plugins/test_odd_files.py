@@ -185,3 +185,14 @@ def test_a_name_that_an_old_locale_cannot_say_is_one_line(tmp_path: Path) -> Non
     done = subprocess.run(command, cwd=tmp_path, env=ASCII, capture_output=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(b"bench: an argument must be text in the encoding of the locale")
+
+
+def test_a_plugin_that_ends_the_program_when_it_is_called_ends_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path)
+    path.write_text(path.read_text().replace("return a * energy(x)", "raise SystemExit(0)"))
+    assert main(["check", str(path)]) == 3
+    assert "SystemExit" in capsys.readouterr().out
+    assert main(["plan", "--suite", str(suite(tmp_path)), "--objective", str(path)]) == 2
+    assert "it called sys.exit(0)" in capsys.readouterr().err
