@@ -69,7 +69,7 @@ def explain_reference(ref: str) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").rstrip()
+        return path.read_text(encoding="utf-8-sig").rstrip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read suite '{path}': {error}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import pkgutil
 import sys
@@ -19,6 +20,7 @@ from bench.common.machine_faults import is_machine_fault
 
 PROGRAM = "python -m bench"
 DESCRIPTION = "Benchmark of training objectives for energy-based models."
+_UNDECODABLE = "an argument must be text in the encoding of the locale; got {}: use LC_ALL=C.UTF-8, or rename the file"
 EXIT_CODES = """exit codes:
   0 success; 1 regression; 2 bad input; 3 some runs failed; 4 undecided or not measured; 130 interrupted"""
 
@@ -47,11 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: if argparse refuses the arguments (2), or for `--help` (0).
     """
     os.environ["MPLBACKEND"] = "Agg"  # figures go to files; a notebook's own backend may not be importable here
+    _print_in_any_locale()
     modules = command_modules()
     given = replace_old_names(sys.argv[1:] if arguments is None else arguments)
-    options = build_parser(modules).parse_args(given)
     try:
-        code = modules[options.command].run(options)
+        options = build_parser(modules).parse_args(_checked(given))
+        code = _run(modules[options.command], options)
         sys.stdout.flush()
     except UsageError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -63,10 +66,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader, such as `head`, has seen enough; without this Python complains once more as it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return GOOD
+    except MemoryError as error:
+        print(f"bench: out of memory: {error}; free some, or ask for less at once", file=sys.stderr)
+        return FAILED
     except OSError as error:
         print(f"bench: {_in_words(error)}", file=sys.stderr)
         return FAILED if is_machine_fault(error) else USAGE
     return code
+
+
+def _run(command: Command, options: argparse.Namespace) -> int:
+    try:
+        return command.run(options)
+    except SystemExit as stop:
+        raise UsageError(
+            f"a plug-in must return or raise, not end the program; it called sys.exit({stop.code or 0})"
+        ) from None
+
+
+def _print_in_any_locale() -> None:
+    """What an old locale has no letter for is printed as "?", and stops nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _checked(words: Sequence[str]) -> Sequence[str]:
+    for word in words:
+        if any("\ud800" <= character <= "\udfff" for character in word):
+            raise UsageError(_UNDECODABLE.format(ascii(word)))
+        if word.startswith("--") and word.endswith("=--"):  # argparse takes the value for the end of options
+            raise UsageError(f"an option's value must not be --; got '{word}'")
+    return words
 
 
 def _in_words(error: OSError) -> str:

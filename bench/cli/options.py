@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 OBJECTIVES = "A,B[k=v],FILE.py"
+MOST_JOBS = 1024
 PRECISIONS = "float32|tf32|bfloat16"
 
 
@@ -143,9 +144,11 @@ def job_count(options: argparse.Namespace) -> int | None:
     """The value of --jobs, None if it is not given.
 
     Raises:
-        UsageError: if it is less than 1.
+        UsageError: if it is less than 1, or more than any machine has cores.
     """
     jobs: int | None = options.jobs
+    if jobs is not None and jobs > MOST_JOBS:
+        raise UsageError(f"--jobs must be at most {MOST_JOBS}; got {jobs}")
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs must be at least 1; got {jobs}")
     return jobs

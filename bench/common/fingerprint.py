@@ -160,7 +160,7 @@ def _read(path: Path) -> _Module:
 
 @cache  # by age: a suite asks for the same few files hundreds of times
 def _read_at(path: Path, _modified: int) -> _Module:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_bytes())
     definitions: dict[str, Definition] = {}
     imports: dict[str, str] = {}
     for statement in tree.body:

@@ -12,6 +12,7 @@ MACHINE_ERROR = "machine_error"  # the status of a run that the machine failed; 
 _CODES = (
     errno.EAGAIN,
     errno.EDQUOT,
+    errno.EFBIG,
     errno.EIO,
     errno.EMFILE,
     errno.ENFILE,

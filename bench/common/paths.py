@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package `bench`
@@ -31,3 +33,17 @@ def results_folder() -> Path:
 def default_store() -> Path:
     """The store that `run` writes and the other commands read."""
     return Path("results/runs") if in_checkout() else Path("ebm-bench-results")
+
+
+def expanded(path: Path) -> Path:
+    """The path with "~" filled in; as it is where nobody knows whose home that would be."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
+def user_cache() -> Path:
+    """The user's cache folder; one for temporary files where the user has no home."""
+    folder = expanded(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
+    return folder if folder.is_absolute() else Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"

@@ -99,8 +99,8 @@ def declared_label(kind: Kind, name: str) -> str:
 def _declaration(kind: Kind, path: Path) -> tuple[_Declared | None, dict[str, ast.expr]]:
     """The decorated function or class, and the keywords of its decorator."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError) as error:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise UsageError(f"{path}{f':{line}' if line else ''} is not valid Python: {error}") from None
     for node in tree.body:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 from typing import Any
 
 from bench.common.errors import UsageError
+from bench.common.paths import expanded
 
 
 def split_reference(ref: str) -> tuple[str, dict[str, Any]]:
@@ -15,7 +17,8 @@ def split_reference(ref: str) -> tuple[str, dict[str, Any]]:
     Raises:
         UsageError: if the reference is not of that form.
     """
-    match = re.fullmatch(r"([^\[\]]+)(?:\[(.*)\])?", ref.strip())
+    # a folder's name may have brackets, too
+    match = re.fullmatch(r"(.+\.py|[^\[\]]+)(?:\[(.*)\])?", ref.strip(), re.DOTALL)
     if not match:
         raise UsageError(f"a reference is 'name', 'name[k=v,...]' or 'path.py[k=v,...]'; got '{ref}'")
     name, inside = match.group(1).strip(), match.group(2)
@@ -54,7 +57,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """("a[k=1,m=2]", "b") from "a[k=1,m=2],b": a comma inside brackets does not split."""
+    """("a[k=1,m=2]", "b") from "a[k=1,m=2],b": a comma inside brackets, or in the path of a file, does not split."""
+    if _names_file(text):
+        return (text.strip(),)
     items, depth = [""], 0
     for character in text:
         depth += (character == "[") - (character == "]")
@@ -63,3 +68,8 @@ def split_list(text: str) -> tuple[str, ...]:
         else:
             items[-1] += character
     return tuple(item.strip() for item in items if item.strip())
+
+
+def _names_file(text: str) -> bool:
+    path = re.fullmatch(r"(.+\.py)(?:\[[^\[\]]*\])?", text.strip(), re.DOTALL)
+    return path is not None and expanded(Path(path[1])).is_file()

@@ -49,7 +49,7 @@ def _held(name: str, rule: Rule, plugin: registry.Plugin, ref: str) -> Finding:
         return Finding(name, False, str(broken))
     except AbsentDataError:
         raise
-    except Exception as error:  # a plug-in may raise anything, and that is a finding
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything, and that is a finding
         return Finding(name, False, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,11 +138,14 @@ def parameters(target: Callable[..., Any]) -> dict[str, Parameter]:
         UsageError: if one lacks a search space or a default, or its default lies outside its space.
     """
     function = target.__init__ if inspect.isclass(target) else target
-    hints = typing.get_type_hints(function, include_extras=True)
+    own = {
+        name: parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    hints = _hints(function, own)
     found: dict[str, Parameter] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            continue
+    for name, parameter in own.items():
         spaces = [m for m in getattr(hints.get(name), "__metadata__", ()) if isinstance(m, Space)]
         if not spaces or parameter.default is inspect.Parameter.empty:
             raise UsageError(
@@ -152,6 +156,18 @@ def parameters(target: Callable[..., Any]) -> dict[str, Parameter]:
     if any(isinstance(each.space, Sigma) for each in found.values()):
         found[SIGMA_UNITS.name] = SIGMA_UNITS
     return found
+
+
+def _hints(function: Callable[..., Any], own: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """The annotations of hyper-parameters; those of others may name what is imported for type checkers alone."""
+    holder = types.SimpleNamespace(__annotations__={name: p.annotation for name, p in own.items()})
+    try:
+        return typing.get_type_hints(holder, vars(inspect.getmodule(function)), include_extras=True)
+    except (NameError, SyntaxError, TypeError) as error:
+        raise UsageError(
+            f"{function.__qualname__}: the annotations of its hyper-parameters must be known when it runs ({error}); "
+            "import what they name outside of `if TYPE_CHECKING:`"
+        ) from None
 
 
 def parse(owner: str, name: str, space: Space, value: Any) -> Any:

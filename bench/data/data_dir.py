@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.common.errors import UsageError
 from bench.common.machine_faults import LostDataError
+from bench.common.paths import expanded, user_cache
 
 ENVIRONMENT = "EBM_BENCH_DATA"
 
@@ -24,9 +25,8 @@ def data_dir() -> Path:
     """The folder of the variable EBM_BENCH_DATA, which --data-dir sets, else `ebm-bench` in the user's cache."""
     given = os.environ.get(ENVIRONMENT)
     if given:
-        return Path(given).expanduser().absolute()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "ebm-bench"
+        return expanded(Path(given)).absolute()
+    return user_cache() / "ebm-bench"
 
 
 def use_data_dir(folder: Path, *, must_exist: bool) -> None:
@@ -35,9 +35,9 @@ def use_data_dir(folder: Path, *, must_exist: bool) -> None:
     Raises:
         UsageError: if it must exist and is no folder.
     """
-    if must_exist and not folder.expanduser().is_dir():
+    if must_exist and not expanded(folder).is_dir():
         raise UsageError(f"--data-dir must be a folder; there is none at '{folder}'")
-    os.environ[ENVIRONMENT] = str(folder.expanduser().absolute())
+    os.environ[ENVIRONMENT] = str(expanded(folder).absolute())
 
 
 def locate(dataset: str, *names: str) -> Path:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from bench.common import fingerprint
 from bench.common.errors import UsageError
+from bench.common.paths import user_cache
 from bench.core.data_types import Data
 from bench.evaluation import feature_extractor
 
@@ -213,7 +214,7 @@ def cache_folder() -> Path | None:
 
     They are unpickled when read, so a folder that others may write to, such as /tmp, will not do.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ebm-bench" / "fidelity"
+    folder = user_cache() / "ebm-bench" / "fidelity"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:

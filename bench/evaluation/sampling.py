@@ -78,7 +78,7 @@ def or_reason(draw: Callable[[], T]) -> T | str:
         return draw()
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_machine_fault(error):
             raise
         traceback.print_exc()

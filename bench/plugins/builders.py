@@ -78,7 +78,7 @@ def dataset(ref: str, rng: Rng, **params: Any) -> Data:
         data = plugin.target(rng, **resolved)
     except (UsageError, MemoryError):
         raise
-    except Exception as error:  # somebody's own code or files; a person asked for it by name
+    except (Exception, SystemExit) as error:  # somebody's own code or files; a person asked for it by name
         said = (str(error).splitlines() or [""])[0]
         kind = LostDataError if isinstance(error, OSError) else UsageError
         raise kind(f"data set {plugin.name} raised {type(error).__name__}: {said}; see {plugin.path}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from bench.common import fingerprint
 from bench.common.errors import UsageError, suggest
+from bench.common.paths import expanded
 from bench.common.plugin_source import FOLDERS as FOLDERS
 from bench.common.plugin_source import Kind as Kind
 from bench.common.plugin_source import names as names
@@ -20,6 +22,7 @@ from bench.common.references import split_reference
 from bench.common.run_spec import Value
 from bench.core.declarations import DatasetInfo, DenoiserInfo, MetricInfo, NetworkInfo, ObjectiveInfo
 from bench.core.search_spaces import Parameter, StepSize, parameters, resolve
+from bench.plugins.import_trial import is_supervised, trial
 
 _DECLARATIONS: dict[Kind, type] = {
     "objectives": ObjectiveInfo,
@@ -29,6 +32,8 @@ _DECLARATIONS: dict[Kind, type] = {
     "denoisers": DenoiserInfo,
 }
 WARN_ABOVE = 0.4
+_DECLARE_ONLY = 'a plug-in only declares; put what runs under `if __name__ == "__main__":`'
+_refusals: dict[str, str] = {}  # by what a file means: why it may not be imported, "" if it may
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def find(kind: Kind, ref: str) -> Plugin:
     """
     name, given = split_reference(ref)
     if name.endswith(".py"):
-        path = Path(name).expanduser().resolve()
+        path = expanded(Path(name)).resolve()
         if not path.is_file():
             raise UsageError(f"a plug-in given by path must exist; there is no file '{name}'")
     elif name in names(kind):
@@ -119,20 +124,41 @@ def _import(path: Path) -> Any:
     key = f"_bench_plugin_{path.stem}_{fingerprint.digest(f'{path} {path.stat().st_mtime_ns} {code}')}"
     if key in sys.modules:
         return sys.modules[key]
+    if path.parent not in FOLDERS.values() and not is_supervised():
+        _try_first(key, path)
+    return _load(key, path)
+
+
+def _try_first(key: str, path: Path) -> None:
+    """Imports somebody's own file in a child first: it may end its process, or never let go of it.
+
+    Raises:
+        UsageError: if it does, or does not import.
+    """
+    if key not in _refusals:
+        _refusals[key] = trial(lambda: _load(key, path))
+    if reason := _refusals[key]:
+        said = reason if reason.startswith(path.name) else f"{path.name} does not import: {reason}; {_DECLARE_ONLY}"
+        raise UsageError(said)
+
+
+def _load(key: str, path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(key, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[key] = module
     try:
-        with _neighbours(path.parent):
+        # standard output is the command's own
+        with _neighbours(path.parent), contextlib.redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[key]
         line = error.lineno if isinstance(error, SyntaxError) else _last_line(error, path)
         where = f"{path.name}:{line}" if line else path.name
-        reason = str(error).splitlines()[0] if str(error) else ""
-        raise UsageError(f"{where} does not import: {type(error).__name__}: {reason}") from error
+        reason = f": {str(error).splitlines()[0]}" if str(error) else ""
+        way_out = f"; {_DECLARE_ONLY}" if isinstance(error, SystemExit) else ""
+        raise UsageError(f"{where} does not import: {type(error).__name__}{reason}{way_out}") from error
     return module
 
 

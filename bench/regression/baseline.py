@@ -131,7 +131,7 @@ def load_baseline(path: Path, suite: str | None = None) -> Baseline:
     """
     way_out = 'make one with: python -m bench update-baseline --reason "..."'
     try:
-        plain: Any = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        plain: Any = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
     except OSError as error:
         raise IncomparableError(
             f"there is no baseline to hold against; '{path}': {error.strerror}; {way_out}"

@@ -19,6 +19,8 @@ from bench.regression.checks import Check, compare, exit_code
 from bench.regression.report import REPORT_FORMATS, gate_markdown, require, save_reports
 from bench.regression.self_test import of_baseline, of_comparison
 
+MOST_ROUNDS = 100_000
+
 
 @dataclass(frozen=True)
 class Request:
@@ -84,6 +86,8 @@ def self_test(rounds: int, *, reports: Sequence[Path], jobs: int | None) -> int:
     """
     if rounds < 1:
         raise UsageError(f"--rounds must be at least 1; got {rounds}")
+    if rounds > MOST_ROUNDS:
+        raise UsageError(f"--rounds must be at most {MOST_ROUNDS}; got {rounds}")
     require(reports, error_rates.FORMS)
     found = error_rates.error_rates(rounds, jobs=jobs)
     for report in reports:

@@ -26,8 +26,8 @@ GREY = "0.75"
 LEAST = 1.05  # the axis reaches this far, so that rounding does not look like a change
 
 
-def show_history(path: Path, picture: Path) -> str:
-    """Reads a history, draws it, and returns its tables.
+def show_history(path: Path, picture: Path | None = None) -> str:
+    """Reads a history, draws it, beside it unless there is another place, and returns its tables.
 
     Raises:
         UsageError: if there is no history, or the picture cannot be written.
@@ -37,6 +37,7 @@ def show_history(path: Path, picture: Path) -> str:
     text = history.history_markdown(found, hinted)
     if not found:
         return text
+    picture = picture or path.with_suffix(".png")
     try:
         picture.parent.mkdir(parents=True, exist_ok=True)
         draw_history(found, hinted, picture)

@@ -119,7 +119,7 @@ def _self_test(rounds: Rounds) -> list[Check]:
 def _load(path: Path) -> dict[str, Any]:
     way_out = f"write it by `tox -e bench -- --benchmark-json={path}`"
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise IncomparableError(f"there is no benchmark file '{path}': {error.strerror}; {way_out}") from None
     except ValueError as error:

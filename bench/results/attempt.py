@@ -110,8 +110,8 @@ class Attempt:
         """Renames what only the harness writes and the run has written all the same; returns the names."""
         good = {
             "row.json": lambda: not (self.folder / "row.json").exists(),
-            "curve.jsonl": lambda: _readable(self.curve),
-            "spec.json": lambda: not self.begun or (_readable(self.intent) and self.intent() == self.begun),
+            "curve.jsonl": lambda: readable(self.curve),
+            "spec.json": lambda: not self.begun or (readable(self.intent) and self.intent() == self.begun),
         }
         wrong = []
         for name, is_good in good.items():
@@ -178,7 +178,8 @@ def _point(line: bytes, where: str) -> dict[str, Any]:
     return point
 
 
-def _readable(read: Callable[[], object]) -> bool:
+def readable(read: Callable[[], object]) -> bool:
+    """Whether a file can be read."""
     try:
         read()
     except (UsageError, FileNotFoundError):

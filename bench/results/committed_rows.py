@@ -63,7 +63,7 @@ def read_rows(path: Path) -> list[Record]:
         UsageError: if the file cannot be read, or is no such file.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.DictReader(file))
         return records_of(_record(line) for line in lines)
     except OSError as error:

@@ -50,13 +50,12 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
     write_json(path, {**plain, "sha256": _sha256(plain)})
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """The value in a file, without its hash; an older version may have written none.
+def unsealed(value: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The value that a file holds, without its hash; an older version may have written none.
 
     Raises:
-        UsageError: if it is not JSON, or not what was written.
+        UsageError: if it is not what was written.
     """
-    value = read_json(path)
     if value.pop("sha256", None) not in (None, _sha256(value)):
         raise changed(path)
     return value
@@ -112,7 +111,7 @@ def _sha256(value: Any) -> str:
 def _listed(path: Path, otherwise: Any) -> Any:
     """What a list of files says; `otherwise` if it is gone or damaged, which `changed_files` tells."""
     try:
-        return read_sealed(path)["files"]
+        return unsealed(read_json(path), path)["files"]
     except (UsageError, FileNotFoundError, KeyError):
         return otherwise
 
@@ -148,6 +147,9 @@ def _lists(root: Path) -> _Found:
 
 
 def _runs(root: Path) -> _Found:
+    for folder in run_folders(root, "spec.json"):
+        if not (folder / "row.json").exists() and (wrong := _read(folder / "spec.json")[1]):
+            yield folder / "spec.json", wrong
     for folder in run_folders(root, "row.json"):
         row, wrong = _read(folder / "row.json")
         provenance = row.get("provenance") or {}

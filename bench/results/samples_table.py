@@ -102,7 +102,10 @@ def read_reference_sets(path: Path) -> ReferenceSets:
     Raises:
         UsageError: if it is no such table.
     """
-    table = pd.read_csv(path)
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:
+        raise UsageError(f"'{path}' must be a table of bench reference-metrics; it is not readable: {error}") from None
     if missing := {"set", "n", *HEADINGS} - set(table.columns):
         raise UsageError(f"'{path}' must be a table of bench reference-metrics; it lacks {', '.join(sorted(missing))}")
     by_name = {str(line["set"]): line for line in table.to_dict("records")}

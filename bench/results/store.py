@@ -28,14 +28,14 @@ from typing import Any
 from bench.common.errors import UsageError
 from bench.common.json_files import digest_json, read_json, to_plain, write_json
 from bench.common.run_spec import RunSpec
-from bench.results.attempt import SCHEMA, UNWRITTEN, now, of_this_version
+from bench.results.attempt import SCHEMA, UNWRITTEN, now, of_this_version, readable
 from bench.results.attempt import Attempt as Attempt
 from bench.results.integrity import (
     RESERVED,
     changed_files,
     note_pages,
-    read_sealed,
     run_folders,
+    unsealed,
     update_index,
     write_sealed,
 )
@@ -148,8 +148,14 @@ class Store:
         return attempts[-1] if attempts else None
 
     def mark_orphans_killed(self) -> list[dict[str, Any]]:
-        """Writes a `killed` row for each attempt whose supervisor is gone; needs the lock. Returns those rows."""
-        lost = [a for a in self.attempts() if not (a.folder / "row.json").exists() and _supervisor_gone(a.intent())]
+        """Writes a `killed` row for each attempt whose supervisor is gone; needs the lock. Returns those rows.
+
+        An attempt whose intent cannot be read counts for nothing; `verify` names it.
+        """
+        unfinished = [a for a in self.attempts() if not (a.folder / "row.json").exists() and readable(a.intent)]
+        lost = [a for a in unfinished if _supervisor_gone(a.intent())]
+        for attempt in lost:
+            attempt.set_aside_foreign()
         return [a.finish({"status": "killed", "reason": "the process that supervised it is gone"}) for a in lost]
 
     def write_plan(self, runs: Iterable[Planned]) -> None:
@@ -172,7 +178,9 @@ class Store:
         Raises:
             UsageError: if a plan is not what was written, or of a newer version.
         """
-        found_plans = [of_this_version(read_sealed(path), path) for path in (self.root / "plans").glob("*.json")]
+        found_plans = [
+            unsealed(of_this_version(read_json(path), path), path) for path in (self.root / "plans").glob("*.json")
+        ]
         plans = sorted(found_plans, key=lambda plan: str(plan["created"]))
         union: dict[tuple[Any, ...], list[Planned]] = {}
         for plan in reversed(plans):

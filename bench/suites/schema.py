@@ -199,7 +199,7 @@ def _values(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _refuse_contradictions(suite: Suite) -> None:
     plain = suite.name.lower().rstrip(".-")  # as its folder is named, where letters' case does not count
     if plain in RESERVED or plain.endswith(PAGES):
-        kept = f"{', '.join(RESERVED)} or end in {', '.join(PAGES)}"
+        kept = f"one of {', '.join(RESERVED)}, nor end in {', '.join(PAGES)}"
         raise UsageError(f"name must not be {kept}, which a store keeps for itself; got '{suite.name}'")
     if suite.precision not in PRECISIONS:
         raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}; got '{suite.precision}'")

@@ -63,6 +63,13 @@ def test_the_same_records_give_the_same_bytes_and_so_does_what_was_read(shelf: S
     assert first.read_bytes() == second.read_bytes() == third.read_bytes()
 
 
+def test_a_byte_order_mark_is_no_part_of_a_column(shelf: Shelf, tmp_path: Path) -> None:
+    plain, marked = tmp_path / "plain.csv", tmp_path / "marked.csv"
+    write_rows(shelf.records(), plain)
+    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    assert read_rows(marked) == read_rows(plain)
+
+
 def test_a_line_is_a_planned_run(shelf: Shelf, tmp_path: Path) -> None:
     write_rows(shelf.records(), tmp_path / "rows.csv")
     assert len(pd.read_csv(tmp_path / "rows.csv")) == len(shelf.records())

@@ -211,3 +211,13 @@ def test_a_disk_that_is_full_before_anything_runs_is_one_line(
     error = capsys.readouterr().err
     assert "bench: No space left on device: 'results/runs'" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("name", ["spec.json", "curve.jsonl"])
+def test_what_a_killed_run_left_half_written_stops_no_suite(store: Store, name: str) -> None:
+    attempt = store.begin(Planned.of(toy_spec(0)))
+    (attempt.folder / name).write_text("{\n")
+    rows = run(store, "succeed", toy_spec(0), toy_spec(1))
+    assert [(row["status"], row["attempt"]) for row in rows] == [("ok", 2), ("ok", 1)]
+    named = store.verify()
+    assert named == ([f"{attempt.folder.relative_to(store.root)}/spec.json: not readable JSON"] * (name == "spec.json"))

@@ -239,8 +239,11 @@ def test_reading_a_store_runs_no_code_that_it_names(tmp_path: Path, capsys: pyte
     path = data_set(tmp_path, made=f"{pixels}")
     ran(tmp_path, "--dataset", str(path))
     out, trap = tmp_path / "out", tmp_path / "trap"
-    (attempt,) = (tmp_path / "out").glob("tiny/*/*/*/s0-a1")
-    np.savez(attempt / "samples.npz", own=np.zeros((40, 1, 8, 8), np.float32))
+    (attempt,) = Store(tmp_path / "out").attempts()
+    row = attempt.row() or {}
+    (attempt.folder / "row.json").unlink()
+    np.savez(attempt.folder / "samples.npz", own=np.zeros((40, 1, 8, 8), np.float32))
+    attempt.finish(row)
     path.write_text(f"open({str(trap)!r}, 'w')\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
     for command in (["table"], ["report", "--out", str(tmp_path / "page.html")], ["verify"], ["image-metrics"]):
         main([command[0], str(out), *command[1:]])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 GROUP = Group.MEASUREMENT
 FEWEST_ROUNDS = 6
+MOST_ROUNDS, LARGEST_BATCH = 100_000, 1_000_000
 
 
 def add_parser(commands: Commands) -> None:
@@ -80,9 +81,11 @@ def run(options: argparse.Namespace) -> int:
 def _require_valid(options: argparse.Namespace) -> None:
     if options.rounds < FEWEST_ROUNDS:
         raise UsageError(f"--rounds must be at least {FEWEST_ROUNDS} for a confidence interval; got {options.rounds}")
+    if options.rounds > MOST_ROUNDS:
+        raise UsageError(f"--rounds must be at most {MOST_ROUNDS}; got {options.rounds}")
     for batch in options.batch or ():
-        if batch < 1:
-            raise UsageError(f"--batch must be at least 1; got {batch}")
+        if not 1 <= batch <= LARGEST_BATCH:
+            raise UsageError(f"--batch must be at least 1 and at most {LARGEST_BATCH}; got {batch}")
     if sum((options.precision is not None, options.overhead, options.scaling)) > 1:
         raise UsageError("--precision, --overhead and --scaling exclude each other; give one of them")
 

@@ -28,5 +28,5 @@ def run(options: argparse.Namespace) -> int:
     """
     from bench.regression import history_plots
 
-    print(history_plots.show_history(options.history, options.out or options.history.with_suffix(".png")))
+    print(history_plots.show_history(options.history, options.out))
     return GOOD

@@ -11,7 +11,7 @@ from bench.common.exit_codes import GOOD
 from bench.common.paths import default_store
 
 GROUP = Group.MEASUREMENT
-FEWEST_SAMPLES = 8
+FEWEST_SAMPLES, MOST_SAMPLES = 8, 1_000_000
 
 
 def add_parser(commands: Commands) -> None:
@@ -48,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
     if options.samples < FEWEST_SAMPLES:
         raise UsageError(f"--samples must be at least {FEWEST_SAMPLES} for nearest neighbours; got {options.samples}")
+    if options.samples > MOST_SAMPLES:
+        raise UsageError(f"--samples must be at most {MOST_SAMPLES}; got {options.samples}")
     use_data_dir(options)
     device = builders.pick_device(options.device)
     extractor = None if options.inception is None else image_fidelity.inception(options.inception)

@@ -97,7 +97,7 @@ def _parts(page: Path) -> Iterator[tuple[str, list[str], str | None]]:
         raise UsageError(f"a page must be a readable file; '{page}': {error}") from None
     head, opened, inside = "", 0, list[str]()
     for number, line in enumerate(lines, start=1):
-        mark = _MARK.match(line.strip())
+        mark = _MARK.match(line.lstrip("\ufeff").strip())
         ends = mark is not None and mark["words"] == END
         if mark is None:
             if head:
@@ -127,7 +127,7 @@ def _check(words: str, where: str) -> None:
 
 
 def _words(head: str) -> tuple[str, str]:
-    mark = _MARK.match(head.strip())
+    mark = _MARK.match(head.lstrip("\ufeff").strip())
     assert mark is not None
     kind, _, suite = mark["words"].partition(" ")
     return kind, suite
