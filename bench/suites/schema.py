@@ -17,6 +17,7 @@ from bench.common.run_spec import (
     FULL_PRECISION,
     PRECISIONS,
     BudgetSpec,
+    ContrastSpec,
     Count,
     EvaluationSpec,
     OptimiserSpec,
@@ -43,6 +44,7 @@ class Suite:
         metrics: "*" stands for every metric that a data set has what is needed for.
         network: its name and its hyper-parameters.
         data: parameters that every data set is given.
+        contrast: the questions that it asks, each a mean over the data sets of entry against reference.
     """
 
     name: Name
@@ -63,6 +65,7 @@ class Suite:
     budget: BudgetSpec = field(default_factory=BudgetSpec)
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     data: dict[str, Value] = field(default_factory=dict)
+    contrast: tuple[ContrastSpec, ...] = ()
 
 
 def read_suite(ref: str, including: tuple[str, ...] = ()) -> list[Suite]:
@@ -124,8 +127,13 @@ def _refuse_unknown(raw: Mapping[str, Any], kind: type, prefix: str = "") -> Non
     for key, value in raw.items():
         if key not in known:
             raise suggest("key", prefix + key, [prefix + name for name in known])
+        listed = next((kind for kind in get_args(hints[key]) if isinstance(kind, type) and is_dataclass(kind)), None)
         if is_dataclass(hints[key]) and isinstance(value, Mapping):
             _refuse_unknown(value, hints[key], f"{prefix}{key}.")
+        elif listed and isinstance(value, list):
+            for k, item in enumerate(value):
+                if isinstance(item, Mapping):
+                    _refuse_unknown(item, listed, f"{prefix}{key}[{k}].")
 
 
 def _refuse_infinite(raw: Mapping[str, Any]) -> None:
@@ -159,6 +167,12 @@ def _refuse_contradictions(suite: Suite) -> None:
         raise UsageError(f"track {suite.track} needs budget.{stop}")
     if not isinstance(suite.network.get("name"), str):
         raise UsageError('network needs a name, such as name = "mlp"')
+    names = [contrast.name for contrast in suite.contrast]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"two contrasts are called '{twice[0]}'; give each a name of its own")
+    for contrast in suite.contrast:
+        if not contrast.reference and not suite.reference:
+            raise UsageError(f"contrast '{contrast.name}' needs a reference: its own, or the suite's")
     if not suite.evaluation.variants:
         raise UsageError(f"evaluation.variants must name one of {', '.join(_choices('variants'))}; it is empty")
 
