@@ -30,7 +30,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 # what only says how to find or supervise a run, or how its numbers are shown
 _ASIDE = ("suite", "suite_version", "seed", "timeout_seconds", "skip", "reference", "primary", "contrasts")
 # what decides the numbers in a plug-in's description
-PLUGIN_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler")
+PLUGIN_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler", "levels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +83,7 @@ class ObjectiveSpec(PluginSpec):
     sampler: str | None = None
     divergence: str = ""
     bias: dict[str, int] | None = None
+    levels: str = "range"
     kind: str = ""
 
 
