@@ -49,6 +49,7 @@ def _level_by_level(
     divergence="anchored diffusion contrastive",
     bias={"steps": -1},
     energy="noise",
+    levels="intervals",
     minimiser="smoothed",
     source="Gao et al. 2021, Learning energy-based models by diffusion recovery likelihood, arXiv 2012.08125",
     note="The same objective as time_dependent_diffusion_contrastive_divergence: here chains are unadjusted Langevin "
@@ -84,8 +85,7 @@ def diffusion_recovery_likelihood(
         levels: the number of intervals.
         steps: transitions of a chain.
         step: b, a transition's noise in units of the interval's s.
-        weight: w; 1 suits energies that change as fast at every level, 0 those that are preconditioned, whose slope
-            grows as 1/σ.
+        weight: w; 1 suits energies that change as fast at every level, 0 preconditioned ones (slopes ∝ 1/σ).
         noise: "own" draws the chain's noise afresh; "shared" has it add up to the innovation of xₖ given y, as in
             time_dependent_diffusion_contrastive_divergence_coupled: the same expected gradient with less variance.
 

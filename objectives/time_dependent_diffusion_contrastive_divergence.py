@@ -50,6 +50,7 @@ def _level_by_level(
     divergence="anchored diffusion contrastive",
     bias={"steps": -1},
     energy="noise",
+    levels="intervals",
     minimiser="smoothed",
     source="Luo et al. 2023, arXiv 2307.01668; Gao et al. 2021, arXiv 2012.08125",
     note="DRL differs in chain and weights; with fine levels it is MDSM, weights included. Evaluated at sigma_min.",
@@ -74,8 +75,7 @@ def time_dependent_diffusion_contrastive_divergence(
     σ₀ = σ_min, ..., σ_K = σ_max are geometric; xₖ = αₖx + σₖε; y = a xₖ + s ε' with a = αₖ₊₁/αₖ, s² = σₖ₊₁² - a²σₖ²;
     and q(x'|y) ∝ exp(-E(x', σₖ) - ‖y - ax'‖² / 2s²). The expected gradient at level k, for chains that have converged,
     is that of KL(pₖ‖qₖ) - KL(pₖ₊₁‖Kₖqₖ) >= 0, where q at level k + 1 is the noised qₖ, not the energy's own: the plain
-    difference of two levels' divergences can be negative and is no divergence. Each level is stationary at the energy
-    of pₖ, the law of xₖ; a constant of each level is not determined.
+    difference of two levels' divergences can be negative. Each level is stationary at the energy of xₖ plus a constant.
 
     As K -> ∞ the K divergences add up to ½∫ E‖∇log p_σ - s(x, σ)‖² dσ² ("ve"): the loss of denoising score matching
     with weight σ² and ln σ uniform, times 2 ln(σ_K/σ₀).

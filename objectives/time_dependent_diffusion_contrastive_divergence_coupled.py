@@ -50,6 +50,7 @@ def _level_by_level(
     label="DCD-TD-coupled",
     family="diffusion contrastive divergence",
     energy="noise",
+    levels="intervals",
     minimiser="smoothed",
     source="this project; the divergence of Luo et al. 2023, arXiv 2307.01668, and Gao et al. 2021, arXiv 2012.08125",
     note="The objective of time_dependent_diffusion_contrastive_divergence with other chains; with one step and fine "

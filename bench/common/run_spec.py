@@ -31,11 +31,11 @@ Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 # what only says how to find or supervise a run, or how its numbers are shown
 _ASIDE = (
     *("suite", "suite_version", "seed", "timeout_seconds", "skip"),
-    *("reference", "primary", "ranked", "convergence_bound"),
+    *("reference", "primary", "ranked", "convergence_bound", "contrasts"),
     "batch_seeds",
 )
 # what decides the numbers in a plug-in's description
-PLUGIN_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler")
+PLUGIN_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler", "levels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,11 @@ class PluginSpec:
     given: str = ""
     params: dict[str, Value] = field(default_factory=dict)
     sha: str = ""
+
+    @property
+    def entry(self) -> str:
+        """The label; one from somebody's own file says so, since its name may be a known one."""
+        return f"{self.label} ({Path(self.ref).name})" if self.ref.endswith(".py") else self.label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +88,7 @@ class ObjectiveSpec(PluginSpec):
     sampler: str | None = None
     divergence: str = ""
     bias: dict[str, int] | None = None
+    levels: str = "range"
     kind: str = ""
 
 
@@ -156,6 +162,20 @@ class EvaluationSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContrastSpec:
+    """A question that a suite asks: is `entry` better than `reference` on average over its data sets?
+
+    Attributes:
+        name: how tables call it.
+        entry, reference: as a suite lists them, or as `RunSpec.entry` calls them once it is planned.
+    """
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+    entry: str
+    reference: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One planned run. `cell_id` is the hash of what changes its numbers, seed aside.
 
@@ -164,6 +184,7 @@ class RunSpec:
         skip: why the run cannot be made, or "".
         reference: the objective that the suite compares the others with, or "".
         primary: the metric that the suite ranks by; "" for the first of the usual ones.
+        contrasts: the questions that the suite asks.
         ranked: whether the suite's tables rank its entries.
         convergence_bound: the KL divergence, in nats, that the reference fit must not exceed if a data set is to be
             ranked; None where the suite does not check.
@@ -194,6 +215,7 @@ class RunSpec:
     tuned: bool = False
     batch_seeds: bool = False
     precision: str = FULL_PRECISION
+    contrasts: tuple[ContrastSpec, ...] = ()
 
     @property
     def cell_id(self) -> str:
@@ -241,8 +263,7 @@ class RunSpec:
     @property
     def entry(self) -> str:
         """The objective's label; one from somebody's own file says so, since its name may be a known one."""
-        ref, label = self.objective.ref, self.objective.label
-        return f"{label} ({Path(ref).name})" if ref.endswith(".py") else label
+        return self.objective.entry
 
     @property
     def place(self) -> str:

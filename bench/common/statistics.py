@@ -241,3 +241,80 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if k == 0:
         return Interval(median, None, None, n, "too few rounds")
     return Interval(median, ordered[k - 1], ordered[n - k], n)
+
+
+def equivalence_p(values: Sequence[float], margin: float) -> float | None:
+    """The p-value of |μ| ≥ margin, small where the mean of the values is shown to lie within ±margin.
+
+    The larger of two one-sided t tests, of μ ≤ -margin and of μ ≥ margin (Schuirmann 1987). None without a test: a
+    single value, or values that are equal but for rounding.
+
+    Args:
+        margin: positive, in the values' unit; log 1.25 for ratios within ×.8 to ×1.25.
+    """
+    n = len(values)
+    deviation = float(np.std(values, ddof=1)) if n > 1 else 0.0
+    if deviation <= ROUNDING:
+        return None
+    from scipy.special import stdtr
+
+    error = deviation / math.sqrt(n)
+    return float(stdtr(n - 1, (abs(float(np.mean(values))) - margin) / error))
+
+
+def interaction_p(values: np.ndarray) -> float | None:
+    """The p-value of equal means over the columns of values (n, K): n seeds, each seen on K data sets.
+
+    F = n Σₖ (x̄ₖ - x̄)² (n - 1) / Σᵢₖ (xᵢₖ - x̄ᵢ - x̄ₖ + x̄)², repeated measures, both degrees of freedom times
+    ε = (tr S)² / (K - 1) tr S², S the doubly centred covariance of the columns (Greenhouse & Geisser 1959), because
+    spreads differ between data sets. None without a test: one row or column, or no spread.
+    """
+    n, count = values.shape
+    if n < 2 or count < 2:
+        return None
+    columns = values.mean(0)
+    rest = values - values.mean(1, keepdims=True) - columns + values.mean()
+    covariance = rest.T @ rest / (n - 1)
+    if float(np.trace(covariance)) <= ROUNDING**2:
+        return None
+    from scipy.special import fdtrc
+
+    epsilon = float(np.trace(covariance) ** 2 / ((count - 1) * np.trace(covariance @ covariance)))
+    ratio = n * float(np.sum((columns - values.mean()) ** 2)) / float(np.trace(covariance))
+    return float(fdtrc(epsilon * (count - 1), epsilon * (count - 1) * (n - 1), ratio))
+
+
+def seeds_to_decide(
+    mean: float, deviation: float, alpha: float, margin: float | None = None, power: float = 0.8, most: int = 1000
+) -> int | None:
+    """The seeds at which a t test, or two one-sided ones for equivalence, decide with `power`; None beyond `most`.
+
+    It takes the mean and the deviation that were seen for the true ones: a plan, not a promise. The power is the
+    noncentral t's; that of the two one-sided tests is bounded below by the sum of theirs less 1.
+
+    Args:
+        alpha: the level of the two-sided test, and of each one-sided one.
+        margin: half the width of the interval of equivalence; None if nothing counts as equivalent.
+    """
+    from scipy.special import nctdtr, stdtrit
+
+    def decides(n: int) -> bool:
+        scale = math.sqrt(n) / deviation
+        differs = 1 - float(nctdtr(n - 1, abs(mean) * scale, stdtrit(n - 1, 1 - alpha / 2)))
+        if margin is None or abs(mean) >= margin:
+            return differs >= power
+        limit = stdtrit(n - 1, 1 - alpha)
+        sides = [1 - float(nctdtr(n - 1, (margin + sign * mean) * scale, limit)) for sign in (-1, 1)]
+        return max(differs, sum(sides) - 1) >= power
+
+    if deviation <= 0:
+        return None
+    low, high = 2, 2
+    while not decides(high):
+        if high >= most:
+            return None
+        low, high = high, min(2 * high, most)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if decides(middle) else (middle, high)
+    return high

@@ -15,6 +15,7 @@ from bench.common.statistics import Better, Scale, usual_scale
 
 T = TypeVar("T", bound=Callable[..., Any])
 EnergyKind = Literal["static", "noise"]
+Levels = Literal["range", "intervals"]
 Minimiser = Literal["data", "smoothed", "none"]
 Stationary = Literal["data", "temperature", "sampler"] | Callable[..., Tensor]
 
@@ -31,6 +32,9 @@ class ObjectiveInfo:
         control: a row that is known to be wrong and shown for that reason; its failures are not failures of a run.
         source: paper, authors, year.
         note: one sentence that a reader of its row must know.
+        levels: which noise levels a noise-conditional energy is trained at: "range", `sigma_min` to `sigma_max`, or
+            "intervals" if each of K = `levels` intervals between geometric levels trains the energy of its lower end,
+            so that the largest is σmax (σmin/σmax)^(1/K).
         label: a short name for tables and figures, in which {steps} stands for the hyper-parameter of that name; the
             objective's name if empty.
         max_dim: the largest event dimension it can be used in.
@@ -62,6 +66,7 @@ class ObjectiveInfo:
     divergence: str = ""
     bias: Mapping[str, int] | None = field(default_factory=dict)
     label: str = ""
+    levels: Levels = "range"
 
 
 def objective(
@@ -79,6 +84,7 @@ def objective(
     sampler: Callable[..., Tensor] | None = None,
     divergence: str = "",
     bias: Mapping[str, int] | None = MappingProxyType({}),
+    levels: Levels = "range",
 ) -> Callable[[T], T]:
     """Declares an objective: a function (energy, x, rng, *, ...) -> (*batch,), or a module with memory.
 
@@ -90,7 +96,7 @@ def objective(
         own = sampler or (getattr(target, "sample", None) if inspect.isclass(target) else None)
         promised = None if bias is None else dict(bias)
         known = (name, family, energy, minimiser, control, source, note, max_dim, proof or {}, stationary, own)
-        info = ObjectiveInfo(*known, divergence, promised, label)
+        info = ObjectiveInfo(*known, divergence, promised, label, levels)
         target.__bench__ = info  # type: ignore[attr-defined]
         return target
 

@@ -21,6 +21,8 @@ class TrainedEnergy(CachedFunction):
         levels: the smallest and the largest σ, in units of x, at which exp(-E) stands for the data's law convolved with
             N(0, σ²I): equal for a static energy that smooths the data, None for one that does not.
         conditional: whether the network is told σ.
+        shrinks: whether it was trained on αx + σε, α² = 1 - σ² (the kernel "vp"): E(αx, σ) is then the energy of the
+            data's law convolved with N(0, (σ/α)²I), and `levels` are these σ/α.
         noise: the standard deviation of Gaussian noise in the data themselves: at level σ the energy is that of the
             clean law under √(σ² + noise²).
 
@@ -36,7 +38,9 @@ class TrainedEnergy(CachedFunction):
         levels: tuple[float, float] | None = None,
         conditional: bool = False,
         noise: float = 0.0,
+        shrinks: bool = False,
     ) -> None:
+        self.shrinks = shrinks
         self.network, self.levels, self.conditional, self.noise = network, levels, conditional, noise
         self.denoised: dict[int, dict[str, Any]] = {}
         super().__init__(network if not conditional or levels is None else self._conditioned(levels[0]))
@@ -57,7 +61,9 @@ class TrainedEnergy(CachedFunction):
         return self._conditioned(level) if self.conditional else self.network
 
     def _conditioned(self, sigma: float) -> Energy:
+        alpha = 1 / math.sqrt(1 + sigma**2) if self.shrinks else 1.0
+
         def energy(x: Tensor) -> Tensor:
-            return self.network(x, x.new_full(x.shape[:1], sigma))
+            return self.network(alpha * x, x.new_full(x.shape[:1], alpha * sigma))
 
         return energy

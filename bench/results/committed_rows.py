@@ -25,9 +25,11 @@ _SPEC = (
     *(f"objective.{name}" for name in ("name", "label", "ref", "given", "params", "short_label", "settings")),
     *(f"objective.{name}" for name in ("family", "control", "kind", "sha")),
     *("dataset.name", "dataset.label", "network.name", "network.label", "network.params"),
+    "contrasts",
     *("budget.steps", "budget.batch", "budget.flops", "budget.seconds"),
     *("evaluation.samples", "evaluation.metrics"),
 )
+_CONTRASTS = "spec.contrasts"
 _ROW = (
     *("status", "reason", "last_step", "work.steps", "work.flops_train", "work.forwards", "work.input_gradients"),
     *("time.train_wall", "time.train_cpu", "time.noisy", "memory.rss_peak", "memory.cuda_allocated_peak"),
@@ -44,6 +46,8 @@ def write_rows(records: Sequence[Record], path: Path) -> None:
         UsageError: if the place cannot be written to.
     """
     lines = [dict(_line(record)) for record in records]
+    for line in lines[1:]:
+        line.pop(_CONTRASTS, None)  # they are the suite's: once is enough
     columns = list(dict.fromkeys(column for line in lines for column in line))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -65,7 +69,8 @@ def read_rows(path: Path) -> list[Record]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.DictReader(file))
-        return records_of(_record(line) for line in lines)
+        asked = {name: text for line in lines[:1] for name, text in line.items() if name == _CONTRASTS}
+        return records_of(_record(line | asked) for line in lines)
     except OSError as error:
         raise UsageError(f"rows must be a readable file; '{path}': {error.strerror}") from None
     except (KeyError, ValueError, TypeError) as error:
@@ -101,6 +106,8 @@ def _cell(column: str, value: Any) -> Iterator[tuple[str, str]]:
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.7g}")
+    if isinstance(value, Mapping):
+        return dict(value)
     return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
@@ -134,7 +141,7 @@ _GROUPS = ("objective.params", "network.params", "objective.control")
 _TEXTS = {
     f"spec.{place}"
     for place in _SPEC
-    if place not in (*_NUMBERS, *_GROUPS) and not place.startswith(("budget", "evaluation"))
+    if place not in (*_NUMBERS, *_GROUPS, "contrasts") and not place.startswith(("budget", "evaluation"))
 }
 
 

@@ -5,19 +5,18 @@ It is made from rows alone. On a track of equal FLOPs it says which of them is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from bench.common.statistics import Better, Comparison, Interval, Scale, holm, paired
-from bench.results import leaderboard, tables
+from bench.common.statistics import Better, Comparison, Interval, Scale, holm
+from bench.results import contrasts, leaderboard, tables
 from bench.results.metric_values import MetricKey
+from bench.results.paired_cells import ALPHA, UNTESTED, compare_cells, failure, format_effect
 from bench.results.records import Cell, Record, any_value, group_cells, metric_basis
 
-ALPHA = 0.05
-WORDS = ("better", "not separable", "worse", "no ratio", "failed", "not run")
-UNTESTED = ("no ratio", "failed", "not run")
+WORDS = ("better", "not separable", "equivalent", "undecided", "worse", *UNTESTED)
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,14 @@ class ReferenceComparison:
 
     Attributes:
         effect: the ratio of the geometric means, objective over reference, or the difference of the means, as the
-            metric's `scale` says. Its interval is Student's paired 95 %.
-        p_value: two-sided, Holm-corrected over all findings of the suite; None where there is no test.
-        word: one of `WORDS`; "better" and "worse" only where `p_value` is at most `ALPHA`; "no ratio" where a metric
-            that is compared by ratio has a value that is not positive.
+            metric's `scale` says. Its interval is Student's paired 95 %; where `simultaneous`, with Bonferroni's
+            correction over all findings of the suite.
+        p_value: two-sided, corrected over all findings of the suite, by Holm or like the interval; None where there is
+            no test.
+        word: one of `WORDS`; "better" and "worse" only where `p_value` is at most `ALPHA`; "equivalent" where a
+            simultaneous interval lies within ×.8 to ×1.25; "no ratio" where a metric that is compared by ratio has a
+            value that is not positive.
+        simultaneous: whether the suite names contrasts: its cells are estimates beside them.
     """
 
     suite: str
@@ -42,6 +45,17 @@ class ReferenceComparison:
     word: str
     gflops: float | None
     scale: Scale
+    simultaneous: bool = False
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A finding before what else is tested is known."""
+
+    finding: ReferenceComparison
+    comparison: Comparison
+    cells: tuple[Cell, Cell]
+    key: MetricKey | None
 
 
 def compare_with_reference(records: Sequence[Record]) -> list[ReferenceComparison]:
@@ -53,44 +67,49 @@ def compare_with_reference(records: Sequence[Record]) -> list[ReferenceCompariso
     for (suite, track, device, objective, dataset), cell in group_cells(records).items():
         if cell.records[0].spec.reference:
             groups.setdefault((suite, track, device, dataset), {})[objective] = cell
-    drafts: list[tuple[ReferenceComparison, Comparison]] = []
-    for (suite, _, _, dataset), entries in groups.items():
-        key = leaderboard.primary_key(record for cell in entries.values() for record in cell.records)
-        reference = reference_name([record for cell in entries.values() for record in cell.records])
-        # of any entry's: a cell that failed does not know
-        completed = [record for cell in entries.values() for record in cell.completed]
-        about = any_value(completed, key)
-        for objective, cell in entries.items():
-            if objective == reference or cell.records[0].spec.control:
-                continue
-            rival = entries.get(reference, Cell())
-            comparison = compare_cells(cell, rival, key, about.scale)
-            word = failure(cell, rival, key) or (comparison.difference.word == "no ratio") * "no ratio"
-            gflops = cell.median("flops_train")
-            drafts.append(
-                (
-                    ReferenceComparison(
-                        suite,
-                        dataset,
-                        objective,
-                        key.column if key else "",
-                        about.better,
-                        Interval(None, None, None, 0, word) if word else comparison.effect,
-                        None,
-                        word,
-                        None if gflops is None else gflops / 1e9,
-                        about.scale,
-                    ),
-                    comparison,
-                )
-            )
+    drafts = [draft for (suite, _, _, dataset), cells in groups.items() for draft in _drafts(suite, dataset, cells)]
     tested: dict[str, dict[int, float]] = {}
-    for k, (finding, comparison) in enumerate(drafts):
-        if not finding.word and comparison.p_value is not None:
-            tested.setdefault(finding.suite, {})[k] = comparison.p_value
+    for k, draft in enumerate(drafts):
+        if not draft.finding.word and draft.comparison.p_value is not None:
+            tested.setdefault(draft.finding.suite, {})[k] = draft.comparison.p_value
     # a suite is the family: what else lies in a store must not change its words
     adjusted = {k: p for family in tested.values() for k, p in holm(family).items()}
-    return [_judged(draft, comparison, adjusted.get(k)) for k, (draft, comparison) in enumerate(drafts)]
+    return [
+        _estimated(draft, len(tested.get(draft.finding.suite, ())))
+        if draft.finding.simultaneous
+        else _judged(draft, adjusted.get(k))
+        for k, draft in enumerate(drafts)
+    ]
+
+
+def _drafts(suite: str, dataset: str, entries: dict[str, Cell]) -> Iterator[_Draft]:
+    """The objectives of a data set against the reference, without their words."""
+    records = [record for cell in entries.values() for record in cell.records]
+    key = leaderboard.primary_key(records)
+    reference = reference_name(records)
+    # of any entry's: a cell that failed does not know
+    about = any_value((record for cell in entries.values() for record in cell.completed), key)
+    for objective, cell in entries.items():
+        if objective == reference or cell.records[0].spec.control:
+            continue
+        rival = entries.get(reference, Cell())
+        comparison = compare_cells(cell, rival, key, about.scale)
+        word = failure(cell, rival, key) or (comparison.difference.word == "no ratio") * "no ratio"
+        gflops = cell.median("flops_train")
+        finding = ReferenceComparison(
+            suite,
+            dataset,
+            objective,
+            key.column if key else "",
+            about.better,
+            Interval(None, None, None, 0, word) if word else comparison.effect,
+            None,
+            word,
+            None if gflops is None else gflops / 1e9,
+            about.scale,
+            any(record.spec.contrasts for record in records),
+        )
+        yield _Draft(finding, comparison, (cell, rival), key)
 
 
 def reference_name(records: Sequence[Record]) -> str:
@@ -99,32 +118,29 @@ def reference_name(records: Sequence[Record]) -> str:
     return next(found, records[0].spec.reference)
 
 
-def compare_cells(cell: Cell, rival: Cell, key: MetricKey | None, scale: Scale, level: float = 0.95) -> Comparison:
-    """The paired comparison over the seeds of both."""
-    ours, theirs = ({r.spec.seed: v for r, v in zip(c.records, c.seeds(key), strict=True)} for c in (cell, rival))
-    seeds = sorted(ours.keys() & theirs.keys())
-    return paired([ours[s] for s in seeds], [theirs[s] for s in seeds], level, scale)
+def _judged(draft: _Draft, p_value: float | None) -> ReferenceComparison:
+    finding, mean = draft.finding, draft.comparison.difference.mean
+    word = finding.word or "not separable"
+    if not finding.word and p_value is not None and p_value <= ALPHA and mean is not None:
+        word = "better" if (mean < 0) == (finding.better == "lower") else "worse"
+    return replace(finding, p_value=p_value, word=word)
 
 
-def failure(cell: Cell, rival: Cell, key: MetricKey | None) -> str:
-    """Why two cells cannot be compared, or ""."""
-    for side in (cell, rival):
-        if not side.records or any(record.status in ("missing", "skipped") for record in side.records):
-            return "not run"
-        if None in side.seeds(key) or side.uncertified(key):
-            return "failed"
-    return ""
-
-
-def _judged(draft: ReferenceComparison, comparison: Comparison, p_value: float | None) -> ReferenceComparison:
-    word = draft.word
-    if not word:
-        word = "not separable"
-        if p_value is not None and p_value <= ALPHA and comparison.difference.mean is not None:
-            lower = comparison.difference.mean < 0
-            word = "better" if lower == (draft.better == "lower") else "worse"
-    fields = {**draft.__dict__, "p_value": p_value, "word": word}
-    return ReferenceComparison(**fields)
+def _estimated(draft: _Draft, count: int) -> ReferenceComparison:
+    """With an interval that is simultaneous over `count` findings, and the word that follows from it."""
+    finding = draft.finding
+    if finding.word or draft.comparison.p_value is None:
+        return replace(finding, word=finding.word or "undecided")
+    wide = compare_cells(*draft.cells, draft.key, finding.scale, 1 - ALPHA / count)
+    low, high = wide.difference.low, wide.difference.high
+    assert low is not None
+    assert high is not None
+    word = "undecided"
+    if finding.scale == "ratio" and max(-low, high) <= contrasts.MARGIN:
+        word = "equivalent"
+    elif not low <= 0 <= high:
+        word = "better" if (high < 0) == (finding.better == "lower") else "worse"
+    return replace(finding, effect=wide.effect, p_value=min(1.0, count * draft.comparison.p_value), word=word)
 
 
 def format_comparison(finding: ReferenceComparison) -> str:
@@ -133,14 +149,6 @@ def format_comparison(finding: ReferenceComparison) -> str:
     if finding.word in UNTESTED or effect.mean is None:
         return finding.word
     return f"{format_effect(effect, finding.scale)}: {finding.word}"
-
-
-def format_effect(effect: Interval, scale: Scale) -> str:
-    """ "×0.35 (0.21 to 0.6)", "+1.02 (+0.80 to +1.20)", or with the word that stands in the interval's place."""
-    sign, form = ("×", ".2g") if scale == "ratio" else ("", "+.2f")
-    if effect.low is None or effect.high is None:
-        return f"{sign}{effect.mean:{form}} ({effect.word})"
-    return f"{sign}{effect.mean:{form}} ({effect.low:{form}} to {effect.high:{form}})"
 
 
 def headline(found: Sequence[ReferenceComparison], reference: str) -> str:
@@ -155,9 +163,12 @@ def headline(found: Sequence[ReferenceComparison], reference: str) -> str:
 
 
 def comparison_markdown(records: Sequence[Record]) -> str:
-    """The verdict of every suite among the records that names a reference: a table and a sentence an objective."""
+    """The verdict of every suite among the records: its questions, then every cell against its reference.
+
+    Where it asks no questions, a sentence an objective sums up the cells.
+    """
     everything = compare_with_reference(records)
-    parts = []
+    parts = list(filter(None, [contrasts.contrasts_markdown(records)]))
     for suite in dict.fromkeys(f.suite for f in everything):
         found = [f for f in everything if f.suite == suite]
         chosen = [r for r in records if r.spec.suite == suite]
@@ -167,7 +178,8 @@ def comparison_markdown(records: Sequence[Record]) -> str:
             lines.setdefault(f.objective, {"objective": f.objective})[f.dataset] = format_comparison(f)
         parts.append(tables.markdown_table(pd.DataFrame(list(lines.values())).fillna("not run")))
         parts.append(reading(found, chosen, reference))
-        parts.append(headline(found, reference))
+        if not found[0].simultaneous:
+            parts.append(headline(found, reference))
     return "\n\n".join(parts)
 
 
@@ -179,9 +191,15 @@ def reading(found: Sequence[ReferenceComparison], chosen: Sequence[Record], refe
     kinds = dict.fromkeys((f.scale, f.better) for f in found if f.metric)
     cells = [_compared(found, chosen, reference, scale, better) for scale, better in sorted(kinds, reverse=True)]
     read = " ".join(filter(None, cells)) or "Nothing has a result yet."
+    test = "intervals. A word other than 'not separable' needs p ≤ .05 after Holm's correction over the suite's cells."
+    if any(f.simultaneous for f in found):
+        test = (
+            "intervals, simultaneous over the suite's cells (Bonferroni). The word follows from the interval: it "
+            "leaves out equality, or a ratio's lies within ×0.8 to ×1.25 (equivalent), or it is undecided."
+        )
     return (
         f"{read} Seeds share data, batches and initial weights, on the track of {track}{budget}; Student's paired 95 % "
-        "intervals. A word other than 'not separable' needs p ≤ .05 after Holm's correction over the suite's cells."
+        f"{test}"
     )
 
 

@@ -13,7 +13,16 @@ from bench.common import fingerprint
 from bench.common.errors import UsageError, suggest
 from bench.common.paths import HARNESS
 from bench.common.references import parse_seeds, split_reference
-from bench.common.run_spec import DENOISER, BudgetSpec, DatasetSpec, NetworkSpec, ObjectiveSpec, RunSpec, Value
+from bench.common.run_spec import (
+    DENOISER,
+    BudgetSpec,
+    ContrastSpec,
+    DatasetSpec,
+    NetworkSpec,
+    ObjectiveSpec,
+    RunSpec,
+    Value,
+)
 from bench.core import precision
 from bench.core.data_types import Data
 from bench.core.declarations import plain_declaration
@@ -64,6 +73,7 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
     denoisers = [n for item in suite.denoisers for n in (registry.names("denoisers") if item == "*" else [item])]
     chosen = _select(selection.objectives, [*listed, *denoisers], keep_unlisted=True)
     objectives = [_describe_denoiser(ref) if ref in denoisers else _describe_objective(ref) for ref in chosen]
+    contrasts = _contrasts(suite, listed)
     datasets = _select(selection.datasets, suite.datasets, keep_unlisted=single)
     seeds = selection.seeds if selection.seeds is not None else parse_seeds(suite.seeds)
     harness = fingerprint.code(HARNESS)
@@ -91,6 +101,7 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
                     skip=absent or skip or _misfit(objective, sample),
                     reference=suite.reference,
                     primary=suite.primary,
+                    contrasts=contrasts,
                     precision=suite.precision,
                     ranked=suite.ranked,
                     batch_seeds=suite.batch_seeds,
@@ -146,6 +157,26 @@ def _listed_objectives(suite: Suite) -> list[str]:
     if suite.reference and suite.reference not in listed:
         raise suggest(f"reference of suite {suite.name}, which must be one of its objectives", suite.reference, listed)
     return listed
+
+
+def _contrasts(suite: Suite, listed: list[str]) -> tuple[ContrastSpec, ...]:
+    """The suite's contrasts with both sides named as rows name them.
+
+    Raises:
+        UsageError: if a side is not among the suite's objectives, or both are the same.
+    """
+    found = []
+    for contrast in suite.contrast:
+        sides = {"entry": contrast.entry, "reference": contrast.reference or suite.reference}
+        for side, ref in sides.items():
+            if ref not in listed:
+                what = f"{side} of contrast '{contrast.name}' in suite {suite.name}, one of its objectives"
+                raise suggest(what, ref, listed)
+        named = {side: _describe_objective(ref).entry for side, ref in sides.items()}
+        if named["entry"] == named["reference"]:
+            raise UsageError(f"contrast '{contrast.name}' of suite {suite.name} compares {named['entry']} with itself")
+        found.append(replace(contrast, **named))
+    return tuple(found)
 
 
 def _select(wanted: Sequence[str] | None, listed: Sequence[str], *, keep_unlisted: bool) -> list[str]:

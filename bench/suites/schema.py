@@ -18,6 +18,7 @@ from bench.common.run_spec import (
     FULL_PRECISION,
     PRECISIONS,
     BudgetSpec,
+    ContrastSpec,
     Count,
     EvaluationSpec,
     OptimiserSpec,
@@ -85,6 +86,7 @@ class Suite:
         metrics: "*" stands for every metric that a data set has what is needed for.
         network: its name and its hyper-parameters.
         data: parameters that every data set is given.
+        contrast: the questions that it asks, each a mean over the data sets of entry against reference.
         ranked: whether its tables rank the entries; a quick suite that certifies nothing prints values alone.
         batch_seeds: trains the seeds of a cell together where that is faster; the numbers are the same.
         tuning: what `tune` may spend.
@@ -109,6 +111,7 @@ class Suite:
     budget: BudgetSpec = field(default_factory=BudgetSpec)
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     data: dict[str, Value] = field(default_factory=dict)
+    contrast: tuple[ContrastSpec, ...] = ()
     ranked: bool = True
     batch_seeds: bool = False
     convergence: ConvergenceCheck | None = None
@@ -174,9 +177,11 @@ def _refuse_unknown(raw: Mapping[str, Any], kind: type, prefix: str = "") -> Non
     for key, value in raw.items():
         if key not in known:
             raise suggest("key", prefix + key, [prefix + name for name in known])
-        nested = next((t for t in (hints[key], *get_args(hints[key])) if is_dataclass(t)), None)
-        if isinstance(nested, type) and isinstance(value, Mapping):
-            _refuse_unknown(value, nested, f"{prefix}{key}.")
+        nested = next((t for t in (hints[key], *get_args(hints[key])) if isinstance(t, type) and is_dataclass(t)), None)
+        items = {f"{prefix}{key}[{k}]": item for k, item in enumerate(value)} if isinstance(value, list) else {}
+        for place, item in (items or {f"{prefix}{key}": value}).items():
+            if nested and isinstance(item, Mapping):
+                _refuse_unknown(item, nested, f"{place}.")
 
 
 def _refuse_infinite(raw: Mapping[str, Any]) -> None:
@@ -213,6 +218,12 @@ def _refuse_contradictions(suite: Suite) -> None:
         raise UsageError(f"tuning.rungs must rise to 1, the whole budget; got {list(rungs)}")
     if not isinstance(suite.network.get("name"), str):
         raise UsageError('network needs a name, such as name = "mlp"')
+    names = [contrast.name for contrast in suite.contrast]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"two contrasts are called '{twice[0]}'; give each a name of its own")
+    for contrast in suite.contrast:
+        if not contrast.reference and not suite.reference:
+            raise UsageError(f"contrast '{contrast.name}' needs a reference: its own, or the suite's")
     if not suite.evaluation.variants:
         raise UsageError(f"evaluation.variants must name one of {', '.join(_choices('variants'))}; it is empty")
 

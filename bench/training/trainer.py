@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -103,18 +104,24 @@ class Model:
         for parameter, weight in zip(network.parameters(), weights, strict=True):
             parameter.copy_(weight)
         conditional = self.spec.network.conditional
-        return TrainedEnergy(network, levels=self.levels, conditional=conditional, noise=self.data.noise)
+        shrinks = conditional and self.objective.hyper.get("kernel") == "vp"
+        return TrainedEnergy(
+            network, levels=self.levels, conditional=conditional, noise=self.data.noise, shrinks=shrinks
+        )
 
     @property
     def levels(self) -> tuple[float, float] | None:
-        """The noise levels at which the objective says that its energy is that of the smoothed data."""
+        """The noise levels at which the objective says that its energy is that of the smoothed data, in units of x."""
         hyper, info = self.objective.values, self.objective.info
-        if hyper.get("kernel") == "vp":
-            return None  # its levels are of data that shrink
         if info.energy == "noise":
             low, high = float(hyper["sigma_min"]), float(hyper.get("sigma_max", hyper["sigma_min"]))
-            # of K intervals between geometric levels, each trains the energy of its lower end
-            return low, high * (low / high) ** (1 / hyper["levels"]) if "levels" in hyper else high
+            if info.levels == "intervals":
+                high *= (low / high) ** (1 / hyper["levels"])
+            if hyper.get("kernel") == "vp":
+                low, high = (sigma / math.sqrt(1 - sigma**2) for sigma in (low, high))
+            return low, high
+        if hyper.get("kernel") == "vp":
+            return None  # a static energy of data that shrink
         if info.minimiser == "smoothed" and "sigma" in hyper:
             return float(hyper["sigma"]), float(hyper["sigma"])
         return None

@@ -136,7 +136,7 @@ def test_failed_cells_are_exit_code_3_unless_they_are_controls(
         (("show", "contrastive"), "unknown name 'contrastive'"),
         (("show", "nowhere.toml"), "cannot read suite 'nowhere.toml'"),
         (("verify", "nowhere"), "No runs in nowhere; run a suite with --out nowhere."),
-        (("verdict", "nowhere"), "No suite with a reference in 'nowhere'"),
+        (("verdict", "nowhere"), "No suite with a question or a reference in 'nowhere'"),
         (("cost", "--scaling", "--overhead"), "exclude each other"),
     ],
 )

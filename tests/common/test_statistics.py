@@ -17,10 +17,13 @@ from bench.common import statistics
 from bench.common.statistics import (
     Scale,
     bootstrap_interval,
+    equivalence_p,
     holm,
+    interaction_p,
     median_bounds,
     median_interval,
     paired,
+    seeds_to_decide,
     shared_ranks,
     success_rate,
     t_interval,
@@ -306,3 +309,55 @@ def test_a_medians_interval_is_the_narrowest_that_covers_enough() -> None:
     nine = median_interval([float(i) for i in range(1, 10)])  # 1 - 2 (1 + 9) / 2^9 = .961; a step further in: .82
     assert (nine.mean, nine.low, nine.high) == (5.0, 2.0, 8.0)
     assert median_interval([]).word == "no value"
+
+
+def test_equivalence_is_shown_as_rarely_as_it_says_at_the_margin_and_often_within() -> None:
+    generator = np.random.default_rng(4)
+    at_margin = [equivalence_p(row.tolist(), 0.2) or 1.0 for row in generator.normal(0.2, 0.2, (RUNS, 8))]
+    assert abs(np.mean(np.array(at_margin) <= 0.05) - 0.05) < MARGIN
+    within = [equivalence_p(row.tolist(), 0.2) or 1.0 for row in generator.normal(0.0, 0.1, (RUNS, 8))]
+    assert np.mean(np.array(within) <= 0.05) > 0.9
+    one_sided = stats.ttest_1samp(values := [0.05, 0.1, -0.02, 0.07], 0.2, alternative="less")
+    assert equivalence_p(values, 0.2) == pytest.approx(one_sided.pvalue)
+    assert equivalence_p([0.1], 0.2) is None
+    assert equivalence_p([0.1, 0.1], 0.2) is None
+
+
+def test_an_interaction_is_a_repeated_measures_f_where_spreads_are_equal() -> None:
+    values = np.random.default_rng(5).normal(size=(400, 3))
+    found = interaction_p(values)
+    rest = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+    ratio = 400 * values.mean(0).var(ddof=1) / (np.sum(rest**2) / (399 * 2))
+    assert found == pytest.approx(stats.f.sf(ratio, 2, 399 * 2), abs=0.005)
+    assert interaction_p(np.ones((5, 3))) is None
+    assert interaction_p(values[:1]) is None
+    assert interaction_p(values + np.array([0.0, 0.0, 1.0])) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "count"), [(5, 4), (16, 4), (16, 8)])
+@pytest.mark.parametrize("skewed", [False, True])
+def test_an_interaction_is_found_at_most_as_often_as_it_says_under_unequal_spreads(
+    n: int, count: int, skewed: bool
+) -> None:
+    generator = np.random.default_rng(6)
+    draws = generator.exponential(size=(1000, n, count)) - 1 if skewed else generator.normal(size=(1000, n, count))
+    found = [interaction_p(run) or 0.0 for run in draws * np.linspace(0.2, 1, count)]
+    assert np.mean(np.array(found) <= 0.05) < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 1000)
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "margin"), [(0.4, 0.5, None), (0.0, 0.3, math.log(1.25)), (-0.02, 0.2, 0.2)]
+)
+def test_the_seeds_that_would_decide_do_decide_four_times_in_five(
+    mean: float, deviation: float, margin: float | None
+) -> None:
+    n = seeds_to_decide(mean, deviation, 0.05, margin)
+    assert n is not None
+    draws = np.random.default_rng(7).normal(mean, deviation, (2000, n))
+    different = stats.ttest_1samp(draws, 0.0, axis=1).pvalue <= 0.05
+    within = [margin is not None and (equivalence_p(row.tolist(), margin) or 1.0) <= 0.05 for row in draws]
+    power = np.mean(different | np.array(within))
+    assert 0.77 < power < 0.95
+    assert seeds_to_decide(0.0, 1.0, 0.05) is None
+    assert seeds_to_decide(0.01, 1.0, 0.05, most=50) is None
+    assert seeds_to_decide(0.3, 0.0, 0.05) is None

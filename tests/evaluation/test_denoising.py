@@ -143,6 +143,24 @@ def test_a_model_without_the_noise_level_says_so_and_one_with_it_denoises(data: 
     assert quality["told"]["tweedie_15"].value > quality["told"]["tweedie_50"].value
 
 
+def test_an_energy_of_data_that_shrink_is_evaluated_on_the_scale_of_the_data() -> None:
+    """E(y, σ) of y = αx + σε, α² = 1 - σ², x ~ N(0, s²I): at σ/α it is that of N(0, (s² + (σ/α)²)I)."""
+
+    def shrunk(y: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        variance = (1 - sigma**2) * SCALE**2 + sigma**2
+        return y.flatten(1).square().sum(1) / (2 * variance)
+
+    levels = [sigma / math.sqrt(1 - sigma**2) for sigma in (0.3, 0.8)]
+    energy = TrainedEnergy(shrunk, levels=(levels[0], levels[1]), conditional=True, shrinks=True)
+    x = torch.randn(7, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for level in (*levels, 0.9):
+        at = energy.at(level)
+        assert at is not None
+        torch.testing.assert_close(at(x), x.square().sum(1) / (2 * (SCALE**2 + level**2)))
+    torch.testing.assert_close(energy(x), x.square().sum(1) / (2 * (SCALE**2 + levels[0] ** 2)))
+    assert energy.at(2.0) is None
+
+
 def test_a_smoothing_energy_denoises_at_its_own_level_alone() -> None:
     energy = TrainedEnergy(gaussian(1.0), levels=(0.3, 0.3))
     assert energy.at(0.3) is not None

@@ -143,3 +143,49 @@ def test_a_bad_plugin_is_one_clear_line(tmp_path: Path, text: str, message: str)
         registry.find("objectives", str(path))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+ASKING = """name = "mine"
+objectives = ["contrastive_divergence", "denoising_score_matching", "contrastive_divergence[steps=1]"]
+datasets = ["two_moons"]
+"""
+QUESTION = '[[contrast]]\nname = "CD-1 over DSM"\nentry = "contrastive_divergence[steps=1]"\n'
+
+
+def asking(tmp_path: Path, text: str) -> list[run_spec.RunSpec]:
+    suite = tmp_path / "mine.toml"
+    suite.write_text(ASKING + text)
+    return expand.plan_runs(schema.read_suite(str(suite)), expand.Selection(), "cpu")
+
+
+def test_questions_are_planned_with_every_run_and_change_no_identity(tmp_path: Path) -> None:
+    reference = 'reference = "denoising_score_matching"\n'
+    plain, with_question = asking(tmp_path, reference), asking(tmp_path, reference + QUESTION)
+    (question,) = {contrast for spec in with_question for contrast in spec.contrasts}
+    assert (question.entry, question.reference) == ("contrastive_divergence[steps=1]", "denoising_score_matching")
+    assert question.entry in {spec.entry for spec in with_question}
+    assert [spec.cell_id for spec in with_question] == [spec.cell_id for spec in plain]
+    assert run_spec.RunSpec.from_dict(with_question[0].to_dict()) == with_question[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (QUESTION, "needs a reference"),
+        (QUESTION + 'reference = "denoising_score_match"', "did you mean denoising_score_matching"),
+        (QUESTION.replace("steps=1", "steps=2"), "needs a reference"),
+        (QUESTION.replace("steps=1", "steps=2") + 'reference = "contrastive_divergence"', "entry of contrast"),
+        (
+            QUESTION + 'referense = "contrastive_divergence"',
+            r"contrast\[0\].referense.*did you mean contrast\[0\].reference",
+        ),
+        (QUESTION + 'reference = "contrastive_divergence[steps=1]"', "with itself"),
+        (QUESTION + 'reference = "contrastive_divergence"\n' + QUESTION, "two contrasts are called 'CD-1 over DSM'"),
+        ('[[contrast]]\nname = ""\nentry = "contrastive_divergence"', r"contrast\[0\].name"),
+        ("[contrast]\nname = 1", "contrast"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_one_clear_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as error:
+        asking(tmp_path, text)
+    assert "\n" not in str(error.value)

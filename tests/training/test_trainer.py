@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bench.common import run_spec
+from bench.plugins import registry
 from bench.runner.single_run import run_single
 from bench.suites import expand, schema
 from bench.training import stopwatch, work_counter
@@ -172,3 +173,35 @@ def test_the_average_forgets_where_it_began_and_never_lags_more_than_its_decay_s
         expected *= min(0.99, (1 + t) / (10 + t))
     assert average[0].item() == pytest.approx(expected, rel=1e-3)
     assert average[0].item() < 1e-3  # at a constant decay of .99 it would be 18,000
+
+
+def test_a_noise_conditional_energy_of_data_that_shrink_has_every_value(tmp_path: Path) -> None:
+    objective = "time_dependent_diffusion_contrastive_divergence[kernel=vp,sigma_max=0.9,levels=2,steps=2]"
+    planned = smoke(objective, steps=20)
+    row = run_single(planned, tmp_path, lambda line: None)
+    values = {name: variants["last"] for name, variants in row["metrics"].items()}
+    assert row["status"] == "ok"
+    assert values["kl"]["value"] is not None
+    assert all(value["value"] is not None or "n/a (needs" in value["reason"] for value in values.values())
+
+
+TOLD_THE_LEVEL = [n for n in registry.names("objectives") if registry.find("objectives", n).info.energy == "noise"]
+
+
+@pytest.mark.parametrize("objective", TOLD_THE_LEVEL)
+def test_the_levels_that_an_energy_says_it_knows_are_those_at_which_its_loss_calls_it(objective: str) -> None:
+    """Whatever is drawn, no level lies outside, and the ends are met."""
+    trainer, seen = Trainer(smoke(objective), 0, CPU), list[float]()
+    (model,) = trainer.models
+    low, high = model.energy_with(model.weights).levels or (0.0, 0.0)
+    original = trainer.energy.forward
+
+    def watched(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        seen.extend(sigma.detach().flatten().tolist())
+        return original(x, sigma)
+
+    trainer.energy.forward = watched
+    for t in range(3):
+        trainer.step(t)
+    assert low * 0.999 <= min(seen) <= low * 1.1
+    assert high * 0.9 <= max(seen) <= high * 1.001

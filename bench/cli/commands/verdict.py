@@ -13,7 +13,9 @@ GROUP = Group.RESULTS
 
 def add_parser(commands: Commands) -> None:
     """Adds the command and its options."""
-    parser = new_parser(commands, "verdict", "Compare objectives with the reference of their suite, paired by seed.")
+    parser = new_parser(
+        commands, "verdict", "Answer a suite's questions and compare its objectives with its reference, paired by seed."
+    )
     add_store(parser)
 
 
@@ -21,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """Prints the comparison and writes it into the store as verdict.md; returns the exit code.
 
     Raises:
-        UsageError: if the store holds no suite with a reference.
+        UsageError: if the store holds no suite with a question or a reference.
     """
     from bench.results import reference_comparison
     from bench.results.records import read_records
@@ -31,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     text = reference_comparison.comparison_markdown(read_records(store))
     if not text:
         raise UsageError(
-            f"No suite with a reference in '{options.store}'; run one, e.g. run --suite verdict --out {options.store}."
+            f"No suite with a question or a reference in '{options.store}'; "
+            f"run one, e.g. run --suite verdict --out {options.store}."
         )
     (options.store / "verdict.md").write_text(text + "\n", encoding="utf-8")
     store.note_pages(options.store / "verdict.md")

@@ -26,7 +26,14 @@ from bench.report.figures.layout import (
 from bench.results.reference_comparison import ReferenceComparison
 
 # colour and marker: shapes differ too, for print and for eyes that do not part green from red
-LOOKS = {"better": ("#11632f", "o"), "not separable": ("0.45", "o"), "worse": ("#a4161a", "s")}
+LOOKS = {
+    "better": ("#11632f", "o"),
+    "not separable": ("0.45", "o"),
+    "undecided": ("0.45", "o"),
+    "equivalent": ("#1d4e89", "D"),
+    "worse": ("#a4161a", "s"),
+}
+OPEN = ("not separable", "undecided")
 ACROSS = 4  # panels beside each other before they wrap
 FARTHEST = 100.0  # a ratio beyond this, or below its inverse, is an arrow at the edge
 _PANEL, _GAP, _LONGEST = 2.35, 0.2, 2.1  # widths in inches, the last of a name
@@ -63,8 +70,10 @@ def draw_forest(found: Sequence[ReferenceComparison], words: Callable[[str], str
     objectives, datasets = (list(dict.fromkeys(getattr(f, name) for f in found)) for name in ("objective", "dataset"))
     names = [named(words(label), _LONGEST) for label in objectives]
     titles = [named(words(label), _PANEL, 9.0) for label in datasets]
-    about = f"Against {words(reference)}: better on the left, 95 % intervals"
-    sheet, grid = _laid_out(about, names, titles)
+    kind = "simultaneous " * any(finding.simultaneous for finding in found)
+    about = f"Against {words(reference)}: better on the left, {kind}95 % intervals"
+    said = {finding.word for finding in found} | {"better", "worse"}
+    sheet, grid = _laid_out(about, names, titles, [word for word in LOOKS if word in said])
     limits = _limits(found)
     for k, dataset in enumerate(datasets):
         row, column = divmod(k, grid.columns)
@@ -78,7 +87,7 @@ def draw_forest(found: Sequence[ReferenceComparison], words: Callable[[str], str
     return sheet.figure
 
 
-def _laid_out(about: str, names: Sequence[Lines], titles: Sequence[Lines]) -> tuple[Sheet, _Grid]:
+def _laid_out(about: str, names: Sequence[Lines], titles: Sequence[Lines], said: Sequence[str]) -> tuple[Sheet, _Grid]:
     """A sheet with its heading and key that is low enough, and where its panels are to be."""
     pitch = max(tall(lines) for lines in names) + 0.1
     margin = max(width(text, size) for lines in names for text, size in lines) + 0.2
@@ -96,7 +105,7 @@ def _laid_out(about: str, names: Sequence[Lines], titles: Sequence[Lines]) -> tu
     panel = max(_PANEL, (least_width(high) - margin) / columns - _GAP)
     sheet = Sheet.of(margin + columns * (panel + _GAP), high)
     sheet.text(sheet.width / 2, 0.08, "\n".join(heading), 11, ha="center")
-    _key(sheet, 0.12 + lines_high(len(heading), 11))
+    _key(sheet, 0.12 + lines_high(len(heading), 11), said)
     return sheet, _Grid(columns, margin, head + above, panel, pitch, line)
 
 
@@ -161,16 +170,17 @@ def _interval(axis: Axes, row: int, finding: ReferenceComparison) -> None:
             if not near <= value <= far:
                 arrow = "<" if edge == first else ">"
                 axis.plot(edge, row, arrow, color=colour, ms=5, zorder=5, clip_on=False)
-    face = "white" if finding.word == "not separable" else colour
+    face = "white" if finding.word in OPEN else colour
     if near <= effect.mean <= far:
         axis.plot(effect.mean, row, marker, mfc=face, mec=colour, mew=1.4, ms=5.5, zorder=4)
 
 
-def _key(sheet: Sheet, top: float) -> None:
-    """Which look is which word, in a line in the middle."""
-    room = {word: width(word, _SIZE) + 0.35 for word in LOOKS}
+def _key(sheet: Sheet, top: float, said: Sequence[str]) -> None:
+    """Which look is which of the words that are said, in a line in the middle."""
+    room = {word: width(word, _SIZE) + 0.35 for word in said}
     left = (sheet.width - sum(room.values())) / 2 + 0.1
-    for word, (colour, marker) in LOOKS.items():
-        sheet.mark(left, top + 0.07, marker, colour, 5.5, "white" if word == "not separable" else colour)
+    for word in said:
+        colour, marker = LOOKS[word]
+        sheet.mark(left, top + 0.07, marker, colour, 5.5, "white" if word in OPEN else colour)
         sheet.text(left + 0.1, top, word, _SIZE)
         left += room[word]

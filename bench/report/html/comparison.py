@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.results import labels, reference_comparison, standings
+from bench.results import contrasts, labels, reference_comparison, standings
 from bench.results.records import Record
 from bench.results.reference_comparison import ReferenceComparison
 
@@ -41,6 +41,7 @@ def verdicts(records: Sequence[Record], ids: Mapping[tuple[str, str], str]) -> l
                     {"name": labels.display_name(name), "id": ids.get((suite, name), ""), "cells": line["cells"]}
                     for name, line in sorted(lines.items(), key=lambda item: _order(item[1]["effects"]))
                 ],
+                "questions": _questions(chosen),
                 "reading": reference_comparison.reading(found, chosen, reference),
                 "provenance": standings.provenance(chosen),
                 "tables": _tables(found),
@@ -48,6 +49,19 @@ def verdicts(records: Sequence[Record], ids: Mapping[tuple[str, str], str]) -> l
             }
         )
     return figures
+
+
+def _questions(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The answers to what the suite asks, a table of them and one of their parts for each board."""
+    found = contrasts.answer(records)
+    boards = {board: [f for f in found if f.board == board] for board in dict.fromkeys(f.board for f in found)}
+    return [
+        {
+            "tables": [contrasts.answers_frame(own), contrasts.parts_frame(own)],
+            "reading": contrasts.reading(own),
+        }
+        for own in boards.values()
+    ]
 
 
 def _tables(found: Sequence[ReferenceComparison]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,0 +1,40 @@
+"""Two cells compared over their common seeds, and how an effect is written."""
+
+from __future__ import annotations
+
+from bench.common.statistics import Comparison, Interval, Scale, paired
+from bench.results.metric_values import MetricKey
+from bench.results.records import Cell
+
+ALPHA = 0.05
+UNTESTED = ("no ratio", "failed", "not run")
+
+
+def compare_cells(cell: Cell, rival: Cell, key: MetricKey | None, scale: Scale, level: float = 0.95) -> Comparison:
+    """Student's paired comparison over the seeds of both."""
+    ours, theirs = (values_by_seed(c, key) for c in (cell, rival))
+    seeds = sorted(ours.keys() & theirs.keys())
+    return paired([ours[s] for s in seeds], [theirs[s] for s in seeds], level, scale)
+
+
+def values_by_seed(cell: Cell, key: MetricKey | None) -> dict[int, float | None]:
+    """The metric at each planned seed; None where there is no number."""
+    return {record.spec.seed: value for record, value in zip(cell.records, cell.seeds(key), strict=True)}
+
+
+def failure(cell: Cell, rival: Cell, key: MetricKey | None) -> str:
+    """Why two cells cannot be compared, or "". A failed seed is not left out: that would reward failing."""
+    for side in (cell, rival):
+        if not side.records or any(record.status in ("missing", "skipped") for record in side.records):
+            return "not run"
+        if None in side.seeds(key) or side.uncertified(key):
+            return "failed"
+    return ""
+
+
+def format_effect(effect: Interval, scale: Scale) -> str:
+    """ "×0.35 (0.21 to 0.6)", "+1.02 (+0.80 to +1.20)", or with the word that stands in the interval's place."""
+    sign, form = ("×", ".2g") if scale == "ratio" else ("", "+.2f")
+    if effect.low is None or effect.high is None:
+        return f"{sign}{effect.mean:{form}} ({effect.word})"
+    return f"{sign}{effect.mean:{form}} ({effect.low:{form}} to {effect.high:{form}})"
