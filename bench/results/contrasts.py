@@ -28,6 +28,7 @@ from bench.common.statistics import (
     seeds_to_decide,
 )
 from bench.results import leaderboard, tables
+from bench.results.convergence import underfits
 from bench.results.metric_values import MetricKey
 from bench.results.paired_cells import ALPHA, compare_cells, failure, format_effect, values_by_seed
 from bench.results.records import BoardKey, Cell, Record, any_value, by_dataset
@@ -105,11 +106,19 @@ def answer(records: Iterable[Record]) -> list[Finding]:
     boards: dict[BoardKey, list[Record]] = {}
     for record in records:
         boards.setdefault(record.board, []).append(record)
-    return [finding for board, own in boards.items() for finding in _family(board, own)]
+    return [
+        finding
+        for board, own in boards.items()
+        for tuned in sorted({record.spec.tuned for record in own})
+        # reference fits are no entries, and are not tuned
+        for finding in _family(board, [r for r in own if r.spec.tuned == tuned or r.spec.reference_fit], tuned=tuned)
+    ]
 
 
-def _family(board: BoardKey, records: Sequence[Record]) -> list[Finding]:
-    drafts = [_draft(board, contrast, records) for contrast in asked(records)]
+def _family(board: BoardKey, records: Sequence[Record], *, tuned: bool) -> list[Finding]:
+    if all(record.spec.reference_fit for record in records):
+        return []
+    drafts = [_draft(board, contrast, records, tuned=tuned) for contrast in asked(records)]
     tests = {k: _test(draft, 1 - ALPHA) for k, draft in enumerate(drafts) if draft.values is not None}
     different = holm({k: test.p_value for k, test in tests.items() if test.p_value is not None})
     within = {k: equivalence_p(drafts[k].means, MARGIN) for k in tests if drafts[k].finding.scale == "ratio"}
@@ -117,7 +126,8 @@ def _family(board: BoardKey, records: Sequence[Record]) -> list[Finding]:
     count = sum(not failure(ours, theirs, key) for draft in drafts for _, ours, theirs, key in draft.pairs)
     found = []
     for k, draft in enumerate(drafts):
-        finding = replace(draft.finding, parts=_parts(draft, 1 - ALPHA / max(count, 1)))
+        parts = (*_parts(draft, 1 - ALPHA / max(count, 1)), *draft.finding.parts)
+        finding = replace(draft.finding, parts=parts)
         if k in tests and draft.values is not None:
             finding = replace(
                 finding,
@@ -133,10 +143,13 @@ def _family(board: BoardKey, records: Sequence[Record]) -> list[Finding]:
     return found
 
 
-def _draft(board: BoardKey, contrast: ContrastSpec, records: Sequence[Record]) -> _Draft:
+def _draft(board: BoardKey, contrast: ContrastSpec, records: Sequence[Record], *, tuned: bool) -> _Draft:
     pairs, kinds = [], set()
+    left_out = [dataset for dataset, on_it in by_dataset(records).items() if underfits(on_it)]
     about = any_value([], None)
     for dataset, on_it in by_dataset(records).items():
+        if dataset in left_out:
+            continue
         key = leaderboard.primary_key(on_it)
         ours, theirs = (_cell(on_it, name) for name in (contrast.entry, contrast.reference))
         pairs.append((dataset, ours, theirs, key))
@@ -145,20 +158,26 @@ def _draft(board: BoardKey, contrast: ContrastSpec, records: Sequence[Record]) -
             about = found
             kinds.add((key.stem, found.scale, found.better))
     metric = next((key.column for *_, key in pairs if key), "")
-    finding = Finding(board, contrast, metric, about.scale, about.better, (), Interval(None, None, None, 0))
+    asking = replace(contrast, name=contrast.name + " (tuned)") if tuned else contrast
+    unseen = tuple(Part(dataset, Interval(None, None, None, 0), "under-fits") for dataset in left_out)
+    finding = Finding(board, asking, metric, about.scale, about.better, unseen, Interval(None, None, None, 0))
     words = {failure(ours, theirs, key) for _, ours, theirs, key in pairs} - {""}
     if len(kinds) > 1:
         words.add("no common metric")
-    values = None if words else _values(pairs, about.scale)
+    values = None if words or not pairs else _values(pairs, about.scale)
     if values is None and not words:
         words.add("no ratio")
-    reason = next((word for word in ("not run", "failed", "no common metric", "no ratio") if word in words), "")
+    if not pairs:
+        words.add("under-fits")
+    reason = next(
+        (word for word in ("under-fits", "not run", "failed", "no common metric", "no ratio") if word in words), ""
+    )
     return _Draft(replace(finding, word=reason), values, tuple(pairs))
 
 
 def _cell(records: Sequence[Record], entry: str) -> Cell:
     """The runs of an entry; none if two entries bear that name."""
-    found = [record for record in records if record.spec.entry == entry]
+    found = [record for record in records if record.spec.entry == entry and not record.spec.reference_fit]
     return Cell(found if len({record.objective for record in found}) == 1 else [])
 
 
@@ -243,7 +262,7 @@ def _line(finding: Finding) -> dict[str, str]:
 
 
 def _answer(finding: Finding) -> str:
-    if finding.word in ("failed", "not run", "no ratio"):
+    if finding.word in ("under-fits", "failed", "not run", "no ratio"):
         where = [p.dataset for p in finding.parts if p.word]
         return f"{finding.word} on {', '.join(where)}" if where else finding.word
     if finding.word != "undecided":

@@ -7,13 +7,13 @@ law, and a ranking would say how fast a small network is optimised.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.results.metric_values import preferred
-from bench.results.records import Cell
+from bench.results.records import Cell, Record
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,15 @@ class Convergence:
                 f"this setting under-fits, its reference fit ends at KL {self.kl:.3g} > {self.bound:g} nats: no verdict"
             )
         return f"reference fit: KL {self.kl:.2g} nats (bound {self.bound:g})"
+
+
+def underfits(records: Iterable[Record]) -> bool:
+    """Whether the records of one data set may give no verdict, since its reference fit did not converge."""
+    cells: dict[str, Cell] = {}
+    for record in records:
+        cells.setdefault(record.objective, Cell()).records.append(record)
+    check = convergence(cells)
+    return check is not None and check.failed
 
 
 def convergence(entries: Mapping[str, Cell]) -> Convergence | None:

@@ -89,10 +89,16 @@ def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
                     "peak_memory_mb": cell.median("peak_memory_mb"),
                     "gflops": None if (flops := cell.median("flops_train")) is None else flops / 1e9,
                     "entropy": next((e for r in cell.completed if (e := r.get("model.entropy")) is not None), None),
-                    "shown": format_cell(cell, key, ranks.get(objective)),
+                    "shown": format_cell(cell, key, ranks.get(objective)) + _floor(cell, key),
                 }
             )
     return pd.DataFrame(lines)
+
+
+def _floor(cell: Cell, key: MetricKey | None) -> str:
+    """How near an objective of noised data can come at best, ", floor 0.097"; "" for others and other metrics."""
+    floor = cell.median("kl_floor") if key and key.metric == "kl" else None
+    return "" if floor is None else f", floor {floor:.2g}"
 
 
 def _aligned(entries: dict[str, Cell], key: MetricKey | None) -> dict[str, list[float | None]]:

@@ -7,7 +7,7 @@ from bench.results.metric_values import MetricKey
 from bench.results.records import Cell
 
 ALPHA = 0.05
-UNTESTED = ("no ratio", "failed", "not run")
+UNTESTED = ("under-fits", "no ratio", "failed", "not run")
 
 
 def compare_cells(cell: Cell, rival: Cell, key: MetricKey | None, scale: Scale, level: float = 0.95) -> Comparison:

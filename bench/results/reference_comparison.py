@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.common.statistics import Better, Comparison, Interval, Scale, holm
 from bench.results import contrasts, leaderboard, tables
+from bench.results.convergence import underfits
 from bench.results.metric_values import MetricKey
 from bench.results.paired_cells import ALPHA, UNTESTED, compare_cells, failure, format_effect
 from bench.results.records import Cell, Record, any_value, group_cells, metric_basis
@@ -67,7 +68,12 @@ def compare_with_reference(records: Sequence[Record]) -> list[ReferenceCompariso
     for (suite, track, device, objective, dataset), cell in group_cells(records).items():
         if cell.records[0].spec.reference:
             groups.setdefault((suite, track, device, dataset), {})[objective] = cell
-    drafts = [draft for (suite, _, _, dataset), cells in groups.items() for draft in _drafts(suite, dataset, cells)]
+    drafts = [
+        draft
+        for (suite, _, _, dataset), cells in groups.items()
+        for tuned in (False, True)
+        for draft in _drafts(suite, dataset, cells, tuned=tuned)
+    ]
     tested: dict[str, dict[int, float]] = {}
     for k, draft in enumerate(drafts):
         if not draft.finding.word and draft.comparison.p_value is not None:
@@ -82,19 +88,23 @@ def compare_with_reference(records: Sequence[Record]) -> list[ReferenceCompariso
     ]
 
 
-def _drafts(suite: str, dataset: str, entries: dict[str, Cell]) -> Iterator[_Draft]:
-    """The objectives of a data set against the reference, without their words."""
+def _drafts(suite: str, dataset: str, entries: dict[str, Cell], *, tuned: bool) -> Iterator[_Draft]:
+    """The objectives of a data set against the reference, without their words; tuned against tuned."""
     records = [record for cell in entries.values() for record in cell.records]
-    key = leaderboard.primary_key(records)
-    reference = reference_name(records)
+    key, no_verdict = leaderboard.primary_key(records), underfits(records)
+    reference = reference_name([record for record in records if record.spec.tuned == tuned] or records)
     # of any entry's: a cell that failed does not know
     about = any_value((record for cell in entries.values() for record in cell.completed), key)
     for objective, cell in entries.items():
-        if objective == reference or cell.records[0].spec.control:
+        if objective == reference or cell.records[0].spec.unranked or cell.records[0].spec.tuned != tuned:
             continue
         rival = entries.get(reference, Cell())
         comparison = compare_cells(cell, rival, key, about.scale)
-        word = failure(cell, rival, key) or (comparison.difference.word == "no ratio") * "no ratio"
+        word = (
+            "under-fits" * no_verdict
+            or failure(cell, rival, key)
+            or (comparison.difference.word == "no ratio") * "no ratio"
+        )
         gflops = cell.median("flops_train")
         finding = ReferenceComparison(
             suite,
@@ -114,7 +124,7 @@ def _drafts(suite: str, dataset: str, entries: dict[str, Cell]) -> Iterator[_Dra
 
 def reference_name(records: Sequence[Record]) -> str:
     """The name under which the reference of the records' suite is shown."""
-    found = (r.objective for r in records if r.spec.reference == r.spec.objective.label)
+    found = (r.objective for r in records if r.spec.reference == r.spec.objective.label and not r.spec.role)
     return next(found, records[0].spec.reference)
 
 

@@ -13,6 +13,7 @@ CODES = {0, 1, 2, 3, 4, 130}
 ENDS: dict[str, list[list[str]]] = {
     "run": [["--suite", "nowhere"], ["--suite", "FOLDER/a.toml"], ["--suite", "smoke", "--objective", "nothing"]],
     "plan": [["--suite", "nowhere"], ["--suite", "FOLDER"], ["--suite", "smoke", "--seed", "x"]],
+    "tune": [["--suite", "nowhere"], ["--suite", "FOLDER/a.toml"], ["--suite", "smoke", "--seed", "x"]],
     "list": [[], ["nothing"], ["objectives"], [""]],
     "show": [["nothing"], ["[="], ["FOLDER/none.toml"], ["FOLDER/none.py"], ["FOLDER/broken.py"], ["FOLDER.toml"]],
     "table": [["FOLDER"], ["FOLDER/file"], ["FOLDER", "--update-page", "FOLDER/none.md"], ["--page", "FOLDER"]],

@@ -128,7 +128,7 @@ def test_failed_cells_are_exit_code_3_unless_they_are_controls(
         (("run", "--suite", "smoke", "--device", "gpu"), "device must be auto, cpu or cuda; got 'gpu'"),
         (("run", "--suite", "smoke", "--seed", "a"), "seeds are written like 0-4"),
         (("run", "--suite", "smoke", "--jobs", "0"), "--jobs must be at least 1; got 0"),
-        (("run", "--suite", "smoke", "--objective", "denoising_score_matching[sigma=9]"), "must lie in [0.01, 1]"),
+        (("run", "--suite", "smoke", "--objective", "denoising_score_matching[sigma=90]"), "must lie in [0.001, 10]"),
         (("run", "--suite", "nowhere.toml"), "there is no file 'nowhere.toml'"),
         (("run", "--suite", "smoke", "--objective", "nowhere.py"), "there is no file 'nowhere.py'"),
         (("table", "nowhere"), "No runs in nowhere; run a suite with --out nowhere."),
