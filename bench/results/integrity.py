@@ -140,7 +140,7 @@ def _lists(root: Path) -> _Found:
     if not (root / INDEX).exists() and sealed:
         yield root / INDEX, _DELETED
     if (root / INDEX).exists() and not (root / PAGES).exists() and any(root.glob("*.csv")):
-        yield root / PAGES, _DELETED
+        yield root / PAGES, "deleted, or never written beside the tables; `table` writes it again"
     for name in _listed(root / INDEX, []):
         if not (root / name).exists():
             yield root / name, _DELETED

@@ -204,9 +204,12 @@ def _supervise(
     else:
         for run in batch:
             supervision.tell("start", run, None)
-        # a child imports plug-ins when it starts, or later: code that was edited by its end may be what it ran
-        outcomes = _changed(batch) or _outcomes(batch, attempts, worker, supervision)
-        outcomes = _changed(batch) or outcomes
+        try:
+            # a child imports plug-ins when it starts, or later: code that was edited by its end may be what it ran
+            outcomes = _changed(batch) or _outcomes(batch, attempts, worker, supervision)
+            outcomes = _changed(batch) or outcomes
+        except Exception as error:  # whatever it is, other runs go on
+            outcomes = [failure(error) for _ in batch]
     return [(run, _write_row(run, a, o, store)) for run, a, o in zip(batch, attempts, outcomes, strict=True)]
 
 
@@ -239,8 +242,10 @@ def _outcomes(
     """What became of each run, in the groups of a row: what the child says, or why it said nothing."""
     seeds = ", ".join(str(run.spec.seed) for run in batch)
     said, sudden = _watched(batch, attempts, worker, supervision)
-    if said is not None:
+    if said is not None and len(said) == len(batch):
         return said
+    if said is not None:
+        raise ValueError(f"a worker of {len(batch)} runs must return as many results; it returned {len(said)}")
     if len(batch) > 1:
         sudden["reason"] += f" (a stack of seeds {seeds})"
     return [dict(sudden) for _ in batch]

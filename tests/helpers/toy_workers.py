@@ -123,6 +123,10 @@ def raise_error_together(specs: list[dict[str, Any]], folders: list[Path], curve
     return [raise_error(specs[0], folders[0], curves[0])]
 
 
+def return_too_few_together(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[Any]:
+    return []
+
+
 def kill_itself_together(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[dict[str, Any]]:
     return [kill_itself(specs[0], folders[0], curves[0])]
 

@@ -15,9 +15,11 @@ from bench.cli import main
 from bench.common import machine_faults
 from bench.common.errors import UsageError
 from bench.common.machine_faults import MACHINE_ERROR, LostDataError
+from bench.common.run_spec import RunSpec
 from bench.results import attempt as attempts
 from bench.results import store as stores
 from bench.results.store import Planned, Store
+from bench.runner import executor
 from bench.runner.worker_process import failure
 from tests.helpers.executor_helpers import rows_of, run
 from tests.helpers.toy_workers import toy_spec
@@ -221,3 +223,21 @@ def test_what_a_killed_run_left_half_written_stops_no_suite(store: Store, name: 
     assert [(row["status"], row["attempt"]) for row in rows] == [("ok", 2), ("ok", 1)]
     named = store.verify()
     assert named == ([f"{attempt.folder.relative_to(store.root)}/spec.json: not readable JSON"] * (name == "spec.json"))
+
+
+def test_an_exception_in_the_supervisor_costs_its_run_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(spec: RunSpec) -> str:
+        if spec.seed == 1:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return ""
+
+    monkeypatch.setattr(executor, "changed_code", unreadable)
+    rows = run(store, "succeed", *(toy_spec(seed) for seed in range(3)))
+    assert [row["status"] for row in rows] == ["ok", MACHINE_ERROR, "ok"]
+
+
+def test_a_worker_that_returns_too_few_results_is_an_error_of_its_runs(store: Store) -> None:
+    worker = "tests.helpers.toy_workers:return_too_few_together"
+    rows = run(store, "succeed", toy_spec(0), toy_spec(1), stack=lambda run: True, stack_worker=worker)
+    assert [row["status"] for row in rows] == ["error", "error"]
+    assert "must return as many results; it returned 0" in rows[0]["reason"]
