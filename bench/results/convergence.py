@@ -43,9 +43,8 @@ class Convergence:
         if self.kl is None:
             return "convergence not testable: the density is not known"
         if self.failed:
-            return (
-                f"this setting under-fits, its reference fit ends at KL {self.kl:.3g} > {self.bound:g} nats: no verdict"
-            )
+            found = f"its reference fit ends at KL {self.kl:.3g}, above {self.bound:g} nats"
+            return f"this setting under-fits, {found}: no verdict"
         return f"reference fit: KL {self.kl:.2g} nats (bound {self.bound:g})"
 
 
