@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -105,7 +108,50 @@ def _image_extractor(plugin: registry.Plugin, ref: str) -> str:
     return f"{data.extractor} takes images {event}"
 
 
+_opened: list[str] | None = None  # while a data set is drawn under watch
+
+
+def _note_opened(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _opened is not None and isinstance(arguments[0], str | os.PathLike):
+        _opened.append(os.fspath(arguments[0]))
+
+
+@cache
+def _watch_files() -> None:
+    sys.addaudithook(_note_opened)  # for good: Python has no way to remove one
+
+
+def _files_read(ref: str) -> set[Path]:
+    """The files that Python opens while the data set is drawn, less its code and what is installed."""
+    global _opened
+    _watch_files()
+    _opened = []
+    try:
+        builders.dataset(ref, Rng(DATA_SEEDS[0], "data"))
+        found = {Path(name).resolve() for name in _opened}
+    finally:
+        _opened = None
+    aside = tuple(Path(name).resolve() for name in {sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev"})
+    return {
+        path
+        for path in found
+        if path.is_file() and path.suffix not in (".py", ".pyc") and not any(path.is_relative_to(a) for a in aside)
+    }
+
+
+def _identity(plugin: registry.Plugin, ref: str) -> str:
+    declared = {(plugin.path.parent / name).resolve() for name in plugin.info.files}
+    read = _files_read(ref)
+    if not declared and solo_data(ref, DATA_SEEDS[0]).content is not None:
+        return "its content is hashed"
+    if unknown := sorted(path.name for path in read - declared):
+        listed = ", ".join(f'"{name}"' for name in unknown)
+        require(False, f"reads {', '.join(unknown)}, which may change unseen: declare @dataset(files=({listed},))")
+    return f"hashes {', '.join(plugin.info.files)}" if declared else "reads no file"
+
+
 RULES: dict[str, Rule] = {
+    "identity": _identity,
     "splits": _splits,
     "private randomness": _private_data,
     "stack equals solo": _stacked_data,

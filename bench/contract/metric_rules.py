@@ -66,6 +66,8 @@ def _estimate(plugin: registry.Plugin, ref: str) -> str:
     require(bool(values), f"no value on {where}: {next(iter(found.values())).reason or 'and no reason given'}")
     for name, value in values.items():
         require(math.isfinite(value), f"the value of {name} is {value}")
+        comparable = plugin.info.scale == "difference" or value >= 0
+        require(comparable, f"{name} is {value:.4g}, of which there is no ratio: declare @metric(scale='difference')")
     return ", ".join(f"{value:.4g}" for value in values.values()) + f" {plugin.info.unit} on {where}"
 
 

@@ -122,6 +122,7 @@ class DatasetInfo:
     Attributes:
         downloads: the files that `data fetch` gets, for a data set that does not come with the project.
         manual_download: how to get them where they may not be fetched by a program.
+        files: what it reads, each a path relative to its own file; their content becomes part of a cell's identity.
     """
 
     name: str
@@ -129,6 +130,7 @@ class DatasetInfo:
     version: int
     downloads: tuple[Download, ...] = ()
     manual_download: str = ""
+    files: tuple[str, ...] = ()
 
     @property
     def bundled(self) -> bool:
@@ -137,12 +139,17 @@ class DatasetInfo:
 
 
 def dataset(
-    *, source: str, version: int = 1, downloads: tuple[Download, ...] = (), manual_download: str = ""
+    *,
+    source: str,
+    version: int = 1,
+    downloads: tuple[Download, ...] = (),
+    manual_download: str = "",
+    files: tuple[str, ...] = (),
 ) -> Callable[[T], T]:
     """Declares a data set: a function (rng, *, ...) -> Data. The arguments are the attributes of `DatasetInfo`."""
 
     def declare(target: T) -> T:
-        info = DatasetInfo(target.__name__, source, version, downloads, manual_download)
+        info = DatasetInfo(target.__name__, source, version, downloads, manual_download, tuple(files))
         target.__bench__ = info  # type: ignore[attr-defined]
         return target
 

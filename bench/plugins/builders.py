@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.common.errors import UsageError
 from bench.common.machine_faults import LostDataError
+from bench.common.references import split_reference
 from bench.core import precision
 from bench.core.data_types import Data, Estimate, MetricFunction
 from bench.core.declarations import MetricInfo
@@ -21,7 +23,7 @@ from bench.core.rng import Rng
 from bench.core.search_spaces import SIGMA_UNITS, Sigma, StepSize
 from bench.data.local_scale import estimate_local_scale
 from bench.plugins.objective import Objective
-from bench.plugins.registry import WARN_ABOVE, find
+from bench.plugins.registry import WARN_ABOVE, Plugin, find
 
 
 def objective(ref: str, x_train: Tensor, rng: Rng, *, local_scale: float | None = None, **hyper: Any) -> Objective:
@@ -69,11 +71,15 @@ def objective(ref: str, x_train: Tensor, rng: Rng, *, local_scale: float | None 
 def dataset(ref: str, rng: Rng, **params: Any) -> Data:
     """The data set that `ref` names, drawn from `rng`.
 
+    The files that it declares are hashed before they are read and after; the hash is its `content` unless it gives one.
+
     Raises:
-        UsageError: if the plug-in or a parameter is not as it must be; a `LostDataError` if its files cannot be read.
+        UsageError: if the plug-in or a parameter is not as it must be, or a declared file is absent or changes; a
+            `LostDataError` if its files cannot be read.
     """
     plugin = find("datasets", ref)
     resolved = plugin.resolve(**params)
+    before = _read_files(plugin)
     try:
         data = plugin.target(rng, **resolved)
     except (UsageError, MemoryError):
@@ -86,7 +92,37 @@ def dataset(ref: str, rng: Rng, **params: Any) -> Data:
         raise UsageError(f"data set {plugin.name} must return a bench.api.Data; got {type(data).__name__}")
     for split in ("train", "valid", "test"):
         _check_examples(f"{split} of data set {plugin.name}", getattr(data, split), rng)
-    return data
+    if before != _read_files(plugin):
+        raise UsageError(f"the files of data set {plugin.name} changed while it was read; run it again")
+    return replace(data, content=before) if before and data.content is None else data
+
+
+def _read_files(plugin: Plugin) -> str | None:
+    """The hash of what lies in the files that a data set declares; None if it declares none."""
+    found = hashlib.sha256()
+    for name in plugin.info.files:
+        path = plugin.path.parent / name
+        if not path.is_file():
+            raise UsageError(
+                f"data set {plugin.name} declares the file '{name}', which must exist; there is no '{path}'"
+            )
+        found.update(f"{name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                found.update(piece)
+    return found.hexdigest()[:16] if plugin.info.files else None
+
+
+def content_of(ref: str, data: Data, **params: Any) -> str | None:
+    """What a data set's numbers depend on beside its code: its `content`; of one of somebody's own without it, a draw.
+
+    Such a one may read files that it does not declare. The draw is that of seed 0, whatever `data` was drawn from.
+    """
+    if data.content is not None or not split_reference(ref)[0].endswith(".py"):
+        return data.content
+    first = dataset(ref, Rng(0, "data"), **params)
+    splits = (getattr(first, name).numpy() for name in ("train", "valid", "test"))
+    return hashlib.sha256(b"".join(split.tobytes() for split in splits)).hexdigest()[:16]
 
 
 def _check_examples(name: str, examples: object, rng: Rng) -> None:

@@ -68,9 +68,14 @@ def measured_baseline(records: Iterable[Record], suite: str) -> Baseline:
     environments = sorted({str(e) for r in chosen if (e := r.get("env.env_id"))})
     if len(environments) > 1:
         raise UsageError(f"a gate compares one environment; the rows of {suite} come from {len(environments)}")
+    files: dict[str, set[str]] = {}
+    for record in chosen:
+        files.setdefault(cell_name(record), set()).add(record.spec.objective.ref)
     groups: dict[str, list[Record]] = {}
     for record in chosen:
-        groups.setdefault(cell_name(record), []).append(record)
+        # two files of one name are two cells
+        name = cell_name(record) if len(files[cell_name(record)]) == 1 else f"{record.objective} on {record.dataset}"
+        groups.setdefault(name, []).append(record)
     cells = {name: _cell(records, suite) for name, records in groups.items()}
     hosts = [host_class(env) for record in chosen if (env := record.get("env"))]
     return Baseline(suite, environments[0] if environments else "", cells, host=hosts[0] if hosts else "")

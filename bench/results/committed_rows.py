@@ -45,7 +45,8 @@ def write_rows(records: Sequence[Record], path: Path) -> None:
     Raises:
         UsageError: if the place cannot be written to.
     """
-    lines = [dict(_line(record)) for record in records]
+    files = _file_names(record.spec.objective.ref for record in records)
+    lines = [dict(_line(record, files)) for record in records]
     for line in lines[1:]:
         line.pop(_CONTRASTS, None)  # they are the suite's: once is enough
     columns = list(dict.fromkeys(column for line in lines for column in line))
@@ -77,9 +78,23 @@ def read_rows(path: Path) -> list[Record]:
         raise UsageError(f"'{path}' holds no rows of a suite ({type(error).__name__}: {error})") from None
 
 
-def _line(record: Record) -> Iterator[tuple[str, str]]:
+def _file_names(refs: Iterable[str]) -> dict[str, str]:
+    """The name of each file of somebody's own, numbered among its like: where it lay is nobody else's business."""
+    files = [ref for ref in dict.fromkeys(refs) if ref.endswith(".py")]
+    alike: dict[str, list[str]] = {}
+    for ref in files:
+        alike.setdefault(Path(ref).name, []).append(ref)
+    return {
+        ref: name if len(own) == 1 else f"{k}/{name}"
+        for name, own in alike.items()
+        for k, ref in enumerate(own, start=1)
+    }
+
+
+def _line(record: Record, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     yield "cell_id", record.run.cell_id
     spec = record.spec.to_dict()
+    spec["objective"]["ref"] = files.get(record.spec.objective.ref, record.spec.objective.ref)
     for place in _SPEC:
         yield from _cell(f"spec.{place}", _at(spec, place))
     if record.row is None:
@@ -97,8 +112,6 @@ def _line(record: Record) -> Iterator[tuple[str, str]]:
 def _cell(column: str, value: Any) -> Iterator[tuple[str, str]]:
     """The value in a cell, unless it is what the reader takes where there is none."""
     absent = value is None or value == "" or value == [] or (value is True and column.endswith(".certified"))
-    if column.endswith("objective.ref") and str(value).endswith(".py"):
-        value = Path(str(value)).name  # where somebody's file lay is nobody else's business
     if not absent:
         yield column, json.dumps(_rounded(value), ensure_ascii=False) if not isinstance(value, str) else value
 

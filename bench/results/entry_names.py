@@ -24,12 +24,22 @@ def entry_names(specs: Iterable[RunSpec]) -> dict[EntryKey, str]:
     """A name for each entry: its short label, with the hyper-parameters that are not at their defaults.
 
     Where several entries would have the same name, those of files of one's own add the file's name and the beginning of
-    the hash of their code, the others the hyper-parameters that were given, be they the defaults.
+    the hash of their code, the others the hyper-parameters that were given, be they the defaults. Files of one name and
+    the same code are numbered.
     """
     entries = {entry_key(spec): spec for spec in specs}
     names = {key: _name(spec) for key, spec in entries.items()}
     times = Counter(names.values())
-    return {key: name if times[name] == 1 else _told_apart(name, entries[key]) for key, name in names.items()}
+    names = {key: name if times[name] == 1 else _told_apart(name, entries[key]) for key, name in names.items()}
+    alike: dict[str, list[EntryKey]] = {}
+    for key in sorted(names):
+        alike.setdefault(names[key], []).append(key)
+    return {key: _numbered(name, alike[name].index(key)) for key, name in names.items()}
+
+
+def _numbered(name: str, place: int) -> str:
+    """The name, for all but the first of those that bear it with its number."""
+    return f"{name} #{place + 1}" if place else name
 
 
 def _name(spec: RunSpec) -> str:

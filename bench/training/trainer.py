@@ -144,10 +144,11 @@ class Trainer:
         self.data_rng = Rng(seed, "data")
         self.rng = Rng(seed, "objective", device)
         data = builders.dataset(spec.dataset.ref, self.data_rng, **spec.dataset.params)
-        if data.content is not None and spec.dataset.content != data.content:
+        content = builders.content_of(spec.dataset.ref, data, **spec.dataset.params)
+        if content != spec.dataset.content:
             raise UsageError(
-                f"a run must see the images it was planned with, {spec.dataset.content}; {data.name} now has "
-                f"{data.content}; plan it again"
+                f"a run must see the data it was planned with, {spec.dataset.content}; {data.name} now has {content}: "
+                "plan it again, or, if no file changed, draw everything from rng"
             )
         self.data = freeze(data.to(device))
         self._version = self.data.train._version  # grows with every change in place

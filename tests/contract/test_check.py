@@ -8,7 +8,8 @@ import pytest
 
 from bench.cli.main import main
 from bench.common.errors import UsageError
-from bench.contract import check, objective_rules
+from bench.contract import check, metric_rules, objective_rules
+from bench.contract.rule import Broken
 from bench.plugins import registry
 from tests.helpers.dataset_params import ABSENT
 
@@ -405,3 +406,22 @@ def test_the_skeleton_in_the_guide_keeps_the_contract(tmp_path: Path) -> None:
     plugin = tmp_path / "my_objective.py"
     plugin.write_text(guide.partition("```python\n")[2].partition("```")[0])
     assert [finding for finding in check.check_plugin(str(plugin)) if not finding.passed] == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "holds"), [("", False), (', scale="difference"', True), (', better="higher"', True)]
+)
+def test_a_metric_below_zero_must_be_compared_by_difference(tmp_path: Path, declared: str, holds: bool) -> None:
+    path = tmp_path / "below.py"
+    path.write_text(
+        "from bench.api import Estimate, metric\n"
+        f"@metric(needs=set(), unit=''{declared})\n"
+        "def below(energy, samples, data, rng):\n"
+        "    return Estimate(-1.0)\n"
+    )
+    rule = metric_rules.RULES["estimate"]
+    if holds:
+        assert rule(registry.find("metrics", str(path)), str(path)).startswith("-1")
+    else:
+        with pytest.raises(Broken, match="declare @metric"):
+            rule(registry.find("metrics", str(path)), str(path))

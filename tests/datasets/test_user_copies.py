@@ -216,7 +216,7 @@ def test_a_run_refuses_images_that_are_not_those_it_was_planned_with(
     run = planned(name, tmp_path)[name, "denoising_score_matching"]
     Trainer(run, 0, torch.device("cpu"))
     copy(seed=1, where="others")
-    with pytest.raises(UsageError, match="a run must see the images it was planned with"):
+    with pytest.raises(UsageError, match="a run must see the data it was planned with"):
         Trainer(run, 0, torch.device("cpu"))
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from bench.cli import main
 from bench.common import exit_codes
 from bench.common.errors import UsageError
+from bench.common.run_spec import ContrastSpec
 from bench.common.statistics import t_interval
 from bench.report import export
 from bench.report.html import comparison, images
@@ -338,3 +339,13 @@ def test_a_run_shows_the_metric_that_its_data_set_is_ranked_by_or_none(shelf: Sh
     lines = {row[0].strip(): [cell.strip() for cell in row] for row in page.rows if len(row) == 16}
     assert lines["good"][5:7] == ["1.5", "kl_best"]
     assert lines["lacking"][5:7] == ["n/a", "kl_best"]
+
+
+def test_a_suite_s_questions_stand_above_its_cells(shelf: Shelf) -> None:
+    asked = (ContrastSpec(name="quick over usual", entry="quick", reference="usual"),)
+    for name, mean in (("usual", 1.0), ("quick", 0.5)):
+        for seed, noise in enumerate(NOISE):
+            shelf.ran(name, seed, mean * (1 + noise * mean), reference="usual", contrasts=asked)
+    page = page_of(shelf)
+    assert page.index("quick over usual") < page.index("simultaneous over the suite")
+    assert "Questions that the suite named before it was run" in page

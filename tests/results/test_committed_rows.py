@@ -13,8 +13,9 @@ import pytest
 
 from bench.common.errors import UsageError
 from bench.common.run_spec import BudgetSpec, EvaluationSpec, ObjectiveSpec
+from bench.regression.baseline import measured_baseline
 from bench.report.markdown.leaderboard_page import leaderboard_markdown
-from bench.results import leaderboard, tables
+from bench.results import leaderboard, store_comparison, tables
 from bench.results.committed_rows import read_rows, write_rows
 from bench.results.denoising_table import LEVELS, denoising_markdown
 from bench.results.records import Record, records_of
@@ -179,3 +180,32 @@ def test_rows_without_a_place_to_write_to_are_one_clear_line(shelf: Shelf, tmp_p
     (tmp_path / "taken").write_text("")
     with pytest.raises(UsageError, match=r"rows need a place to write to; .*: give another"):
         write_rows(shelf.records(), tmp_path / "taken" / "rows.csv")
+
+
+@pytest.mark.parametrize("sha", ["0123456789", "abcdef0123"])
+def test_files_of_one_name_stay_two_entries_everywhere(tmp_path: Path, sha: str) -> None:
+    mine = ObjectiveSpec(name="mine", label="mine", short_label="mine", ref="/home/me/a/mine.py", sha="0123456789")
+    anchor = ObjectiveSpec(name="anchor", label="anchor")
+    entries = [(anchor, 0.5), (mine, 0.1), (replace(mine, ref="/home/me/b/mine.py", sha=sha), 2.0)]
+    row = {"status": "ok", "reason": "", "work": {"flops_per_step": 1.0}}
+    stored = records_of(
+        (
+            Planned.of(toy_spec(seed, about, reference="anchor")),
+            {**row, "metrics": {"kl": {"last": estimate(value * (1 + 0.0137 * seed + 0.0031 * seed**2 * value))}}},
+        )
+        for about, value in entries
+        for seed in range(3)
+    )
+    write_rows(stored, tmp_path / "rows.csv")
+    assert "/home/me" not in (tmp_path / "rows.csv").read_text()
+    read = read_rows(tmp_path / "rows.csv")
+    write_rows(read, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()
+    for records in (stored, read):
+        board = leaderboard.leaderboard_frame(records)
+        assert len(board) == 3
+        assert board["n"].tolist() == [3, 3, 3]
+        assert comparison_markdown(records) == comparison_markdown(stored)
+        assert len(measured_baseline(records, "toy").cells) == 3
+        assert len(store_comparison.compare_stores(stored, records)) == 3
+        assert leaderboard_markdown(records) == leaderboard_markdown(stored)

@@ -74,3 +74,9 @@ def test_denoised_images_are_compared_with_the_project_s_own_ruler(tmp_path: Pat
     assert {line.objective for line in denoising_lines(records)} == {"DSM", "non local means"}
     (line,) = (line for line in denoising_markdown(records).splitlines() if line.startswith("| DSM"))
     assert "23.00 (+0.50" in line
+
+
+def test_files_of_one_name_and_the_same_code_stay_two_entries() -> None:
+    mine = ObjectiveSpec(name="mine", label="mine", short_label="mine", ref="/a/mine.py", sha="0123456789")
+    specs = [toy_spec(0, mine), toy_spec(0, replace(mine, ref="/b/mine.py"))]
+    assert sorted(entry_names(specs).values()) == ["mine (mine.py, 012345)", "mine (mine.py, 012345) #2"]

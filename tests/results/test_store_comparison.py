@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from bench.common.run_spec import BudgetSpec
 from bench.common.statistics import exponential, t_interval
 from bench.report import terminal
 from bench.results import store_comparison
+from bench.results.records import Cell, Record
 from bench.results.store import Planned
 from tests.helpers.store_builder import NOISE, Shelf, estimate
+from tests.helpers.toy_workers import toy_spec
 
 
 @pytest.fixture
@@ -157,3 +160,22 @@ def test_the_terminal_shows_the_best_first_as_wide_as_it_is(tmp_path: Path, widt
     assert cell in [part.strip() for part in lines[names.index("good")]]
     assert "diverged at 7" in written.getvalue()
     assert max(map(len, written.getvalue().splitlines())) <= width
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("dataset", {"content": "another"}),
+        ("dataset", {"version": 2}),
+        ("network", {"conditional": True}),
+        ("objective", {"sampler": "own"}),
+        ("objective", {"energy": "noise"}),
+        ("objective", {"levels": "intervals"}),
+    ],
+)
+def test_every_part_of_an_identity_that_differs_is_named(part: str, change: dict[str, object]) -> None:
+    spec = toy_spec(0)
+    other = replace(spec, **{part: replace(getattr(spec, part), **change)})
+    cells = [Cell([Record(Planned.of(each), None, "descent")]) for each in (spec, other)]
+    assert spec.cell_id != other.cell_id
+    assert store_comparison.changed(*cells) == part

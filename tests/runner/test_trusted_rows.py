@@ -14,8 +14,10 @@ import torch
 from bench.cli.main import main
 from bench.common.errors import UsageError
 from bench.common.run_spec import RunSpec
+from bench.contract import data_rules
+from bench.contract.rule import Broken
 from bench.core.rng import Rng
-from bench.plugins import builders
+from bench.plugins import builders, registry
 from bench.results.records import Record, read_records
 from bench.results.store import Store
 from bench.runner.code_check import changed_code
@@ -263,3 +265,67 @@ def test_a_file_that_a_data_set_reads_is_part_of_its_identity(tmp_path: Path) ->
         cells.append(spec.cell_id)
     assert cells[0] == cells[2] != cells[1]
     assert run_single(spec, tmp_path, lambda point: None)["status"] == "ok"
+    np.save(points, np.zeros((300, 2), np.float32))
+    with pytest.raises(UsageError, match="must see the data it was planned with"):
+        run_single(spec, tmp_path, lambda point: None)
+
+
+DECLARED = """
+from pathlib import Path
+import numpy as np, torch
+from bench.api import Data, Rng, dataset
+@dataset(source="mine"DECLARATION)
+def cloud(rng: Rng) -> Data:
+    x = torch.from_numpy(np.load(Path(__file__).with_name("points.npy")))
+    CHANGE
+    x = x + 0.1 * rng.normal_like(x)
+    return Data("cloud", train=x[:200], valid=x[200:250], test=x[250:])
+"""
+
+
+def cloud(folder: Path, declaration: str, change: str = "") -> Path:
+    """A data set that reads `points.npy` beside it."""
+    save_points(folder, 1.0)
+    path = folder / "cloud.py"
+    path.write_text(DECLARED.replace("DECLARATION", declaration).replace("CHANGE", change))
+    return path
+
+
+def save_points(folder: Path, spread: float) -> None:
+    np.save(folder / "points.npy", np.random.default_rng(0).normal(0, spread, (300, 2)).astype(np.float32))
+
+
+def test_a_declared_file_is_hashed_when_planned_and_when_read(tmp_path: Path) -> None:
+    path = cloud(tmp_path, ', files=("points.npy",)')
+    (before,) = planned(tmp_path, dataset=str(path))
+    assert run_single(before, tmp_path, lambda point: None)["status"] == "ok"
+    save_points(tmp_path, 5.0)
+    (after,) = planned(tmp_path, dataset=str(path))
+    assert before.cell_id != after.cell_id
+    with pytest.raises(UsageError, match="must see the data it was planned with"):
+        run_single(before, tmp_path, lambda point: None)
+    (tmp_path / "points.npy").unlink()
+    with pytest.raises(UsageError, match=r"declares the file 'points.npy', which must exist"):
+        planned(tmp_path, dataset=str(path))
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    change = 'np.save(Path(__file__).with_name("points.npy"), x.numpy() + 1)'
+    with pytest.raises(UsageError, match="changed while it was read"):
+        planned(tmp_path, dataset=str(cloud(tmp_path, ', files=("points.npy",)', change)))
+
+
+@pytest.mark.parametrize(
+    ("declaration", "seen"),
+    [
+        ("", 'reads points.npy, which may change unseen: declare @dataset(files=("points.npy",))'),
+        (', files=("points.npy",)', "hashes points.npy"),
+    ],
+)
+def test_check_refuses_a_file_that_the_identity_does_not_know(tmp_path: Path, declaration: str, seen: str) -> None:
+    ref = str(cloud(tmp_path, declaration))
+    try:
+        said = data_rules.RULES["identity"](registry.find("datasets", ref), ref)
+    except Broken as broken:
+        said = str(broken)
+    assert said == seen
