@@ -144,7 +144,20 @@ def provenance(records: Sequence[Record]) -> str:
         }
     )
     ok, seeds = sum(record.status == "ok" for record in records), sorted({record.spec.seed for record in records})
+    versions = sorted({record.spec.suite_version or 1 for record in records})
+    protocol = f"protocol version {', '.join(map(str, versions))}"
     return (
-        f"*`{records[0].spec.command}`, seeds {', '.join(map(str, seeds))}: {ok} of {len(records)} runs "
-        f"completed; commit {', '.join(commits) or 'unknown'}.*"
+        f"*`{records[0].spec.command}`, {protocol}, seeds {_ranges(seeds)}: {ok} of {len(records)} runs completed; commit "
+        f"{', '.join(commits) or 'unknown'}.*"
     )
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """ "0-4, 7" of 0, 1, 2, 3, 4, 7."""
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -14,6 +14,7 @@ ENDS: dict[str, list[list[str]]] = {
     "run": [["--suite", "nowhere"], ["--suite", "FOLDER/a.toml"], ["--suite", "smoke", "--objective", "nothing"]],
     "plan": [["--suite", "nowhere"], ["--suite", "FOLDER"], ["--suite", "smoke", "--seed", "x"]],
     "tune": [["--suite", "nowhere"], ["--suite", "FOLDER/a.toml"], ["--suite", "smoke", "--seed", "x"]],
+    "restore": [["FOLDER/none.csv"], ["FOLDER/file"], ["FOLDER"]],
     "list": [[], ["nothing"], ["objectives"], [""]],
     "show": [["nothing"], ["[="], ["FOLDER/none.toml"], ["FOLDER/none.py"], ["FOLDER/broken.py"], ["FOLDER.toml"]],
     "table": [["FOLDER"], ["FOLDER/file"], ["FOLDER", "--update-page", "FOLDER/none.md"], ["--page", "FOLDER"]],

@@ -72,15 +72,31 @@ def all_records(folder: Path) -> list[Record]:
 def add_rows(records: Iterable[Record], folder: Path) -> list[str]:
     """Writes the rows of each suite among the records into a folder of results; returns the suites' names.
 
+    Rows that are there already stay if they are of the same version of the suite, and of a data set, or of settings,
+    that the records lack: a suite may be completed data set by data set, on several machines.
+
     Raises:
-        UsageError: if the folder cannot be written to.
+        UsageError: if the folder cannot be written to, or holds something else under a suite's name.
     """
     suites: dict[str, list[Record]] = {}
     for record in records:
         suites.setdefault(record.spec.suite, []).append(record)
     for name, chosen in suites.items():
-        write_rows(chosen, folder / "data" / f"{name}.csv")
+        path = folder / "data" / f"{name}.csv"
+        earlier = read_rows(path) if path.is_file() else []
+        write_rows([*_of_other_data(earlier, chosen), *chosen], path)
     return list(suites)
+
+
+def _of_other_data(earlier: Iterable[Record], chosen: Iterable[Record]) -> list[Record]:
+    """The earlier rows that the chosen ones do not stand for."""
+
+    def part(record: Record) -> tuple[object, ...]:
+        return record.board, record.dataset, record.spec.tuned
+
+    chosen = list(chosen)
+    versions, replaced = {r.spec.suite_version for r in chosen}, {part(r) for r in chosen}
+    return [r for r in earlier if r.spec.suite_version in versions and part(r) not in replaced]
 
 
 def _suite_page(name: str, records: list[Record], folder: Path, reference: Mapping[str, ReferenceSets]) -> str:
