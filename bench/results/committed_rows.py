@@ -104,14 +104,16 @@ def _line(record: Record, files: Mapping[str, str]) -> Iterator[tuple[str, str]]
     for name, variants in (record.get("metrics") or {}).items():
         for weights, value in variants.items():
             for place in _VALUE:
-                if place == "scale" and _at(value, place) == usual_scale(value["better"]):
+                if place == "scale" and _at(value, place) == usual_scale(value.get("better", "lower")):
                     continue
                 yield from _cell(f"metrics.{name}.{weights}.{place}", _at(value, place))
 
 
 def _cell(column: str, value: Any) -> Iterator[tuple[str, str]]:
     """The value in a cell, unless it is what the reader takes where there is none."""
-    absent = value is None or value == "" or value == [] or (value is True and column.endswith(".certified"))
+    absent = value is None or value == "" or value == []
+    absent |= value is True and column.endswith(".certified")
+    absent |= value == "lower" and column.endswith(".better")
     if not absent:
         yield column, json.dumps(_rounded(value), ensure_ascii=False) if not isinstance(value, str) else value
 
