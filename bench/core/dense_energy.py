@@ -194,10 +194,11 @@ class DenseEnergy(nn.Module):
     def _free(self, at: _Place) -> Tensor:
         """G of φ(u), (*batch,)."""
         h = self.features(at.u).value
-        for k, (w, b) in enumerate(zip(self.weights[:-1], self.biases[:-1], strict=True)):
+        *hidden, (weight, bias) = zip(self.weights, self.biases, strict=True)
+        for k, (w, b) in enumerate(hidden):
             h = affine(h, w, b)
             h = nn.functional.silu(torch.addcmul(h + at.films[2 * k], h, at.films[2 * k + 1]) if at.films else h)
-        return affine(h, self.weights[-1], self.biases[-1]).squeeze(-1)
+        return affine(h, weight, bias).squeeze(-1)
 
 
 def _per_row(values: float | Tensor) -> float | Tensor:
