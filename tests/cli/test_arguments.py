@@ -41,6 +41,7 @@ ENDS: dict[str, list[list[str]]] = {
     "reference-metrics": [["--dataset", "nothing"], ["--dataset", "two_moons"], ["--samples", "2"]],
     "image-metrics": [["FOLDER"], ["FOLDER", "--inception", "FOLDER/file"], ["FOLDER/file"]],
     "audit": [["--objective", "nothing"], ["--objective", "FOLDER/broken.py"]],
+    "new": [["nothing", "a"], ["objective", "A b"], ["dataset", "torch"], ["suite", ""]],
     "doctor": [["surplus"]],
 }
 
