@@ -104,6 +104,7 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
                     precision=suite.precision,
                     ranked=suite.ranked,
                     batch_seeds=suite.batch_seeds,
+                    save_weights=suite.save_weights,
                     convergence_bound=suite.convergence.bound if suite.convergence else None,
                 )
                 for seed in seeds
