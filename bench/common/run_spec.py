@@ -102,9 +102,15 @@ class DatasetSpec(PluginSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec(PluginSpec):
-    """A network; `conditional` if it is called energy(x, sigma)."""
+    """A network.
+
+    Attributes:
+        conditional: whether it is called energy(x, sigma).
+        plain: whether it is a module that declares nothing, whose seeds train one by one.
+    """
 
     conditional: bool = False
+    plain: bool = False
 
 
 @dataclass(frozen=True)
