@@ -47,6 +47,9 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", action="append", metavar="0-4,7", help="Use these seeds only (default: those of the suite)."
     )
+    parser.add_argument(
+        "--network", metavar="NAME|FILE.py", help="Train this network, at its defaults (default: that of the suite)."
+    )
     add_device(parser)
     add_jobs(parser, "one per core; 1 on a GPU")
     parser.add_argument(
@@ -171,7 +174,7 @@ def planned_runs(options: argparse.Namespace) -> list[RunSpec]:
     use_data_dir(options)
     job_count(options)  # a mistake in it is reported before any work starts
     seeds = None if options.seed is None else parse_seeds(",".join(options.seed))
-    selection = expand.Selection(joined(options.objective), joined(options.dataset), seeds)
+    selection = expand.Selection(joined(options.objective), joined(options.dataset), seeds, options.network)
     device = str(builders.pick_device(options.device))
     specs = expand.plan_runs(schema.read_suite(options.suite), selection, device, options.precision)
     path: Path | None = getattr(options, "tuned", None)

@@ -16,6 +16,7 @@ DATASET_FILES = DATASETS / "files"
 PUBLISHED = HOME / "results" / "published.csv"
 BASELINE = HOME / "results" / "baselines" / "main.json"
 SUITES = PACKAGE / "suites"
+TEMPLATES = PACKAGE / "templates"
 HARNESS = PACKAGE / "runner" / "stacked_run.py"  # whose code every run depends on; it imports single_run.py
 EXTRACTORS = PACKAGE / "extractors"
 

@@ -89,6 +89,7 @@ class Suite:
         contrast: the questions that it asks, each a mean over the data sets of entry against reference.
         ranked: whether its tables rank the entries; a quick suite that certifies nothing prints values alone.
         batch_seeds: trains the seeds of a cell together where that is faster; the numbers are the same.
+        save_weights: whether each run leaves its trained weights beside its row, for `bench.api.load_energy`.
         tuning: what `tune` may spend.
         convergence: the check without which nothing is ranked; None for suites that have no exact reference.
     """
@@ -114,6 +115,7 @@ class Suite:
     contrast: tuple[ContrastSpec, ...] = ()
     ranked: bool = True
     batch_seeds: bool = False
+    save_weights: bool = False
     convergence: ConvergenceCheck | None = None
     tuning: TuningBudget = field(default_factory=TuningBudget)
 
