@@ -207,6 +207,16 @@ def test_a_density_stands_upright_on_the_scale_of_the_truth(shelf: Shelf) -> Non
     assert np.array_equal(picture, expected)
 
 
+def test_maps_have_a_colour_bar_with_plain_marks(shelf: Shelf) -> None:
+    grid = np.ones((4, 4))
+    arrays = {"log_density": grid, "log_truth": grid, "score_error": grid}
+    np.savez(shelf.ran("good", 0, 1.0).folder / ARTEFACTS, **arrays)  # type: ignore[arg-type]
+    page = page_of(shelf)
+    assert "colour scale of the score error, from 0.1 to 100" in page
+    assert "<li>0.1</li><li>1</li><li>10</li><li>100</li>" in page
+    assert "colour scale of the density, from 0 to 1" in page
+
+
 def test_images_keep_the_blacks_and_whites_of_the_data() -> None:
     data = np.stack([np.zeros((1, 3, 3)), np.ones((1, 3, 3))])
     uri = images.pictures({"data": data, "samples": np.full((1, 1, 3, 3), 0.5)})["samples"]
