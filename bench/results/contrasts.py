@@ -28,13 +28,14 @@ from bench.common.statistics import (
     seeds_to_decide,
 )
 from bench.results import leaderboard, tables
-from bench.results.convergence import underfits
+from bench.results.convergence import no_verdict
 from bench.results.metric_values import MetricKey
 from bench.results.paired_cells import ALPHA, compare_cells, failure, format_effect, values_by_seed
 from bench.results.records import BoardKey, Cell, Record, any_value, by_dataset
 
 MARGIN = math.log(1.25)  # ratios within ×.8 to ×1.25 are equivalent
 MOST_SEEDS = 1000
+REASONS = ("under-fits", "not run", "failed", "no common metric", "no ratio")
 SKEWED_ERRORS = {(5, 1): 0.12, (5, 4): 0.08, (16, 1): 0.09, (16, 4): 0.06}
 """By (seeds, data sets): how often a test at 5 % errs where log ratios have an exponential law, by simulation."""
 
@@ -145,7 +146,7 @@ def _family(board: BoardKey, records: Sequence[Record], *, tuned: bool) -> list[
 
 def _draft(board: BoardKey, contrast: ContrastSpec, records: Sequence[Record], *, tuned: bool) -> _Draft:
     pairs, kinds = [], set()
-    left_out = [dataset for dataset, on_it in by_dataset(records).items() if underfits(on_it)]
+    left_out = {dataset: why for dataset, on_it in by_dataset(records).items() if (why := no_verdict(on_it))}
     about = any_value([], None)
     for dataset, on_it in by_dataset(records).items():
         if dataset in left_out:
@@ -159,7 +160,7 @@ def _draft(board: BoardKey, contrast: ContrastSpec, records: Sequence[Record], *
             kinds.add((key.stem, found.scale, found.better))
     metric = next((key.column for *_, key in pairs if key), "")
     asking = replace(contrast, name=contrast.name + " (tuned)") if tuned else contrast
-    unseen = tuple(Part(dataset, Interval(None, None, None, 0), "under-fits") for dataset in left_out)
+    unseen = tuple(Part(dataset, Interval(None, None, None, 0), why) for dataset, why in left_out.items())
     finding = Finding(board, asking, metric, about.scale, about.better, unseen, Interval(None, None, None, 0))
     words = {failure(ours, theirs, key) for _, ours, theirs, key in pairs} - {""}
     if len(kinds) > 1:
@@ -168,10 +169,8 @@ def _draft(board: BoardKey, contrast: ContrastSpec, records: Sequence[Record], *
     if values is None and not words:
         words.add("no ratio")
     if not pairs:
-        words.add("under-fits")
-    reason = next(
-        (word for word in ("under-fits", "not run", "failed", "no common metric", "no ratio") if word in words), ""
-    )
+        words.update(left_out.values())
+    reason = next((word for word in REASONS if word in words), "")
     return _Draft(replace(finding, word=reason), values, tuple(pairs))
 
 
@@ -262,7 +261,7 @@ def _line(finding: Finding) -> dict[str, str]:
 
 
 def _answer(finding: Finding) -> str:
-    if finding.word in ("under-fits", "failed", "not run", "no ratio"):
+    if finding.word in REASONS:
         where = [p.dataset for p in finding.parts if p.word]
         return f"{finding.word} on {', '.join(where)}" if where else finding.word
     if finding.word != "undecided":

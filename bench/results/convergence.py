@@ -48,13 +48,15 @@ class Convergence:
         return f"reference fit: KL {self.kl:.2g} nats (bound {self.bound:g})"
 
 
-def underfits(records: Iterable[Record]) -> bool:
-    """Whether the records of one data set may give no verdict, since its reference fit did not converge."""
+def no_verdict(records: Iterable[Record]) -> str:
+    """Why the records of one data set may give no verdict: "under-fits", or "not run" without a fit; else ""."""
     cells: dict[str, Cell] = {}
     for record in records:
         cells.setdefault(record.objective, Cell()).records.append(record)
     check = convergence(cells)
-    return check is not None and check.failed
+    if check is None or not check.failed:
+        return ""
+    return "under-fits" if check.tested else "not run"
 
 
 def convergence(entries: Mapping[str, Cell]) -> Convergence | None:

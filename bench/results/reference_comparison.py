@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.common.statistics import Better, Comparison, Interval, Scale, holm
 from bench.results import contrasts, leaderboard, tables
-from bench.results.convergence import underfits
+from bench.results.convergence import no_verdict
 from bench.results.metric_values import MetricKey
 from bench.results.paired_cells import ALPHA, UNTESTED, compare_cells, failure, format_effect
 from bench.results.records import Cell, Record, any_value, group_cells, metric_basis
@@ -91,7 +91,7 @@ def compare_with_reference(records: Sequence[Record]) -> list[ReferenceCompariso
 def _drafts(suite: str, dataset: str, entries: dict[str, Cell], *, tuned: bool) -> Iterator[_Draft]:
     """The objectives of a data set against the reference, without their words; tuned against tuned."""
     records = [record for cell in entries.values() for record in cell.records]
-    key, no_verdict = leaderboard.primary_key(records), underfits(records)
+    key, unjudged = leaderboard.primary_key(records), no_verdict(records)
     reference = reference_name([record for record in records if record.spec.tuned == tuned] or records)
     # of any entry's: a cell that failed does not know
     about = any_value((record for cell in entries.values() for record in cell.completed), key)
@@ -100,11 +100,7 @@ def _drafts(suite: str, dataset: str, entries: dict[str, Cell], *, tuned: bool) 
             continue
         rival = entries.get(reference, Cell())
         comparison = compare_cells(cell, rival, key, about.scale)
-        word = (
-            "under-fits" * no_verdict
-            or failure(cell, rival, key)
-            or (comparison.difference.word == "no ratio") * "no ratio"
-        )
+        word = unjudged or failure(cell, rival, key) or (comparison.difference.word == "no ratio") * "no ratio"
         gflops = cell.median("flops_train")
         finding = ReferenceComparison(
             suite,

@@ -10,6 +10,12 @@ import pandas as pd
 from bench.results import leaderboard, tables
 from bench.results.records import FAILURES, Record
 
+FIT = (
+    "A reference fit is maximum likelihood by quadrature at a larger budget of its own: it shows what the network can "
+    "hold, and is not ranked."
+)
+FLOOR = "A floor is the KL divergence of the law that an objective of noised data would learn perfectly."
+
 
 def caption(group: pd.DataFrame) -> str:
     """What each data set is ranked by, with the ruler where the truth is known."""
@@ -23,7 +29,10 @@ def caption(group: pd.DataFrame) -> str:
         basis = f" ({first['basis']})" if first["basis"] else ""
         check = f"; {first['convergence']}" if first["convergence"] else ""
         words.append(f"{dataset}: `{first['metric']}`{basis}{unit}, {first['better']} is better{ruler}{check}")
-    return ". ".join(words) + "." if words else "No run of this suite has a result yet."
+    if not words:
+        return "No run of this suite has a result yet."
+    notes = [FIT] * bool(group["reference_fit"].any()) + [FLOOR] * bool(group["shown"].str.contains(", floor ").any())
+    return " ".join([". ".join(words) + ".", *notes])
 
 
 @dataclass(frozen=True)
@@ -147,8 +156,8 @@ def provenance(records: Sequence[Record]) -> str:
     versions = sorted({record.spec.suite_version or 1 for record in records})
     protocol = f"protocol version {', '.join(map(str, versions))}"
     return (
-        f"*`{records[0].spec.command}`, {protocol}, seeds {_ranges(seeds)}: {ok} of {len(records)} runs completed; commit "
-        f"{', '.join(commits) or 'unknown'}.*"
+        f"*`{records[0].spec.command}`, {protocol}, seeds {_ranges(seeds)}: {ok} of {len(records)} runs completed; "
+        f"commit {', '.join(commits) or 'unknown'}.*"
     )
 
 
