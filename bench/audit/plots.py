@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from bench.report.figures.layout import few_ticks, plain_number
 from bench.report.figures.save import save
 from bench.results.labels import display_name
 
@@ -66,7 +67,9 @@ def _noise(summary: pd.DataFrame) -> Figure:
         axis.plot(x, 10.0**power / x, color="0.75", lw=0.8, ls="--", zorder=1)
         end = 10.0**power / right
         if low < end < high:
-            axis.annotate(f"$10^{{{power}}}$", (right, end), xytext=(3, -3), textcoords="offset points", fontsize=8)
+            axis.annotate(
+                plain_number(10.0**power), (right, end), xytext=(3, -3), textcoords="offset points", fontsize=8
+            )
     axis.set(
         xlim=(left, right),
         ylim=(low, high),
@@ -97,8 +100,9 @@ def _numbered(axis: Axes, summary: pd.DataFrame, y: pd.Series, error: pd.Series 
     if error is not None:
         axis.errorbar(x, y, yerr=error[y.index], fmt="none", ecolor="0.5", lw=1, zorder=1)
     axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    for each in (axis.xaxis, axis.yaxis):
+        each.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
+        each.set_minor_formatter(NullFormatter())
     axis.set(xlim=(x.min() / ROOM, x.max() * ROOM), ylim=(y.min() / ROOM**2, y.max() * ROOM**2))
     points = axis.transData.transform(np.column_stack([x, y]))
     placed = axis.transData.inverted().transform(_apart(points, 2.1 * RADIUS * plt.rcParams["figure.dpi"] / 72))
@@ -182,6 +186,7 @@ def draw_family(lines: pd.DataFrame, path: Path) -> Path:
         xlabel="variance σ² of the noise (the data's narrowest mode has .16)",
         ylabel="‖E[gradient] − exact‖ / ‖exact‖",
     )
+    few_ticks(axis, 8)
     handles, labels = axis.get_legend_handles_labels()
     axis.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9, frameon=False)
     axis.set_title(

@@ -9,18 +9,20 @@ import os
 import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from bench.cli import commands
 from bench.cli.aliases import replace_old_names
 from bench.cli.options import Commands, Group
 from bench.common.errors import UsageError
 from bench.common.exit_codes import FAILED, GOOD, INTERRUPTED, USAGE
+from bench.common.git import current_commit
 from bench.common.machine_faults import is_machine_fault
 
 PROGRAM = "python -m bench"
 DESCRIPTION = "Benchmark of training objectives for energy-based models."
 _UNDECODABLE = "an argument must be text in the encoding of the locale; got {}: use LC_ALL=C.UTF-8, or rename the file"
+COMPLETION = 'Complete words in bash or zsh: eval "$(register-python-argcomplete ebm-bench)"'
 EXIT_CODES = """exit codes:
   0 success; 1 regression; 2 bad input; 3 some runs failed; 4 undecided or not measured; 130 interrupted"""
 
@@ -35,6 +37,21 @@ class Command(Protocol):
 
     @staticmethod
     def run(options: argparse.Namespace) -> int: ...
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: that takes as long as all of `--help`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("ebm-bench")
+        except metadata.PackageNotFoundError:
+            version = "unknown: not installed"
+        commit = current_commit()
+        print(f"ebm-bench {version}" + (f", commit {commit[:10]}" if commit else ""))
+        parser.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modules = command_modules()
     given = replace_old_names(sys.argv[1:] if arguments is None else arguments)
     try:
-        options = build_parser(modules).parse_args(_checked(given))
+        parser = build_parser(modules)
+        if "_ARGCOMPLETE" in os.environ:  # set by a shell that asks what might come next
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
+        options = parser.parse_args(_checked(given))
         code = _run(modules[options.command], options)
         sys.stdout.flush()
     except UsageError as error:
@@ -124,6 +146,9 @@ def build_parser(modules: Mapping[str, Command]) -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="Print the version and end (default: run a command)."
+    )
     # the epilog lists the commands by group, which argparse cannot
     subparsers = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", prog=PROGRAM, help=argparse.SUPPRESS
@@ -132,7 +157,12 @@ def build_parser(modules: Mapping[str, Command]) -> argparse.ArgumentParser:
         module.add_parser(subparsers)
     summaries = {name: subparser.description or "" for name, subparser in subparsers.choices.items()}
     parser.epilog = "\n\n".join(
-        [*_group_sections(modules, summaries), EXIT_CODES, f"Show the options of a command: {PROGRAM} COMMAND --help"]
+        [
+            *_group_sections(modules, summaries),
+            EXIT_CODES,
+            f"Show the options of a command: {PROGRAM} COMMAND --help",
+            COMPLETION,
+        ]
     )
     return parser
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from bench.common.errors import UsageError
+from bench.common import plugin_source
+from bench.common.errors import Faults, UsageError
 from bench.common.paths import default_store, results_folder
 from bench.common.references import parse_seeds, split_list
 from bench.data import data_dir
+from bench.suites.files import suite_names
 
 if TYPE_CHECKING:
     from bench.common.run_spec import RunSpec
+    from bench.suites.expand import Selection
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 OBJECTIVES = "A,B[k=v],FILE.py"
@@ -37,13 +42,26 @@ def new_parser(commands: Commands, name: str, summary: str) -> argparse.Argument
     return commands.add_parser(name, help=summary, description=summary)
 
 
+def completed(action: argparse.Action, known: Callable[[], Iterable[str]]) -> None:
+    """Lets a shell complete an option's value with these names, or with a file's."""
+
+    def candidates(prefix: str, **_: object) -> list[str]:
+        from argcomplete.completers import FilesCompleter
+
+        return [*(name for name in known() if name.startswith(prefix)), *FilesCompleter()(prefix)]
+
+    action.completer = candidates  # type: ignore[attr-defined]
+
+
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `planned_runs` reads."""
-    parser.add_argument("--suite", required=True, metavar="NAME|FILE.toml", help="Suite to use (required).")
+    suite = parser.add_argument("--suite", required=True, metavar="NAME|FILE.toml", help="Suite to use (required).")
+    completed(suite, suite_names)
     add_objective(parser, "those of the suite")
-    parser.add_argument(
+    dataset = parser.add_argument(
         "--dataset", action="append", metavar="A,B", help="Use these data sets only (default: those of the suite)."
     )
+    completed(dataset, partial(plugin_source.names, "datasets"))
     parser.add_argument(
         "--seed", action="append", metavar="0-4,7", help="Use these seeds only (default: those of the suite)."
     )
@@ -70,9 +88,10 @@ def add_tuned(parser: argparse.ArgumentParser) -> None:
 
 def add_objective(parser: argparse.ArgumentParser, default: str) -> None:
     """Adds --objective, which `joined` reads."""
-    parser.add_argument(
+    objective = parser.add_argument(
         "--objective", action="append", metavar=OBJECTIVES, help=f"Use these objectives only (default: {default})."
     )
+    completed(objective, partial(plugin_source.names, "objectives"))
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -171,11 +190,36 @@ def planned_runs(options: argparse.Namespace) -> list[RunSpec]:
     from bench.plugins import builders
     from bench.suites import expand, schema, tuned
 
-    use_data_dir(options)
-    job_count(options)  # a mistake in it is reported before any work starts
-    seeds = None if options.seed is None else parse_seeds(",".join(options.seed))
-    selection = expand.Selection(joined(options.objective), joined(options.dataset), seeds, options.network)
-    device = str(builders.pick_device(options.device))
-    specs = expand.plan_runs(schema.read_suite(options.suite), selection, device, options.precision)
+    faults, seeds, settings = Faults(), None, None
     path: Path | None = getattr(options, "tuned", None)
-    return specs if path is None else tuned.with_tuned(specs, tuned.read_tuned(path), str(path))
+    with faults.noted():
+        use_data_dir(options)
+    with faults.noted():
+        job_count(options)  # a mistake in it is reported before any work starts
+    with faults.noted():
+        seeds = None if options.seed is None else parse_seeds(",".join(options.seed))
+    with faults.noted():
+        device = str(builders.pick_device(options.device))
+    with faults.noted():
+        settings = None if path is None else tuned.read_tuned(path)
+    with faults.noted():
+        suites = schema.read_suite(options.suite)
+    faults.refuse()
+    selection = expand.Selection(joined(options.objective), joined(options.dataset), seeds, options.network)
+    try:
+        specs = expand.plan_runs(suites, selection, device, options.precision)
+    except UsageError:
+        for part in _parts(selection):
+            with faults.noted():
+                expand.plan_runs(suites, part, device, options.precision)
+        faults.refuse()
+        raise
+    return specs if settings is None else tuned.with_tuned(specs, settings, str(path))
+
+
+def _parts(selection: Selection) -> Iterator[Selection]:
+    """What the command line names, each by itself: where the whole is refused, every part of it is tried."""
+    for ref in selection.objectives or ():
+        yield replace(selection, objectives=(ref,), datasets=None)
+    for ref in selection.datasets or ():
+        yield replace(selection, objectives=None, datasets=(ref,))

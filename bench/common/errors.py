@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UsageError(ValueError):
-    """Bad input. The message is one line: the rule, the value that broke it, and the way out."""
+    """Bad input. The message is a line a mistake: the rule, the value that broke it, and the way out."""
+
+
+class Faults:
+    """Mistakes that do not depend on each other, so that a person learns of all of them at once."""
+
+    def __init__(self) -> None:
+        self._found: list[UsageError] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Notes a mistake of its body, and goes on behind it."""
+        try:
+            yield
+        except UsageError as error:
+            if str(error) not in map(str, self._found):
+                self._found.append(error)
+
+    def refuse(self) -> None:
+        """Goes on if nothing was noted.
+
+        Raises:
+            UsageError: the one mistake as it is, or all of them in a list.
+        """
+        if len(self._found) > 1:
+            lines = "".join(f"\n  - {error}" for error in self._found)
+            raise UsageError(f"{len(self._found)} mistakes:{lines}")
+        if self._found:
+            raise self._found[0]
 
 
 def no_runs(store: object) -> UsageError:

@@ -17,7 +17,7 @@ from bench.common.json_files import digest_json, read_json, to_plain, write_json
 
 INDEX = "index.json"
 PAGES = "pages.json"
-RESERVED = {"env", "plans", "derived", "plots"}
+RESERVED = {"env", "plans", "derived", "plots", "suites"}
 _DELETED, _CHANGED = "deleted", "changed since it was written"
 _Found = Iterator[tuple[Path, str]]
 

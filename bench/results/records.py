@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -45,11 +46,19 @@ class Record:
 
     Attributes:
         objective: the name under which tables and figures show its entry.
+        suite: what `run --suite` takes for its suite, where that is not its name.
     """
 
     run: Planned
     row: Mapping[str, object] | None
     objective: str
+    suite: str = ""
+
+    @property
+    def command(self) -> str:
+        """What makes the runs of its suite again, all of them."""
+        command, name = self.spec.command, self.spec.suite
+        return command.replace(f"--suite {name}", f"--suite {shlex.quote(self.suite or name)}", 1)
 
     @property
     def spec(self) -> RunSpec:
@@ -145,7 +154,9 @@ def read_records(store: Store, plan: Iterable[RunSpec] | None = None) -> list[Re
     planned = store.planned() if plan is None else [Planned.of(spec) for spec in plan]
     unique = {run.key: run for run in planned}
     newest = ((run, store.rows_of(run)) for run in unique.values())
-    return records_of((run, rows[-1] if rows else None) for run, rows in newest)
+    found = records_of((run, rows[-1] if rows else None) for run, rows in newest)
+    references = {suite: store.suite_reference(suite) for suite in {record.spec.suite for record in found}}
+    return [replace(record, suite=references[record.spec.suite]) for record in found]
 
 
 def records_of(runs: Iterable[tuple[Planned, dict[str, Any] | None]]) -> list[Record]:

@@ -156,7 +156,7 @@ def provenance(records: Sequence[Record]) -> str:
     versions = sorted({record.spec.suite_version or 1 for record in records})
     protocol = f"protocol version {', '.join(map(str, versions))}"
     return (
-        f"*`{records[0].spec.command}`, {protocol}, seeds {_ranges(seeds)}: {ok} of {len(records)} runs completed; "
+        f"*`{records[0].command}`, {protocol}, seeds {_ranges(seeds)}: {ok} of {len(records)} runs completed; "
         f"commit {', '.join(commits) or 'unknown'}.*"
     )
 

@@ -7,6 +7,7 @@ ROOT/<suite>/<objective>/<dataset>/<cell_id>/s<seed>-a<attempt>/
     row.json      the result, written once; a second try is another attempt
 ROOT/env/<env_id>.json            each environment once
 ROOT/plans/<suite>-<sha>.json     every planned run: the denominator of every table
+ROOT/suites/<suite>.toml          a suite that does not come with the project, to run it again
 ROOT/index.json                   every row, plan and environment, so that `verify` misses what is deleted
 ROOT/pages.json                   the hashes of tables, plots and pages, which may be deleted at any time
 """
@@ -212,9 +213,29 @@ class Store:
         """Keeps the hashes of pages that were written into the store, for `verify`."""
         note_pages(self.root, pages)
 
+    def keep_suites(self, files: Mapping[str, bytes]) -> None:
+        """Keeps the files of suites by name, so that the store says how its runs are made again.
+
+        Raises:
+            OSError: if one cannot be written.
+        """
+        for suite, content in files.items():
+            path = self._suite_file(suite)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            self.note_pages(path)
+
+    def suite_reference(self, suite: str) -> str:
+        """What `run --suite` takes for a suite: the file that is kept here, else its name."""
+        path = self._suite_file(suite)
+        return str(path) if path.is_file() else suite
+
     def update_index(self) -> None:
         """Lists every row, plan and environment, so that `verify` misses what is deleted later."""
         update_index(self.root)
+
+    def _suite_file(self, suite: str) -> Path:
+        return self.root / "suites" / f"{_slug(suite)}.toml"
 
     def _cell(self, run: Planned) -> Path:
         suite, entry, dataset, cell_id, _ = run.key

@@ -29,7 +29,7 @@ from bench.common.run_spec import (
 from bench.suites.files import suite_names
 
 STOPS_AT = {"equal_steps": "steps", "equal_flops": "flops", "equal_seconds": "seconds"}
-RESERVED = ("env", "plans", "derived", "plots")  # folders of a store that hold no suite
+RESERVED = ("env", "plans", "derived", "plots", "suites")  # folders of a store that hold no suite
 PAGES = (".csv", ".json", ".md")  # and the ends of its files' names
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=60)]
 Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
@@ -120,7 +120,7 @@ class Suite:
     tuning: TuningBudget = field(default_factory=TuningBudget)
 
 
-def read_suite(ref: str, including: tuple[str, ...] = ()) -> list[Suite]:
+def read_suite(ref: str) -> list[Suite]:
     """The suites that a name or a TOML file stands for; several for an include list.
 
     A suite may name another as its `base`: it has all that the base says but for what it says itself, key by key.
@@ -128,10 +128,23 @@ def read_suite(ref: str, including: tuple[str, ...] = ()) -> list[Suite]:
     Raises:
         UsageError: if there is no such suite, its TOML cannot be read, or a key or a value is not as it must be.
     """
+    return [suite for suite, _ in _read(ref)]
+
+
+def own_files(ref: str) -> dict[str, bytes]:
+    """The content of those of its files that do not come with the project, by their suites' names.
+
+    Raises:
+        UsageError: as `read_suite`.
+    """
+    return {suite.name: path.read_bytes() for suite, path in _read(ref) if path.resolve().parent != SUITES}
+
+
+def _read(ref: str, including: tuple[str, ...] = ()) -> list[tuple[Suite, Path]]:
     path = _suite_file(ref)
     raw = _toml(path)
     if "include" not in raw:
-        return [parse_suite(_on_its_base(raw, (ref,)), path.name)]
+        return [(parse_suite(_on_its_base(raw, (ref,)), path.name), path)]
     if set(raw) != {"include"}:
         other = ", ".join(sorted(set(raw) - {"include"}))
         raise UsageError(f"suite {path.name}: include stands alone; got {other} beside it: put that into the parts")
@@ -140,7 +153,7 @@ def read_suite(ref: str, including: tuple[str, ...] = ()) -> list[Suite]:
         raise UsageError(f"suite {path.name}: include must be a list of suite names; got {names!r}")
     if ref in including:
         raise UsageError(f"suite {path.name} includes itself, by way of {', '.join(including)}")
-    return [suite for name in names for suite in read_suite(name, (*including, ref))]
+    return [found for name in names for found in _read(name, (*including, ref))]
 
 
 def _suite_file(ref: str) -> Path:

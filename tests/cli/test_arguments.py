@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from bench.cli import main
 
+ROOT = Path(__file__).resolve().parents[2]
 CODES = {0, 1, 2, 3, 4, 130}
 # the last words make each command end before it trains, measures or downloads anything
 ENDS: dict[str, list[list[str]]] = {
@@ -89,6 +94,43 @@ def test_without_a_known_command_argparse_says_so(
 ) -> None:
     assert exit_code(arguments, folder) == 2
     assert "usage: python -m bench" in capsys.readouterr().err
+
+
+def test_mistakes_that_do_not_depend_on_each_other_are_told_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["plan", "--suite", "nowhere", "--seed", "x", "--jobs", "0"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("bench: 3 mistakes:\n")
+    for word in ("nowhere", "--jobs must be at least 1", "'x'"):
+        assert len([line for line in error.splitlines() if word in line]) == 1
+    assert main.main(["plan", "--suite", "smoke", "--objective", "nothing,nobody", "--dataset", "nowhere"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("bench: 3 mistakes:\n")
+    assert all(name in error for name in ("nothing", "nobody", "nowhere"))
+
+
+def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith(f"ebm-bench {metadata.version('ebm-bench')}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("ebm-bench regr", {"regression"}),
+        ("ebm-bench run --suite verd", {"verdict", "verdict_plane"}),
+        ("ebm-bench run --objective denoising_", {"denoising_score_matching"}),
+        ("ebm-bench run --suite ", {"mine.toml"}),
+        ("ebm-bench table --upd", {"--update-page"}),
+    ],
+)
+def test_a_shell_is_offered_commands_options_names_and_files(typed: str, offered: set[str], tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").touch()
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": typed, "COMP_POINT": str(len(typed)), "_ARGCOMPLETE_IFS": "\n"}
+    asked |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "out"), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "bench"], cwd=tmp_path, env={**os.environ, **asked}, check=True)
+    assert offered <= {word.strip() for word in (tmp_path / "out").read_text().splitlines()}
 
 
 def test_an_interrupt_is_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

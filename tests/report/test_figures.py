@@ -152,6 +152,20 @@ def test_a_lone_family_of_one_entry_keeps_its_name() -> None:
     assert [group.title for group in plots_curves.groups(curves(families(1, 2), 1))] == ["family 0", "family 1"]
 
 
+@pytest.mark.parametrize("x", ["step", "train_seconds"])
+def test_every_curve_and_band_lies_inside_its_panel(x: str) -> None:
+    made = curves(families(2, 2, 1), 2, seeds=3)
+    best = made["objective"] == "NAME-1-1"  # of another family than the first
+    made.loc[best, "kl_ema"] *= 1e-3
+    made.loc[best & (made["seed"] == 1) & (made["checkpoint"] == 4), "kl_ema"] = -1e-9  # zero, but for rounding
+    for axis in drawn(plots_curves.figure(made, x)).axes:
+        (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+        bands = [path.vertices for band in axis.collections for path in band.get_paths()]
+        for at in [line.get_xydata() for line in axis.lines] + bands:
+            assert left <= np.min(at[:, 0]) <= np.max(at[:, 0]) <= right
+            assert low <= np.min(at[:, 1]) <= np.max(at[:, 1]) <= high
+
+
 def test_what_is_above_the_curves_panels_is_said_to_be_there() -> None:
     made = curves(families(2), 1)
     made.loc[made["objective"] == "NAME-0-1", "kl_ema"] = 3 * plots_curves.TOP
@@ -224,6 +238,33 @@ def test_the_verdict_s_panels_share_an_axis_that_holds_equality() -> None:
     limits = {axis.get_xlim() for axis in figure.axes}
     assert len(limits) == 1
     assert limits.pop()[0] < 1 < figure.axes[0].get_xlim()[1]
+
+
+def test_a_higher_is_better_metric_has_better_on_the_left_and_an_axis_that_grows_from_equality() -> None:
+    effect = Interval(-12.0, -20.0, -4.0, 5, "")
+    found = [ReferenceComparison("s", "x", "a", "psnr", "higher", effect, 0.01, "worse", 1.0, "difference")]
+    figure = drawn(verdicts.draw_forest(found, str, "reference"))
+    figure.canvas.draw()
+    (axis,) = figure.axes
+    place = axis.transData.transform([(0.0, 0.0), (-12.0, 0.0), (1.0, 0.0)])[:, 0]
+    assert place[2] < place[0] < place[1]
+    written = [tick.label1.get_text() for tick in axis.xaxis.get_major_ticks()]
+    assert "10" in written
+    assert not [text for text in written if "−" in text or "-" in text]
+    assert verdicts.SIDES in axis.get_xlabel()
+    assert all(
+        tick.tick1line.get_visible() and tick.tick1line.get_markersize() for tick in axis.xaxis.get_major_ticks()
+    )
+
+
+def test_every_dot_of_the_verdict_has_its_value_in_its_row() -> None:
+    found = findings([f"NAME-{k}" for k in range(9)], ["x"])
+    figure = drawn(verdicts.draw_forest(found, str, "reference"))
+    (axis,) = figure.axes
+    rows = {round(text.xy[1]): text.get_text() for text in axis.texts}  # type: ignore[attr-defined]
+    for row, finding in enumerate(found):
+        mean = finding.effect.mean
+        assert rows[row] == (finding.word if mean is None else f"×{mean:.2g}")
 
 
 def gallery(names: list[str], noise: float) -> Figure:
@@ -357,6 +398,15 @@ def test_a_logarithmic_axis_has_some_labels_and_not_many(low: float, factor: flo
     plots_layout.few_ticks(axis, 5)
     ticks = [tick for tick in axis.get_xticks() if low <= tick <= low * factor]
     assert 2 <= len(ticks) <= 5
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0001, "0.0001"), (0.03, "0.03"), (1.0, "1"), (30000.0, "30,000"), (2e6, "2 million"), (1e9, "1 billion"),
+     (1e-5, "10⁻⁵"), (3e-6, "3·10⁻⁶"), (1e15, "10¹⁵"), (0.0, "0")],
+)  # fmt: skip
+def test_ticks_are_digits_or_words(value: float, text: str) -> None:
+    assert plots_layout.plain_number(value) == text
 
 
 def test_every_figure_takes_its_names_from_one_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

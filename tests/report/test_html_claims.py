@@ -35,6 +35,17 @@ def test_claims_stand_apart_from_what_was_measured_with_where_they_were_read(
         page_of(shelf)
 
 
+def test_claims_of_other_data_sets_and_metrics_than_the_store_s_stay_away(shelf: Shelf, tmp_path: Path) -> None:
+    published = tmp_path / "published.csv"
+    header = "method,dataset,metric,value,source,provenance,note\n"
+    published.write_text(f"{header}a,CIFAR-10,kl,3.3,A,b,\nb,Line,FID,4,A,b,\n")
+    shelf.entry("good", 1.0)
+    assert sections.page_sections(shelf.store.root, shelf.records(), published) == []
+    published.write_text(f"{header}a,CIFAR-10,kl,3.3,A,b,\nb,Line,KL,4,A,b,\n")
+    (section,) = sections.page_sections(shelf.store.root, shelf.records(), published)
+    assert section.table["method"].tolist() == ["b"]
+
+
 @pytest.mark.parametrize(
     ("extractor", "said"),
     [

@@ -162,7 +162,7 @@ def test_names_cannot_break_out_of_the_page(shelf: Shelf) -> None:
 def test_the_tables_can_be_taken_away(shelf: Shelf) -> None:
     shelf.entry("an_objective", 1.0)
     links = {a["download"]: a["href"] for _, a in Page(page_of(shelf)).elements if "download" in a}
-    names = ("toy", "results", "published")
+    names = ("toy", "results")
     assert set(links) == {f"{name}.{suffix}" for name in names for suffix in ("csv", "md", "tex")}
     files = {name: base64.b64decode(uri.partition("base64,")[2]).decode() for name, uri in links.items()}
     assert pd.read_csv(io.StringIO(files["toy.csv"]))["mean"].tolist() == [pytest.approx(1.0)]
@@ -207,6 +207,16 @@ def test_a_density_stands_upright_on_the_scale_of_the_truth(shelf: Shelf) -> Non
     assert np.array_equal(picture, expected)
 
 
+def test_maps_have_a_colour_bar_with_plain_marks(shelf: Shelf) -> None:
+    grid = np.ones((4, 4))
+    arrays = {"log_density": grid, "log_truth": grid, "score_error": grid}
+    np.savez(shelf.ran("good", 0, 1.0).folder / ARTEFACTS, **arrays)  # type: ignore[arg-type]
+    page = page_of(shelf)
+    assert "colour scale of the score error, from 0.1 to 100" in page
+    assert "<li>0.1</li><li>1</li><li>10</li><li>100</li>" in page
+    assert "colour scale of the density, from 0 to 1" in page
+
+
 def test_images_keep_the_blacks_and_whites_of_the_data() -> None:
     data = np.stack([np.zeros((1, 3, 3)), np.ones((1, 3, 3))])
     uri = images.pictures({"data": data, "samples": np.full((1, 1, 3, 3), 0.5)})["samples"]
@@ -225,7 +235,7 @@ def test_what_other_commands_left_beside_the_store_is_shown(shelf: Shelf, tmp_pa
     published = tmp_path / "published.csv"
     published.write_text("method,dataset,metric,value,source,provenance,note\n")
     sections = page_sections(shelf.store.root, shelf.records(), published)
-    assert [section.id for section in sections] == ["audit", "cost", "published"]
+    assert [section.id for section in sections] == ["audit", "cost"]
 
 
 def test_what_all_were_given_stands_once_beside_what_each_made_of_it(shelf: Shelf) -> None:
@@ -244,7 +254,7 @@ def test_every_section_says_which_command_and_commit_made_it(shelf: Shelf) -> No
     page = page_of(shelf)
     for section in ("verdict-toy", "toy"):
         (text,) = re.findall(rf'<section id="{section}".*?</section>', page, re.DOTALL)
-        assert "<code>python -m bench run --suite toy</code>, seeds 0, 1, 2, 3, 4: 10 of 10 runs" in text
+        assert "<code>python -m bench run --suite toy</code>, protocol version 1, seeds 0-4: 10 of 10 runs" in text
         assert "commit unknown" in text
     assert "<code>python -m bench cost --scaling</code>" in page
 
@@ -327,6 +337,12 @@ def test_a_paper_gets_every_table_and_figure_with_its_origin(shelf: Shelf, tmp_p
     assert (tmp_path / "paper" / "toy-cost.pdf").read_bytes().startswith(b"%PDF")
     assert "python -m bench run --suite toy" in (tmp_path / "paper" / "toy-cost.svg").read_text()
     assert r"\toprule" in (tmp_path / "paper" / "verdict-toy.tex").read_text()
+    for table in (tmp_path / "paper").glob("*.tex"):
+        assert table.read_text().split(r"\\")[0].count("&") < export.MOST, table.name
+    assert (tmp_path / "paper" / "summary.tex").read_text().splitlines()[2].startswith("objective & ")
+    whole = export.export_tables(shelf.store.root, tmp_path / "whole", all_columns=True)
+    lines = {path.suffix: path.read_text().splitlines() for path in whole if path.stem == "summary"}
+    assert lines[".tex"][2].count("&") == lines[".csv"][0].count(",")
     before = {path: path.read_bytes() for path in written}
     assert {path: path.read_bytes() for path in export.export_tables(shelf.store.root, tmp_path / "paper")} == before
 

@@ -11,7 +11,8 @@ import pytest
 from bench.cli.main import main
 from bench.common.errors import UsageError
 from bench.results import integrity
-from bench.results.store import ARTEFACTS, Store
+from bench.results.store import ARTEFACTS, Planned, Store
+from tests.helpers.store_builder import Shelf
 from tests.helpers.store_helpers import finished, planned
 from tests.runner.test_trusted_rows import suite
 
@@ -109,6 +110,19 @@ def test_a_file_that_is_added_to_a_finished_run_is_named(tmp_path: Path) -> None
     (attempt.folder / ARTEFACTS).write_bytes(b"x")
     (line,) = Store(tmp_path).verify()
     assert line.endswith(f"{ARTEFACTS}: added since the row was written")
+
+
+def test_the_file_of_a_suite_is_kept_watched_and_named_by_commands(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "a store")
+    shelf.ran("good", 0, 1.0)
+    shelf.store.write_plan(map(Planned.of, shelf.specs))
+    assert shelf.records()[0].command == "python -m bench run --suite toy"
+    shelf.store.keep_suites({"toy": b"name = 'toy'"})
+    kept = shelf.store.root / "suites" / "toy.toml"
+    assert shelf.records()[0].command == f"python -m bench run --suite '{kept}'"
+    assert integrity.changed_files(shelf.store.root) == {}
+    kept.write_text("name = 'another'")
+    assert list(integrity.changed_files(shelf.store.root)) == ["suites/toy.toml"]
 
 
 @pytest.mark.parametrize("command", ["verify", "table", "report"])

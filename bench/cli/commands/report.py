@@ -28,6 +28,11 @@ def add_parser(commands: Commands) -> None:
         metavar="DIR",
         help="Also write tables as CSV, Markdown and LaTeX, figures as SVG and PDF (default: HTML only).",
     )
+    parser.add_argument(
+        "--all-columns",
+        action="store_true",
+        help="Write LaTeX tables with every column (default: at most 8, which fit a page).",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,6 +47,6 @@ def run(options: argparse.Namespace) -> int:
     page.write_page(options.store, options.out)
     print(options.out)
     if options.export is not None:
-        export.export_tables(options.store, options.export)
+        export.export_tables(options.store, options.export, all_columns=options.all_columns)
         print(options.export)
     return GOOD

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import Commands, Group, add_plan, add_tuned, job_count, new_parser, planned_runs
@@ -50,13 +51,30 @@ def run(options: argparse.Namespace) -> int:
         UsageError: if an option is invalid, or the store is in use or cannot be written to.
         KeyboardInterrupt: on an interrupt, after the interrupted runs have been recorded.
     """
+    from bench.suites.schema import own_files
+
     specs = planned_runs(options)
     if options.save_weights:
         specs = [replace(spec, save_weights=True) for spec in specs]
-    return run_suite(specs, options.out, jobs=job_count(options), retry=options.retry, batch_seeds=options.batch_seeds)
+    return run_suite(
+        specs,
+        options.out,
+        jobs=job_count(options),
+        retry=options.retry,
+        batch_seeds=options.batch_seeds,
+        suites=own_files(options.suite),
+    )
 
 
-def run_suite(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: bool, batch_seeds: bool = False) -> int:
+def run_suite(
+    specs: Sequence[RunSpec],
+    out: Path,
+    *,
+    jobs: int | None,
+    retry: bool,
+    batch_seeds: bool = False,
+    suites: Mapping[str, bytes] = MappingProxyType({}),
+) -> int:
     """Completes the runs, writes every table and plot, and lists the failures; returns the exit code.
 
     Raises:
@@ -64,7 +82,6 @@ def run_suite(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: b
         KeyboardInterrupt: on an interrupt, after the interrupted runs have been recorded.
     """
     from bench.report import terminal
-    from bench.report.store_pages import write_store_pages
     from bench.results.records import read_records
     from bench.results.store import Store
 
@@ -72,13 +89,21 @@ def run_suite(specs: Sequence[RunSpec], out: Path, *, jobs: int | None, retry: b
         rows = _execute(specs, Store(out), jobs=jobs, retry=retry, batch_seeds=batch_seeds)
     except KeyboardInterrupt:
         if (out / "plans").exists():
-            write_store_pages(out)
+            _write_pages(out, suites)
         raise
-    write_store_pages(out)
+    _write_pages(out, suites)
     terminal.print_leaderboard(read_records(Store(out), specs))
     code = _report_failures(specs, rows)
     print(f"tables and plots: {out / 'leaderboard.md'}, {out / 'results.csv'}, {out / 'plots'}", file=sys.stderr)
     return code
+
+
+def _write_pages(out: Path, suites: Mapping[str, bytes]) -> None:
+    from bench.report.store_pages import write_store_pages
+    from bench.results.store import Store
+
+    Store(out).keep_suites(suites)
+    write_store_pages(out)
 
 
 def _execute(

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from bench.report.figures.layout import Sheet, few_ticks, folded, is_low, lines_high, named, titled, width, wrapped
 
+LEAST = 1e-6  # nats; what is within rounding of zero has no place on a logarithmic axis
 TOP = 10.0  # nats; what is worse is off the learning curves, or it would flatten all others
 MOST = 6  # lines in a panel: as many as can be told apart
 ACROSS = 4  # panels beside each other before they wrap
@@ -77,9 +78,12 @@ def figure(curves: pd.DataFrame, x: str) -> Figure | None:
     """
     if curves.empty:
         return None
+    curves = curves.assign(kl_ema=curves["kl_ema"].clip(lower=LEAST))
     datasets = list(dict.fromkeys(curves["dataset"]))
     grouped = groups(curves)
     medians = curves.groupby(["objective", "dataset", "checkpoint"], sort=False)[[x, "kl_ema"]].median()
+    # of the bands, not of the lines, and of all panels, not of the first family's
+    bottom = min(0.7 * curves["kl_ema"].min(), TOP / 10)
     lowest = medians["kl_ema"].groupby("objective").min()
     names = {group: _names(group, set(lowest.index[lowest > TOP])) for group in grouped}
     grid = _grid(list(names.values()), len(datasets))
@@ -93,7 +97,7 @@ def figure(curves: pd.DataFrame, x: str) -> Figure | None:
             line, column = divmod(j, grid.across)
             axis = sheet.axes(left + column * (_PANEL + _GAP), top + line * grid.pitch, _PANEL, grid.panel)
             _panel(axis, curves[curves["dataset"] == dataset], group, x)
-            _scaled(axis, medians, x)
+            _scaled(axis, bottom, medians[x], x)
             at_foot = k + grid.blocks >= len(grouped) and j + grid.across >= len(datasets)
             axis.tick_params(labelsize=7, labelleft=column == 0, labelbottom=at_foot, pad=1)
             if k < grid.blocks or grid.deep > 1:
@@ -151,10 +155,9 @@ def _panel(axis: Axes, curves: pd.DataFrame, group: Group, x: str) -> None:
         axis.fill_between(at, values.min(), values.max(), color=colour, alpha=0.15, lw=0)
 
 
-def _scaled(axis: Axes, medians: pd.DataFrame, x: str) -> None:
-    low, shown = medians["kl_ema"].min(), medians[x]
+def _scaled(axis: Axes, bottom: float, shown: pd.Series, x: str) -> None:
     axis.set_yscale("log")
-    axis.set_ylim(min(max(0.7 * low, 1e-6), TOP / 10), TOP)
+    axis.set_ylim(bottom, TOP)
     if x == "train_seconds":
         axis.set_xscale("log")
         positive = shown[shown > 0]

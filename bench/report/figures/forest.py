@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from bench.report.figures.layout import (
     Lines,
@@ -18,6 +19,7 @@ from bench.report.figures.layout import (
     least_width,
     lines_high,
     named,
+    plain_number,
     tall,
     titled,
     width,
@@ -35,10 +37,11 @@ LOOKS = {
 }
 OPEN = ("not separable", "undecided")
 ACROSS = 4  # panels beside each other before they wrap
+SIDES = "← better      worse →"
 FARTHEST = 100.0  # a ratio beyond this, or below its inverse, is an arrow at the edge
 _PANEL, _GAP, _LONGEST = 2.35, 0.2, 2.1  # widths in inches, the last of a name
-_HEAD, _FOOT = 0.42, 0.45
-_SIZE = 8.0  # of the key, in points
+_HEAD, _FOOT = 0.42, 0.6
+_SIZE, _VALUE = 8.0, 6.5  # of the key and of the values, in points
 
 Limits = tuple[float, float]
 _Metric = tuple[str, str, str]  # its name, how it is compared, and which direction is better
@@ -144,15 +147,18 @@ def _panel(axis: Axes, own: Sequence[ReferenceComparison], objectives: Sequence[
         axis.locator_params(axis="x", nbins=4)
     axis.set_xlim(*limits)
     few_ticks(axis, 5)
+    if not ratio:
+        # unsigned: "better" is on the left for every metric, where a signed axis would read backwards
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(abs(round(value, 9)))))
     axis.axvline(1.0 if ratio else 0.0, color="0.25", lw=1.0)
     axis.grid(visible=False)
     for row in range(1, len(objectives), 2):
         axis.axhspan(row - 0.5, row + 0.5, color="0.96", lw=0, zorder=0)
     for finding in own:
         _interval(axis, objectives.index(finding.objective), finding)
-    axis.tick_params(axis="x", labelsize=7.5, pad=1)
+    axis.tick_params(axis="x", labelsize=7.5, pad=2, bottom=True, length=3, width=0.8, color="0.25")
     what = metric.replace("_", " ") or "nothing yet"
-    axis.set_xlabel(f"{'ratio' if ratio else 'difference'} of {what}", fontsize=8, labelpad=1)
+    axis.set_xlabel(f"{'ratio' if ratio else 'difference'} of {what}\n{SIDES}", fontsize=8, labelpad=1)
 
 
 def _interval(axis: Axes, row: int, finding: ReferenceComparison) -> None:
@@ -173,6 +179,21 @@ def _interval(axis: Axes, row: int, finding: ReferenceComparison) -> None:
     face = "white" if finding.word in OPEN else colour
     if near <= effect.mean <= far:
         axis.plot(effect.mean, row, marker, mfc=face, mec=colour, mew=1.4, ms=5.5, zorder=4)
+    _value(axis, row, finding)
+
+
+def _value(axis: Axes, row: int, finding: ReferenceComparison) -> None:
+    """Writes the estimate beside its interval, on the side that has more room."""
+    effect = finding.effect
+    assert effect.mean is not None
+    ends = [effect.mean if end is None else end for end in (effect.low, effect.high)]
+    shares = axis.transAxes.inverted().transform(axis.transData.transform([(end, row) for end in ends]))[:, 0]
+    left, right = (float(share) for share in np.clip(np.sort(shares), 0, 1))
+    after = 1 - right >= left
+    text = f"×{effect.mean:.2g}" if finding.scale == "ratio" else f"{effect.mean:+.2g}".replace("-", "−")
+    axis.annotate(text, (right if after else left, row), xycoords=axis.get_yaxis_transform(),
+                  xytext=(5 if after else -5, 0), textcoords="offset points", fontsize=_VALUE, color="0.35",
+                  va="center", ha="left" if after else "right")  # fmt: skip
 
 
 def _key(sheet: Sheet, top: float, said: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ TALLEST = 1.5  # height over width that no figure of several panels exceeds
 LINE = 1.25  # distance of two lines of text, in font sizes
 # digits of a decade that may carry a tick, sparsest first
 _DIGITS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _POINTS = 72.0  # of an inch
 _MARGINS = 0.4  # inches of a sheet's width that may be empty
 
@@ -151,9 +152,23 @@ def few_ticks(axis: Axes, most: int = 6) -> None:
     for each in (axis.xaxis, axis.yaxis):
         if each.get_scale() == "log":
             each.set_major_locator(FixedLocator(_round_values(*_limits(each), most)))
-            each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            each.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
             each.set_minor_locator(NullLocator())
             each.set_minor_formatter(NullFormatter())
+
+
+def plain_number(value: float) -> str:
+    """A number of an axis as it is read: in digits from .0001 to 999,999, in words to billions, else as a power."""
+    size = abs(value)
+    if size == 0 or 0.99e-4 <= size < 1e6:
+        return f"{value:,.6g}"
+    for unit, word in ((1e9, "billion"), (1e6, "million")):
+        if unit <= size < 1000 * unit:
+            return f"{value / unit:.6g} {word}"
+    digits, _, power = f"{value:.6e}".partition("e")
+    digits = digits.rstrip("0").rstrip(".")
+    ten = "10" + str(int(power)).translate(_RAISED)
+    return ten if digits == "1" else f"{digits}·{ten}"
 
 
 def _limits(axis: Axis) -> tuple[float, float]:

@@ -156,7 +156,7 @@ def _command(own: Sequence[Record]) -> str:
     reference = (about.ref or about.name) + (f"[{about.given}]" if about.given else "")
     datasets = ",".join(dict.fromkeys(str(r.spec.dataset.label) for r in own))
     choice = f"--objective {shlex.quote(reference)} --dataset {shlex.quote(datasets)}"
-    return f"{own[0].spec.command} {choice}"
+    return f"{own[0].command} {choice}"
 
 
 def html_id(label: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from bench.report.figures.images import tiled
+from bench.report.figures.layout import plain_number
 
 SCORE_ERROR = (0.1, 100.0)  # the ends of the logarithmic colour scale, the same in every picture
 
@@ -30,6 +32,21 @@ def pictures(arrays: dict[str, np.ndarray], truth: float | None = None) -> dict[
         if values.ndim == 4 and values.shape[1] in (1, 3):
             found[name.replace("_", " ")] = _montage(values, arrays.get("data", values))
     return found
+
+
+def scales(kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """The colour bars of those kinds of picture that have one: a data URI and its marks, from dark to bright."""
+    ramp = np.linspace(0, 1, 256)[:, None]
+    powers = range(*(round(np.log10(end)) + k for k, end in enumerate(SCORE_ERROR)))
+    known = {
+        "density": ("density over the truth's peak", "magma", ["0", "0.25", "0.5", "0.75", "1"]),
+        "score error": ("‖model score − true score‖", "viridis", [plain_number(10.0**power) for power in powers]),
+    }
+    return [
+        {"kind": kind, "what": what, "uri": _coloured(ramp, colours), "marks": marks}
+        for kind, (what, colours, marks) in known.items()
+        if kind in kinds
+    ]
 
 
 def is_given(name: str) -> bool:

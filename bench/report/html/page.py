@@ -191,6 +191,7 @@ def _gallery(
         "references": {"the truth": truth} if truth else given,
         "images": truth is None,
         "kinds": kinds,
+        "scales": images.scales(kinds),
         "tiles": tiles,
     }
 

@@ -43,12 +43,12 @@ _FILES = {
         "Along batch, width and dimension.",
     ),
     "rulers": (
-        "Rulers of image metrics", "Rulers", "rulers --dataset NAME",
+        "Rulers of image metrics", "Rulers", "reference-metrics --dataset NAME",
         "Sets whose worth is known, against the training images. A value is read between the test images, the floor, "
         "and the pixel Gaussian, the first thing to beat; only at the same n and by the same extractor.",
     ),
     "fid": (
-        "Saved samples", "Samples", "fid",
+        "Saved samples", "Samples", "image-metrics",
         "Image metrics of the samples that the runs have saved, against the training images; only the same n and the "
         "same extractor compare.",
     ),
@@ -74,16 +74,17 @@ class Section:
 
 
 def page_sections(root: Path, records: Sequence[Record], published: Path = PUBLISHED) -> list[Section]:
-    """The sections whose files exist; published claims come last, beside what the records re-measured of them."""
+    """The sections whose files exist; last what others claim of the records' data sets and metrics, if anything."""
     found = []
     for name, (title, short, command, note) in _FILES.items():
         for folder in (root, root / name):
             if (path := folder / f"{name}.csv").exists():
                 made = f"*`python -m bench {command}` into `{path.name}`.*"
                 found.append(Section(name, title, short, made, note, _read(path), _pictures(folder, name)))
-    if published.exists():
+    shown = claims(published, records) if published.exists() else pd.DataFrame()
+    if len(shown := shown[_is_measured(shown, records)] if len(shown) else shown):
         made = f"*`results/{published.name}`.*"
-        found.append(Section("published", "Published values", "Published", made, CLAIMS, claims(published, records)))
+        found.append(Section("published", "Published values", "Published", made, CLAIMS, shown))
     return found
 
 
@@ -124,6 +125,15 @@ def claims(path: Path, records: Sequence[Record] = ()) -> pd.DataFrame:
     again = [_measured_again(line, board) for line in read.to_dict("records")]
     shown.insert(list(shown.columns).index("claimed") + 1, "re-measured", pd.Series(again, dtype="object"))
     return shown
+
+
+def _is_measured(claims: pd.DataFrame, records: Sequence[Record]) -> list[bool]:
+    """Which claims are of a data set and a metric that the records have: others say nothing beside them."""
+    known = {(_bare(record.dataset), key.column) for record in records for key in record.values}
+    return [
+        any(_bare(str(dataset)) == own and column.startswith(str(metric).lower()) for own, column in known)
+        for dataset, metric in zip(claims["dataset"], claims["metric"], strict=True)
+    ]
 
 
 def _measured_again(claim: dict[Any, Any], board: pd.DataFrame) -> str:

@@ -7,6 +7,13 @@ const Charts = (() => {
   const short = (v) => (v === null || v === undefined ? "n/a" : Math.abs(v) >= 1e5 || (v !== 0 && Math.abs(v) < 1e-3)
     ? v.toExponential(1).replace("e+", "e").replace(".0e", "e") : String(Number(v.toPrecision(3))));
 
+  // Ticks in digits or words, as people read them.
+  function plain(v) {
+    const size = Math.abs(v);
+    for (const [unit, word] of [[1e9, "billion"], [1e6, "million"]]) if (size >= unit && size < 1000 * unit) return `${Number((v / unit).toPrecision(3))} ${word}`;
+    return v === 0 || (size >= 0.99e-4 && size < 1e6) ? Number(v.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 7 }) : short(v);
+  }
+
   function make(parent, name, attributes, text) {
     const node = document.createElementNS(NS, name);
     for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
@@ -56,11 +63,11 @@ const Charts = (() => {
     let last = -99;
     for (const v of x.ticks) {
       make(svg, "line", { x1: x.at(v), x2: x.at(v), y1: up, y2: down, class: "grid" });
-      if (x.at(v) - last > 42) { make(svg, "text", { x: x.at(v), y: down + 16, "text-anchor": "middle" }, short(v)); last = x.at(v); }
+      if (x.at(v) - last > 42) { make(svg, "text", { x: x.at(v), y: down + 16, "text-anchor": "middle" }, plain(v)); last = x.at(v); }
     }
     for (const v of y.ticks) {
       make(svg, "line", { x1: left, x2: right, y1: y.at(v), y2: y.at(v), class: "grid" });
-      make(svg, "text", { x: left - 6, y: y.at(v) + 4, "text-anchor": "end" }, short(v));
+      make(svg, "text", { x: left - 6, y: y.at(v) + 4, "text-anchor": "end" }, plain(v));
     }
     make(svg, "path", { d: `M${left},${up}V${down}H${right}`, class: "axis" });
     make(svg, "text", { x: (left + right) / 2, y: height - 8, "text-anchor": "middle" }, xLabel);
@@ -179,12 +186,18 @@ const Charts = (() => {
     }
   }
 
+  // Bands too, or the best seed would lie below its panel; a band that touches zero has no place on a logarithmic axis.
+  function within(curves) {
+    const middle = curves.flatMap((c) => c.middle), low = curves.flatMap((c) => c.low);
+    return [...middle, ...(Math.min(...middle) > 0 ? low.filter((v) => v > 0) : low)];
+  }
+
   function curves(chart, host, dataset, along, width, only) {
     const all = chart.data.curves[dataset.id].filter((c) => c.x[along] && (only ? true : chart.shows(c.number)));
     if (!all.length || (only && !all.some((c) => c.number === only))) return;
     const measure = all[0].measure, same = all.filter((c) => c.measure === measure);
     const height = Math.round(Math.min(Math.max(width * 0.62, 240), 560));
-    const f = panel(host, width, height, dataset.name, same.flatMap((c) => c.x[along]), same.flatMap((c) => c.middle), chart.data.along[along], measure, { top: chart.data.top, margin: only ? 14 : 52 });
+    const f = panel(host, width, height, dataset.name, same.flatMap((c) => c.x[along]), within(same), chart.data.along[along], measure, { top: chart.data.top, margin: only ? 14 : 52 });
     const line = (c, values) => values.map((v, i) => `${i ? "L" : "M"}${f.x(c.x[along][i]).toFixed(1)},${f.beyond(v).toFixed(1)}`).join("");
     for (const c of same) {
       const e = chart.entry(c.number), faded = only && c.number !== only;
