@@ -40,6 +40,7 @@ from bench.data.mixtures import Count, Mixture, exact_data, noisy_curves, noisy_
 from bench.evaluation.denoising import filtered, psnr, ssim
 from bench.evaluation.denoising import quality as denoising_quality
 from bench.evaluation.image_fidelity import fidelity, image_features, image_warning
+from bench.evaluation.saved_energy import SavedEnergy, load_energy
 from bench.samplers.chain import Chain
 from bench.samplers.chain_buffer import BoxNoise, ChainBuffer
 from bench.samplers.langevin import exponential_langevin, langevin, posterior_energy
@@ -69,6 +70,7 @@ __all__ = [
     "Partition",
     "Pixels",
     "Rng",
+    "SavedEnergy",
     "Sigma",
     "StepSize",
     "UsageError",
@@ -100,6 +102,7 @@ __all__ = [
     "laplacian",
     "largest_level",
     "level_by_level",
+    "load_energy",
     "locate",
     "log_partition",
     "mala",

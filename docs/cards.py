@@ -77,7 +77,7 @@ def objectives_page(cards: list[Card]) -> str:
         f"{len(cards)} objectives, grouped by family. A card says what an objective declares, what a step costs, and "
         "where it stands in the committed tables. ``python -m bench show NAME`` prints the declared part.",
         "*Converges to* is the declared minimiser. Work is counted for an example of a training step. The mean rank is "
-        "that of the committed rows of suite ``toy2d``.",
+        "that of the committed rows of suite ``verdict_plane``.",
         *_families(ordered),
         f".. toctree::\n   :hidden:\n\n{names}",
     )
@@ -92,7 +92,7 @@ def _families(ordered: list[Card]) -> Iterator[str]:
 
 
 def _overview(each: Card) -> tuple[str, ...]:
-    ranks = [place.mean_rank for place in places(each.name) if place.suite == "toy2d"]
+    ranks = [place.mean_rank for place in places(each.name) if place.suite == "verdict_plane"]
     minimiser = each.fact("converges to").partition("(minimiser: ")[2].partition(")")[0]
     return (
         f":doc:`objectives/{each.name}`",

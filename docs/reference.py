@@ -17,7 +17,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Types": ("Energy", "Data", "Grid", "Estimate", "UsageError"),
     "Declarations": (
         *("objective", "dataset", "metric", "network", "denoiser", "Download"),
-        *("Choice", "Integer", "Linear", "Log", "StepSize", "Count"),
+        *("Choice", "Integer", "Linear", "Log", "Sigma", "StepSize", "Count"),
     ),
     "Randomness": ("Rng",),
     "Derivatives": (
@@ -42,6 +42,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("Pixels", "image_data", "embedded", "content", "read_idx", "read_cifar", "read_photographs"),
         *("fidelity", "image_features", "image_warning", "denoising_quality", "filtered", "psnr", "ssim"),
     ),
+    "Trained models": ("load_energy", "SavedEnergy"),
     "Data": ("exact_data", "Mixture", "noisy_curves", "noisy_points", "locate"),
 }
 ALIASES = {

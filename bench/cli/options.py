@@ -65,6 +65,9 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", action="append", metavar="0-4,7", help="Use these seeds only (default: those of the suite)."
     )
+    parser.add_argument(
+        "--network", metavar="NAME|FILE.py", help="Train this network, at its defaults (default: that of the suite)."
+    )
     add_device(parser)
     add_jobs(parser, "one per core; 1 on a GPU")
     parser.add_argument(
@@ -216,7 +219,7 @@ def planned_runs(options: argparse.Namespace) -> list[RunSpec]:
     with faults.noted():
         suites = schema.read_suite(options.suite)
     faults.refuse()
-    selection = expand.Selection(joined(options.objective), joined(options.dataset), seeds)
+    selection = expand.Selection(joined(options.objective), joined(options.dataset), seeds, options.network)
     try:
         specs = expand.plan_runs(suites, selection, device, options.precision)
     except UsageError:

@@ -32,7 +32,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _ASIDE = (
     *("suite", "suite_version", "seed", "timeout_seconds", "skip"),
     *("reference", "primary", "ranked", "convergence_bound", "contrasts"),
-    "batch_seeds",
+    *("batch_seeds", "save_weights"),
 )
 # what decides the numbers in a plug-in's description
 PLUGIN_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler", "levels")
@@ -102,9 +102,15 @@ class DatasetSpec(PluginSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec(PluginSpec):
-    """A network; `conditional` if it is called energy(x, sigma)."""
+    """A network.
+
+    Attributes:
+        conditional: whether it is called energy(x, sigma).
+        plain: whether it is a module that declares nothing, whose seeds train one by one.
+    """
 
     conditional: bool = False
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,6 +195,7 @@ class RunSpec:
         convergence_bound: the KL divergence, in nats, that the reference fit must not exceed if a data set is to be
             ranked; None where the suite does not check.
         batch_seeds: whether the seeds of its cell train together where that is faster.
+        save_weights: whether the run leaves its trained weights beside its row.
         tuned: whether learning rate and hyper-parameters are those that `tune` chose for the data set.
         role: "" for an entry; the name of a reference fit, which is shown and never ranked.
     """
@@ -214,6 +221,7 @@ class RunSpec:
     role: str = ""
     tuned: bool = False
     batch_seeds: bool = False
+    save_weights: bool = False
     precision: str = FULL_PRECISION
     contrasts: tuple[ContrastSpec, ...] = ()
 

@@ -5,16 +5,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.common.errors import UsageError
 from bench.contract.rule import Rule, agree, other_global_seed, require
+from bench.core.declarations import PLAIN
 from bench.core.rng import Rng
 from bench.plugins import builders, registry
 
+SHAPES = ((2,), (3,), (1,), (1, 8, 8), (1, 28, 28), (1, 32, 32), (3, 32, 32), (3, 64, 64))
+
 
 def _event(plugin: registry.Plugin) -> tuple[int, ...]:
-    return (1, 8, 8) if plugin.info.event == "image" else (3,)
+    """A shape of examples that the network takes; of a plain module, the first of the usual ones that fits."""
+    if not plugin.info.plain:
+        return (1, 8, 8) if plugin.info.event == "image" else (3,)
+    reasons = []
+    for shape in SHAPES:
+        try:
+            plugin.target(shape, Rng(0, "init"))
+        except UsageError as error:
+            reasons.append(error)
+        else:
+            return shape
+    raise reasons[0]
 
 
 def _network_stack(plugin: registry.Plugin, ref: str) -> str:
+    if plugin.info.plain:
+        return PLAIN
     event = _event(plugin)
     for conditional in (False, True):
         x = Rng([0, 1]).normal((2, 5, *event), torch.float64)
@@ -40,10 +57,12 @@ def _network_gradient(plugin: registry.Plugin, ref: str) -> str:
     require(bool(slope.isfinite().all()) and bool(slope.any()), "the score is zero or not finite")
     seen = [p.grad for p in network.parameters() if p.grad is not None]
     require(bool(seen) and all(bool(g.isfinite().all()) for g in seen), "the score's gradient is not finite")
-    return "the score and its gradient by the weights are finite"
+    return f"the score and its gradient by the weights are finite, at examples of shape {event}"
 
 
 def _network_condition(plugin: registry.Plugin, ref: str) -> str:
+    if plugin.info.plain:
+        return PLAIN
     event = _event(plugin)
     network = builders.network(ref, event, Rng(0, "init"), conditional=True)
     x = Rng(0).normal((5, *event))

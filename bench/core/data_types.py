@@ -63,6 +63,8 @@ class Data:
         content: a hash of what was read from files, before any noise; part of a cell's identity.
         extractor: the feature extractor that image metrics are taken on, a name in `bench/extractors`. It ends with the
             digest of the weights, so that other weights make another data set's code, and other cells.
+        offset, unit: how the examples were standardised, x = (given - offset) / unit, both (*event); None if they
+            were not.
         train_classes, test_classes: what each image shows, (n,), 0 to K - 1; only extractors are trained on it.
     """
 
@@ -85,6 +87,8 @@ class Data:
     whole_test: Tensor | None = None
     content: str | None = None
     extractor: str | None = None
+    offset: Tensor | None = None
+    unit: Tensor | None = None
     train_classes: Tensor | None = None
     test_classes: Tensor | None = None
 

@@ -17,6 +17,7 @@ T = TypeVar("T", bound=Callable[..., Any])
 EnergyKind = Literal["static", "noise"]
 Levels = Literal["range", "intervals"]
 Minimiser = Literal["data", "smoothed", "none"]
+PLAIN = "a plain module: its seeds train one by one, and it is told no noise level"
 Stationary = Literal["data", "temperature", "sampler"] | Callable[..., Tensor]
 
 
@@ -92,7 +93,7 @@ def objective(
     """
 
     def declare(target: T) -> T:
-        name = _snake_case(target.__name__)
+        name = snake_case(target.__name__)
         own = sampler or (getattr(target, "sample", None) if inspect.isclass(target) else None)
         promised = None if bias is None else dict(bias)
         known = (name, family, energy, minimiser, control, source, note, max_dim, proof or {}, stationary, own)
@@ -191,17 +192,27 @@ def metric(
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """An energy network and what its events must look like: "any" (flattened), or "image" for (C, H, W)."""
+    """An energy network and what its events must look like: "any" (flattened), or "image" for (C, H, W).
+
+    Attributes:
+        note: `PLAIN` for a module that declares nothing; else "".
+    """
 
     name: str
     event: Literal["any", "image"]
+    note: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a module that declares nothing, which is of one seed and told no noise level."""
+        return self.note == PLAIN
 
 
 def network(*, event: Literal["any", "image"] = "any") -> Callable[[T], T]:
     """Declares an energy network: a module class (event_shape, rng, conditional, *, ...)."""
 
     def declare(target: T) -> T:
-        target.__bench__ = NetworkInfo(_snake_case(target.__name__), event)  # type: ignore[attr-defined]
+        target.__bench__ = NetworkInfo(snake_case(target.__name__), event)  # type: ignore[attr-defined]
         return target
 
     return declare
@@ -229,11 +240,12 @@ def denoiser(*, source: str) -> Callable[[T], T]:
     """
 
     def declare(target: T) -> T:
-        target.__bench__ = DenoiserInfo(_snake_case(target.__name__), source)  # type: ignore[attr-defined]
+        target.__bench__ = DenoiserInfo(snake_case(target.__name__), source)  # type: ignore[attr-defined]
         return target
 
     return declare
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
+    """ "my_name" of "MyName"."""
     return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")

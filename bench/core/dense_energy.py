@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from bench.common.errors import UsageError
+from bench.core.dense_derivatives import DensePass, Features, affine
 from bench.core.rng import Rng
 
 FREQUENCIES = 8  # of ln σ, geometric from 1/4 to 4
+
+
+@dataclass(frozen=True)
+class _Place:
+    """An input in the network's own units: E = `constant` + ½ `pull` ‖u‖² + `share` · G(φ(u)).
+
+    Attributes:
+        u: (*batch, d).
+        scale: ∂u/∂x, a number or (..., 1).
+        films: FiLM's shift and scale of each hidden layer, (*batch, width) each; none for a static energy.
+        constant: what does not depend on x, a number or (*batch,).
+        pull: κ, or 1 of the conditional form.
+        share: what G is multiplied by, a number or (*batch,).
+    """
+
+    u: Tensor
+    scale: float | Tensor
+    films: Sequence[Tensor]
+    constant: float | Tensor
+    pull: float
+    share: float | Tensor
+
+    def energy(self, free: Tensor) -> Tensor:
+        """E from G, both (*batch,)."""
+        energy = free if isinstance(self.share, float) else self.share * free
+        if self.pull:
+            energy = energy + 0.5 * self.pull * self.u.square().sum(-1)
+        return energy if isinstance(self.constant, float) else energy + self.constant
+
+    def gradient(self, free: Tensor) -> Tensor:
+        """∂E/∂x from ∂G/∂u, both (*batch, d)."""
+        found = free if isinstance(self.share, float) else self.share.unsqueeze(-1) * free
+        if self.pull:
+            found = found + self.pull * self.u
+        return found if isinstance(self.scale, float) else self.scale * found
 
 
 class DenseEnergy(nn.Module):
@@ -97,31 +135,71 @@ class DenseEnergy(nn.Module):
         if not bool((self.scale > 0).all()):
             raise UsageError("an energy in units of the data is calibrated on data that vary; these are all the same")
 
-    def features(self, u: Tensor) -> Tensor:
-        """φ: (*batch, d) -> (*batch, inputs); the identity here."""
-        return u
+    def features(self, u: Tensor) -> Features:
+        """φ at u, (*batch, d) -> (*batch, inputs), and its derivatives; the identity here."""
+        return Features(u)
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        at = self._place(x, *condition)
+        return at.energy(self._free(at))
+
+    def score(self, x: Tensor, *condition: Tensor) -> Tensor:
+        """-∇E in closed form, of the shape of x."""
+        at = self._place(x, *condition)
+        return self._score(at, self._pass(at), x)
+
+    def energy_and_score(self, x: Tensor, *condition: Tensor) -> tuple[Tensor, Tensor]:
+        """(E, -∇E) in closed form, (*batch,) and the shape of x; with a graph to the weights where one is kept."""
+        at = self._place(x, *condition)
+        passed = self._pass(at)
+        return at.energy(passed.value), self._score(at, passed, x)
+
+    def score_and_hessian_product(self, x: Tensor, direction: Tensor, *condition: Tensor) -> tuple[Tensor, Tensor]:
+        """(-∇E, ∇²E v) in closed form, both of the shape of x."""
+        at = self._place(x, *condition)
+        passed = self._pass(at)
+        v = at.scale * direction.flatten(self.batch_ndim)
+        product = at.scale * (at.pull * v + _per_row(at.share) * passed.hessian_product(v))
+        return self._score(at, passed, x), product.reshape(x.shape)
+
+    def score_and_laplacian(self, x: Tensor, *condition: Tensor) -> tuple[Tensor, Tensor]:
+        """(-∇E, ΔE) in closed form, the shape of x and (*batch,); all second derivatives in one pass."""
+        at = self._place(x, *condition)
+        passed = self._pass(at)
+        dim = at.u.shape[-1]
+        scale = at.scale.squeeze(-1) if isinstance(at.scale, Tensor) else at.scale
+        return self._score(at, passed, x), scale**2 * (at.pull * dim + at.share * passed.laplacian(dim))
+
+    def _score(self, at: _Place, passed: DensePass, x: Tensor) -> Tensor:
+        return -at.gradient(passed.gradient).reshape(x.shape)
+
+    def _place(self, x: Tensor, *condition: Tensor) -> _Place:
         flat = x.flatten(self.batch_ndim)
         if self.film is None:
-            u = (flat - self.mean) / self.scale.unsqueeze(-1) if self.standardised else flat
-            free = self._free(u)
-            return free + 0.5 * self.confinement * u.square().sum(-1) if self.confinement else free
+            scale = 1 / self.scale.unsqueeze(-1) if self.standardised else 1.0
+            u = (flat - self.mean) * scale if self.standardised else flat
+            return _Place(u, scale, (), 0.0, self.confinement, 1.0)
         sigma = condition[0].to(flat.dtype)
         variance = sigma.square() + self.scale.square()
-        u = (flat - self.mean) * variance.rsqrt().unsqueeze(-1)
-        gaussian = 0.5 * u.square().sum(-1) + 0.5 * u.shape[-1] * (2 * math.pi * variance).log()
+        scale = variance.rsqrt().unsqueeze(-1)
+        u = (flat - self.mean) * scale
+        normaliser = 0.5 * u.shape[-1] * (2 * math.pi * variance).log()
         phase = sigma.log().unsqueeze(-1) * self.frequencies
         films = torch.cat([phase.sin(), phase.cos()], -1) @ self.film
-        return gaussian - self.scale / sigma * self._free(u, films)
+        return _Place(u, scale, films.chunk(2 * (len(self.weights) - 1), -1), normaliser, 1.0, -self.scale / sigma)
 
-    def _free(self, u: Tensor, films: Tensor | None = None) -> Tensor:
-        """G of φ(u): (*batch, d) -> (*batch,); films are a scale and a shift for each unit, layer by layer."""
-        h = self.features(u)
+    def _pass(self, at: _Place) -> DensePass:
+        return DensePass(self.features(at.u), list(self.weights), list(self.biases), at.films)
+
+    def _free(self, at: _Place) -> Tensor:
+        """G of φ(u), (*batch,)."""
+        h = self.features(at.u).value
         *hidden, (weight, bias) = zip(self.weights, self.biases, strict=True)
-        halves = [] if films is None else films.chunk(2 * len(hidden), -1)
         for k, (w, b) in enumerate(hidden):
-            h = h @ w + b
-            h = nn.functional.silu(torch.addcmul(h + halves[2 * k], h, halves[2 * k + 1]) if halves else h)
-        energy: Tensor = (h @ weight + bias).squeeze(-1)
-        return energy
+            h = affine(h, w, b)
+            h = nn.functional.silu(torch.addcmul(h + at.films[2 * k], h, at.films[2 * k + 1]) if at.films else h)
+        return affine(h, weight, bias).squeeze(-1)
+
+
+def _per_row(values: float | Tensor) -> float | Tensor:
+    return values.unsqueeze(-1) if isinstance(values, Tensor) else values

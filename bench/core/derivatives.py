@@ -43,12 +43,29 @@ def _checked(energies: Tensor, x: Tensor) -> Tensor:
     return energies
 
 
+def offering(energy: Energy, own: Callable[..., tuple[Tensor, Tensor]]) -> Energy:
+    """The energy, with `own` as its `energy_and_score`: (x, ...) -> (E, -∇E)."""
+
+    def offered(x: Tensor, *condition: Tensor) -> Tensor:
+        return energy(x, *condition)
+
+    offered.energy_and_score = own  # type: ignore[attr-defined]
+    return offered
+
+
 def energy_and_score(energy: Energy, x: Tensor, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
     """(E(x), -∇ₓE(x)) from one forward pass; x is detached first, shapes (*batch,) and (*batch, *event).
+
+    By the energy's own `energy_and_score(x)` if it has one, else by autograd.
 
     Raises:
         ValueError: if the energy does not return one value per example.
     """
+    own = getattr(energy, "energy_and_score", None)
+    if own is not None:
+        with torch.set_grad_enabled(create_graph):
+            energies, found = own(x.detach())
+        return _checked(energies, x), found
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         energies = _checked(energy(x), x)
@@ -59,20 +76,33 @@ def energy_and_score(energy: Energy, x: Tensor, *, create_graph: bool = False) -
 def score(energy: Energy, x: Tensor, *, create_graph: bool = False) -> Tensor:
     """s(x) = -∇ₓE(x), shape (*batch, *event); x is detached first.
 
+    By the energy's own `score(x)` if it has one.
+
     Args:
         create_graph: keep the graph, so that the score can be differentiated by the energy's parameters.
 
     Raises:
         ValueError: if the energy does not return one value per example.
     """
-    return energy_and_score(energy, x, create_graph=create_graph)[1]
+    own = getattr(energy, "score", None)
+    if own is None:
+        return energy_and_score(energy, x, create_graph=create_graph)[1]
+    with torch.set_grad_enabled(create_graph):
+        found: Tensor = own(x.detach())
+    return found
 
 
 def hessian_product(energy: Energy, x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """(s(x), ∇²E(x) v), both (*batch, *event), with their graph; x is detached first.
 
-    Since ∇s = -∇²E, the sliced quantity vᵀ∇s v is -vᵀ(∇²E v), an unbiased estimate of -ΔE when E[vvᵀ] = I.
+    By the energy's own `score_and_hessian_product(x, v)` if it has one, else by autograd. Since ∇s = -∇²E, the sliced
+    quantity vᵀ∇s v is -vᵀ(∇²E v), an unbiased estimate of -ΔE when E[vvᵀ] = I.
     """
+    own = getattr(energy, "score_and_hessian_product", None)
+    if own is not None:
+        with torch.enable_grad():
+            found: tuple[Tensor, Tensor] = own(x.detach(), direction)
+        return found
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(_checked(energy(x), x).sum(), x, create_graph=True)
@@ -81,10 +111,15 @@ def hessian_product(energy: Energy, x: Tensor, direction: Tensor) -> tuple[Tenso
 
 
 def laplacian(energy: Energy, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
-    """(s(x), ΔE(x)) with their graph, shapes (*batch, *event) and (*batch,); exact, one backward pass a dimension.
+    """(s(x), ΔE(x)) with their graph, shapes (*batch, *event) and (*batch,); exact; x is detached first.
 
-    x is detached first.
+    By the energy's own `score_and_laplacian(x)` if it has one, else by autograd, with one backward pass a dimension.
     """
+    own = getattr(energy, "score_and_laplacian", None)
+    if own is not None:
+        with torch.enable_grad():
+            found: tuple[Tensor, Tensor] = own(x.detach())
+        return found
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(_checked(energy(x), x).sum(), x, create_graph=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-import torch
 from torch import Tensor
 
 from bench.api import Integer, Linear, Log, Rng, network
+from bench.core.dense_derivatives import Features, FourierFeatures
 from bench.core.dense_energy import DenseEnergy
 
 
@@ -61,7 +61,6 @@ class FourierMlp(DenseEnergy):
         # drawn last, so that the weights are those of the same trunk without it
         self.register_buffer("waves", frequency * rng.normal((*rng.batch_shape(dim), features)))
 
-    def features(self, u: Tensor) -> Tensor:
-        """φ: (*batch, d) -> (*batch, d + 2 · features)."""
-        phase = u @ self.waves
-        return torch.cat([u, phase.sin(), phase.cos()], -1)
+    def features(self, u: Tensor) -> Features:
+        """φ at u, (*batch, d) -> (*batch, d + 2 · features), and its derivatives."""
+        return FourierFeatures(u, self.waves)

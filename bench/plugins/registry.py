@@ -23,6 +23,7 @@ from bench.common.run_spec import Value
 from bench.core.declarations import DatasetInfo, DenoiserInfo, MetricInfo, NetworkInfo, ObjectiveInfo
 from bench.core.search_spaces import Parameter, StepSize, parameters, resolve
 from bench.plugins.import_trial import is_supervised, trial
+from bench.plugins.plain_network import plain_network
 
 _DECLARATIONS: dict[Kind, type] = {
     "objectives": ObjectiveInfo,
@@ -103,6 +104,9 @@ def find(kind: Kind, ref: str) -> Plugin:
         if isinstance(getattr(value, "__bench__", None), _DECLARATIONS[kind]) and value.__module__ == module.__name__
     ]
     decorator = "@" + kind.removesuffix("s")
+    plain = plain_network(module, path.name) if kind == "networks" and not declared else None
+    if plain is not None:
+        return Plugin(kind, plain.__bench__, plain, path, {}, given)
     if len(declared) != 1:
         found = "none" if not declared else ", ".join(d.__name__ for d in declared)
         raise UsageError(f"{path.name} must declare exactly one {decorator}(...); found {found}")

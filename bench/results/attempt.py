@@ -74,8 +74,7 @@ class Attempt:
         Raises:
             UsageError: if another line is not a JSON object, or the run has ended and the file is not what it left.
         """
-        path = self.folder / "curve.jsonl"
-        self._check(path)
+        path = self.checked("curve.jsonl")
         whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
         return [_point(line, f"{path}:{k}") for k, line in enumerate(whole.splitlines(), start=1)]
 
@@ -87,8 +86,7 @@ class Attempt:
         """
         import numpy as np
 
-        path = self.folder / name
-        self._check(path)
+        path = self.checked(name)
         if not path.exists():
             return {}
         try:
@@ -99,12 +97,18 @@ class Attempt:
                 f"{path} cannot be read ({error}); restore it, or delete its folder and run it again"
             ) from None
 
-    def _check(self, path: Path) -> None:
-        """Holds a file to the hash that the row has of it, if there is a row and it has one."""
+    def checked(self, name: str) -> Path:
+        """The path of a file of the run, which the run need not have left.
+
+        Raises:
+            UsageError: if the row has a hash of it, and it is not what was written.
+        """
+        path = self.folder / name
         row = self.row()
         written = ((row or {}).get("provenance") or {}).get("files_sha256") or {}
         if row is not None and path.name in written and not (path.exists() and file_digest(path) == written[path.name]):
             raise changed(path)
+        return path
 
     def set_aside_foreign(self) -> list[str]:
         """Renames what only the harness writes and the run has written all the same; returns the names."""

@@ -43,6 +43,7 @@ from bench.results.integrity import (
 
 ARTEFACTS = "artefacts.npz"  # what a run may leave in its folder for the pictures
 SAMPLES = "samples.npz"  # and for metrics of images, taken later
+WEIGHTS = "weights.safetensors"  # and, where it was asked to, of its energy
 
 
 @dataclass(frozen=True)

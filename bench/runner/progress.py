@@ -108,7 +108,9 @@ def workers(specs: Sequence[RunSpec]) -> int:
 def stackable(run: Planned, *, asked: bool = False) -> bool:
     """Whether the seeds of a run's cell may train together: somebody asks for it, and they take the same steps."""
     spec = run.spec
-    return (asked or spec.batch_seeds) and spec.track != "equal_seconds" and spec.network.name != "convolutional"
+    if spec.network.plain:
+        return False
+    return (asked or spec.batch_seeds) and spec.network.name != "convolutional"
 
 
 def _cell_name(spec: RunSpec) -> str:

@@ -15,6 +15,7 @@ from bench.core.rng import Rng
 from bench.evaluation import artifacts
 from bench.evaluation.evaluator import evaluate
 from bench.evaluation.sampling import all_samples
+from bench.evaluation.saved_energy import save_energies
 from bench.evaluation.smoothing_floor import smoothing_floor
 from bench.plugins import builders
 from bench.runner import classical_run
@@ -121,6 +122,8 @@ def _judge(model: Model, outcome: Outcome, folder: Path) -> dict[str, Any]:
         v: model.energy_with(w) for v, w in weights.items() if w is not None and v in settings.variants
     }
     rng = Rng(model.seed, "eval", data.train.device)
+    if model.spec.save_weights:
+        save_energies(folder, model.spec, energies, data)
     samples = {v: all_samples(e, model.objective, data, settings, rng) for v, e in energies.items()}
     metrics = evaluate(energies, samples, data, settings.metrics, rng)
     shown = next(v for v in ("best", "ema", "last") if v in energies)

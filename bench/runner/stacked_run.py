@@ -30,6 +30,7 @@ from bench.training.trainer import Model, Trainer
 
 SOLO_STEPS = 100  # over the whole training
 WARM_UP = 10
+PACE = 100  # steps that a time budget is turned into steps by
 REHEARSED = 10  # steps, alone and stacked, that decide which is faster
 METHOD = "steps of one seed alone, between those of its stack"
 
@@ -96,7 +97,11 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
     solo, work, setup = prepare(specs[0])
     if solo.data.local_scale is None and solo.learner.objective.local_scale is not None:
         raise NotStackableError(f"{solo.data.name} declares no local_scale, so each seed has a step size of its own")
-    alone = len(specs) * solo.step_seconds(REHEARSED)
+    step = solo.step_seconds(REHEARSED)
+    if specs[0].track == "equal_seconds":
+        # a stack has no clock of one seed: it takes the steps for which one seed has time at this pace
+        solo.schedule = solo.paced(max(1, round(specs[0].limit / solo.step_seconds(PACE))))
+    alone = len(specs) * step
     clock = SingleSeedTimer(solo, specs[0].evaluation.checkpoints)
     _evaluate_once(solo.models[0])
     # before the stack, whose memory is not that of a run

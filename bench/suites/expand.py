@@ -24,7 +24,7 @@ from bench.common.run_spec import (
 )
 from bench.core import precision
 from bench.core.data_types import Data
-from bench.core.declarations import plain_declaration
+from bench.core.declarations import PLAIN, plain_declaration
 from bench.core.rng import Rng
 from bench.data.data_dir import AbsentDataError
 from bench.plugins import builders, registry
@@ -38,6 +38,7 @@ class Selection:
     objectives: tuple[str, ...] | None = None
     datasets: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
+    network: str | None = None
 
 
 def plan_runs(
@@ -54,6 +55,8 @@ def plan_runs(
         UsageError: if a name, a parameter or the selection is not as it must be.
     """
     suites = [replace(suite, precision=precision_of_all or suite.precision) for suite in suites]
+    if selection.network is not None:  # with its own defaults: the suite's are those of another network
+        suites = [replace(suite, network={"name": selection.network}) for suite in suites]
     for suite in suites:
         precision.check_precision(suite.precision, device)
     known = {label for suite in suites for label in suite.datasets}
@@ -104,6 +107,7 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
                     precision=suite.precision,
                     ranked=suite.ranked,
                     batch_seeds=suite.batch_seeds,
+                    save_weights=suite.save_weights,
                     convergence_bound=suite.convergence.bound if suite.convergence else None,
                 )
                 for seed in seeds
@@ -280,7 +284,11 @@ def _describe_network(settings: Mapping[str, Value], conditional: bool, data: Da
     skip = ""
     if data is not None and plugin.info.event == "image" and data.train.ndim != 4:
         skip = f"network {plugin.name} needs images (C, H, W); {data.name} has events {tuple(data.train.shape[1:])}"
-    return NetworkSpec(**described, conditional=conditional), skip
+    if plugin.info.plain and conditional:
+        skip = f"network {plugin.name} is {PLAIN}; decorate it with @network() of bench.api for this objective"
+    elif plugin.info.plain and data is not None:
+        builders.network(ref, tuple(data.train.shape[1:]), Rng(0, "init"))  # so that a mistake stops the plan
+    return NetworkSpec(**described, conditional=conditional, plain=plugin.info.plain), skip
 
 
 def _misfit(objective: ObjectiveSpec, data: Data | None) -> str:

@@ -89,6 +89,7 @@ class Suite:
         contrast: the questions that it asks, each a mean over the data sets of entry against reference.
         ranked: whether its tables rank the entries; a quick suite that certifies nothing prints values alone.
         batch_seeds: trains the seeds of a cell together where that is faster; the numbers are the same.
+        save_weights: whether each run leaves its trained weights beside its row, for `bench.api.load_energy`.
         tuning: what `tune` may spend.
         convergence: the check without which nothing is ranked; None for suites that have no exact reference.
     """
@@ -114,12 +115,15 @@ class Suite:
     contrast: tuple[ContrastSpec, ...] = ()
     ranked: bool = True
     batch_seeds: bool = False
+    save_weights: bool = False
     convergence: ConvergenceCheck | None = None
     tuning: TuningBudget = field(default_factory=TuningBudget)
 
 
 def read_suite(ref: str) -> list[Suite]:
     """The suites that a name or a TOML file stands for; several for an include list.
+
+    A suite may name another as its `base`: it has all that the base says but for what it says itself, key by key.
 
     Raises:
         UsageError: if there is no such suite, its TOML cannot be read, or a key or a value is not as it must be.
@@ -137,17 +141,10 @@ def own_files(ref: str) -> dict[str, bytes]:
 
 
 def _read(ref: str, including: tuple[str, ...] = ()) -> list[tuple[Suite, Path]]:
-    path = Path(ref) if ref.endswith(".toml") else SUITES / f"{ref}.toml"
-    if not path.is_file():
-        if ref.endswith(".toml"):
-            raise UsageError(f"a suite given by path must exist; there is no file '{ref}'")
-        raise suggest("suite", ref, suite_names())
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"suite {path.name} is not readable TOML: {error}") from None
+    path = _suite_file(ref)
+    raw = _toml(path)
     if "include" not in raw:
-        return [(parse_suite(raw, path.name), path)]
+        return [(parse_suite(_on_its_base(raw, (ref,)), path.name), path)]
     if set(raw) != {"include"}:
         other = ", ".join(sorted(set(raw) - {"include"}))
         raise UsageError(f"suite {path.name}: include stands alone; got {other} beside it: put that into the parts")
@@ -157,6 +154,42 @@ def _read(ref: str, including: tuple[str, ...] = ()) -> list[tuple[Suite, Path]]
     if ref in including:
         raise UsageError(f"suite {path.name} includes itself, by way of {', '.join(including)}")
     return [found for name in names for found in _read(name, (*including, ref))]
+
+
+def _suite_file(ref: str) -> Path:
+    path = Path(ref) if ref.endswith(".toml") else SUITES / f"{ref}.toml"
+    if path.is_file():
+        return path
+    if ref.endswith(".toml"):
+        raise UsageError(f"a suite given by path must exist; there is no file '{ref}'")
+    raise suggest("suite", ref, suite_names())
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"suite {path.name} is not readable TOML: {error}") from None
+
+
+def _on_its_base(raw: dict[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
+    """What a file says, over what its base says; tables are merged, everything else is replaced."""
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise UsageError(f"suite {seen[-1]}: base must be the name of a suite; got {base!r}")
+    if base in seen:
+        raise UsageError(f"suite {seen[0]} is its own base, by way of {', '.join(seen)}")
+    below = _toml(_suite_file(base))
+    if "include" in below:
+        raise UsageError(f"suite {seen[-1]}: base must be one suite; {base} includes several")
+    return _merged(_on_its_base(below, (*seen, base)), raw)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    tables = {k for k in below.keys() & above.keys() if isinstance(below[k], dict) and isinstance(above[k], dict)}
+    return {**below, **above, **{k: _merged(below[k], above[k]) for k in tables}}
 
 
 def parse_suite(raw: Mapping[str, Any], where: str) -> Suite:

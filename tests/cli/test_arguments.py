@@ -17,7 +17,12 @@ CODES = {0, 1, 2, 3, 4, 130}
 # the last words make each command end before it trains, measures or downloads anything
 ENDS: dict[str, list[list[str]]] = {
     "run": [["--suite", "nowhere"], ["--suite", "FOLDER/a.toml"], ["--suite", "smoke", "--objective", "nothing"]],
-    "plan": [["--suite", "nowhere"], ["--suite", "FOLDER"], ["--suite", "smoke", "--seed", "x"]],
+    "plan": [
+        ["--suite", "nowhere"],
+        ["--suite", "FOLDER"],
+        ["--suite", "smoke", "--seed", "x"],
+        ["--suite", "smoke", "--network", "n"],
+    ],
     "tune": [["--suite", "nowhere"], ["--suite", "FOLDER/a.toml"], ["--suite", "smoke", "--seed", "x"]],
     "restore": [["FOLDER/none.csv"], ["FOLDER/file"], ["FOLDER"]],
     "list": [[], ["nothing"], ["objectives"], [""]],
@@ -46,6 +51,7 @@ ENDS: dict[str, list[list[str]]] = {
     "reference-metrics": [["--dataset", "nothing"], ["--dataset", "two_moons"], ["--samples", "2"]],
     "image-metrics": [["FOLDER"], ["FOLDER", "--inception", "FOLDER/file"], ["FOLDER/file"]],
     "audit": [["--objective", "nothing"], ["--objective", "FOLDER/broken.py"]],
+    "new": [["nothing", "a"], ["objective", "A b"], ["dataset", "torch"], ["suite", ""]],
     "doctor": [["surplus"]],
 }
 

@@ -246,3 +246,12 @@ def test_a_run_that_settings_are_chosen_by_sees_no_test_data(tmp_path: Path) -> 
     found = valid["metrics"]["nll"]["ema"]["value"]
     assert found == pytest.approx(lines[-1]["valid_nll_ema"], rel=1e-6)
     assert found != test["metrics"]["nll"]["ema"]["value"]
+
+
+def test_a_stack_on_a_time_budget_takes_the_steps_that_one_seed_has_time_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "step_seconds", lambda self, steps: 0.01)
+    specs = [replace(s, track="equal_seconds") for s in planned("denoising_score_matching", seconds=0.5)]
+    rows = stacked_run.run_stack(specs, folders(tmp_path, "stack"), [lambda line: None] * 3)
+    assert {row["work"]["steps"] for row in rows} == {50}

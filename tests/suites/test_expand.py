@@ -189,3 +189,30 @@ def test_a_question_that_cannot_be_asked_is_one_clear_line(tmp_path: Path, text:
     with pytest.raises(UsageError, match=words) as error:
         asking(tmp_path, text)
     assert "\n" not in str(error.value)
+
+
+def test_a_suite_on_a_base_says_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(SUITE + "[optimiser]\nlr = 0.01\nema = 0.9\n[data]\nn_train = 64\n")
+    (tmp_path / "own.toml").write_text(
+        f'base = "{tmp_path / "base.toml"}"\nname = "own"\nseeds = "7"\n[optimiser]\nema = 0.5\n'
+    )
+    (own,) = schema.read_suite(str(tmp_path / "own.toml"))
+    (base,) = schema.read_suite(str(tmp_path / "base.toml"))
+    assert (own.name, own.seeds, own.optimiser.lr, own.optimiser.ema) == ("own", "7", 0.01, 0.5)
+    assert (own.objectives, own.datasets, own.data) == (base.objectives, base.datasets, base.data)
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ('"all"', "base must be one suite; all includes several"),
+        ('"toy2"', "toy2d"),
+        ("3", "base must be the name of a suite; got 3"),
+        ('"OWN"', "is its own base"),
+    ],
+)
+def test_a_base_that_is_none_is_refused(base: str, message: str, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(f'base = {base}\nname = "own"\n'.replace("OWN", str(own)))
+    with pytest.raises(UsageError, match=message):
+        schema.read_suite(str(own))

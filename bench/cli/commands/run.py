@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +37,11 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="Train the seeds of a cell together where that is faster (default: where the suite says so).",
     )
+    parser.add_argument(
+        "--save-weights",
+        action="store_true",
+        help="Keep each run's trained weights beside its row (default: where the suite says so).",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,6 +54,8 @@ def run(options: argparse.Namespace) -> int:
     from bench.suites.schema import own_files
 
     specs = planned_runs(options)
+    if options.save_weights:
+        specs = [replace(spec, save_weights=True) for spec in specs]
     return run_suite(
         specs,
         options.out,
