@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bench.common import plugin_source
 from bench.common.errors import Faults, UsageError
-from bench.common.paths import default_store, results_folder
+from bench.common.paths import BASELINE, USERS_BASELINE, default_store, results_folder
 from bench.common.references import parse_seeds, split_list
 from bench.data import data_dir
 from bench.suites.files import suite_names
@@ -74,6 +74,20 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
         "--precision", metavar=PRECISIONS, help="Train in this precision (default: that of the suite, usually float32)."
     )
     add_data_dir(parser)
+
+
+def add_gated(parser: argparse.ArgumentParser) -> None:
+    """Adds --suite, which says what a gate measures."""
+    suite = parser.add_argument(
+        "--suite", default="gate", metavar="NAME|FILE.toml", help="Suite to measure (default: the project's own gate)."
+    )
+    completed(suite, suite_names)
+
+
+def baseline_of(options: argparse.Namespace) -> Path:
+    """The value of --baseline; where it is not given, the project's own or one in the working directory."""
+    given: Path | None = options.baseline
+    return given or (BASELINE if options.suite == "gate" else USERS_BASELINE)
 
 
 def add_tuned(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ DATASETS = HOME / "datasets"
 DATASET_FILES = DATASETS / "files"
 PUBLISHED = HOME / "results" / "published.csv"
 BASELINE = HOME / "results" / "baselines" / "main.json"
+USERS_BASELINE = Path("ebm-baseline.json")  # of a suite of somebody's own, in the working directory
 SUITES = PACKAGE / "suites"
 TEMPLATES = PACKAGE / "templates"
 HARNESS = PACKAGE / "runner" / "stacked_run.py"  # whose code every run depends on; it imports single_run.py

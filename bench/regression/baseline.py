@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from bench.common.errors import UsageError
+from bench.common.run_spec import ObjectiveSpec
 from bench.results.records import Record
 
 SCHEMA = 1
@@ -58,8 +60,11 @@ class Baseline:
     host: str = ""
 
 
-def measured_baseline(records: Iterable[Record], suite: str) -> Baseline:
+def measured_baseline(records: Iterable[Record], suite: str, ref: str = "") -> Baseline:
     """The cells of a suite among a store's records.
+
+    Args:
+        ref: what `run --suite` takes for it, where that is not its name.
 
     Raises:
         UsageError: if its rows come from several environments.
@@ -76,7 +81,7 @@ def measured_baseline(records: Iterable[Record], suite: str) -> Baseline:
         # two files of one name are two cells
         name = cell_name(record) if len(files[cell_name(record)]) == 1 else f"{record.objective} on {record.dataset}"
         groups.setdefault(name, []).append(record)
-    cells = {name: _cell(records, suite) for name, records in groups.items()}
+    cells = {name: _cell(records, ref or suite) for name, records in groups.items()}
     hosts = [host_class(env) for record in chosen if (env := record.get("env"))]
     return Baseline(suite, environments[0] if environments else "", cells, host=hosts[0] if hosts else "")
 
@@ -84,6 +89,13 @@ def measured_baseline(records: Iterable[Record], suite: str) -> Baseline:
 def cell_name(record: Record) -> str:
     """What a cell is called in a baseline: by the objective's full name, which changes less often than its label."""
     return f"{record.spec.entry} on {record.dataset}"
+
+
+def reference(about: ObjectiveSpec) -> str:
+    """An objective as the command line takes it, a file by its path from the working directory if it lies below it."""
+    path, here = Path(about.ref), Path.cwd()
+    name = str(path.relative_to(here)) if path.is_relative_to(here) else about.ref or about.name
+    return name + (f"[{about.given}]" if about.given else "")
 
 
 def host_class(environment: Mapping[str, Any]) -> str:
@@ -103,9 +115,10 @@ def _cell(records: list[Record], suite: str) -> Measured:
             quality.setdefault(key.column, {})[str(record.spec.seed)] = found.value
             better[key.column] = found.better
     first, seeds = records[0], sorted({r.spec.seed for r in records})
+    objective = reference(first.spec.objective)
     command = (
-        f"python -m bench run --suite {suite} --objective '{first.spec.objective.ref or first.spec.objective.name}' "
-        f"--dataset '{first.dataset}' --seed {','.join(map(str, seeds))}"
+        f"python -m bench run --suite {shlex.quote(suite)} --objective {shlex.quote(objective)} "
+        f"--dataset {shlex.quote(first.dataset)} --seed {','.join(map(str, seeds))}"
     )
     steps = [1000 * cpu / n for r in ran if (cpu := r.get("time.train_cpu")) and (n := r.get("work.steps"))]
     cpu_ms = median(steps) if steps else None
@@ -128,13 +141,16 @@ def save_baseline(baseline: Baseline, path: Path) -> None:
         raise UsageError(f"a baseline needs a place to write to; '{path}': {error.strerror}: give another") from None
 
 
-def load_baseline(path: Path, suite: str | None = None) -> Baseline:
+def load_baseline(path: Path, suite: str | None = None, options: str = "") -> Baseline:
     """The baseline in a file, of the suite that is asked for.
+
+    Args:
+        options: of `update-baseline`, for the way out.
 
     Raises:
         IncomparableError: if it is missing, torn, of another kind, suite or version than this program's, or not whole.
     """
-    way_out = 'make one with: python -m bench update-baseline --reason "..."'
+    way_out = f'make one with: python -m bench update-baseline{options} --reason "..."'
     try:
         plain: Any = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
     except OSError as error:

@@ -72,7 +72,7 @@ def completeness(baseline: Baseline, head: Baseline) -> list[Check]:
         before, after = baseline.cells.get(name), head.cells.get(name)
         if before is None or after is None:
             present = ("not in the baseline", "measured") if before is None else ("in the baseline", "not measured")
-            rule = "the same cells; a rename, an addition or a removal is accepted by `accept`"
+            rule = "the same cells; a rename, an addition or a removal is accepted by `update-baseline`"
             command = after.command if after else "python -m bench regression"
             checks.append(Check("completeness", name, "presence", "undecided", *present, rule, command))
             continue

@@ -95,10 +95,11 @@ def error_rates(rounds: int, *, jobs: int | None) -> Rates:
 
 def _time(rounds: int) -> list[Rate]:
     entries = list(dict.fromkeys(str(mistake["entry"]) for mistake in injected_faults()))
+    here = suite.Tree(paths.ROOT)
     outcomes: dict[float, list[str]] = {1.0: [], TENTH: []}
     while (left := rounds - len(outcomes[TENTH])) > 0:
         subjects = [Subject(entry, times) for entry in entries[:left] for times in outcomes]
-        for subject, timing in compare_times(paths.ROOT, paths.ROOT, suite.FILE, subjects).items():
+        for subject, timing in compare_times(here, here, suite.FILE, subjects).items():
             done = outcomes[subject.injected]
             done.append(timing.outcome)
             said = (

@@ -25,6 +25,7 @@ import pandas as pd
 
 from bench.common.errors import UsageError
 from bench.common.git import CODE, current_commit, has_changes
+from bench.common.paths import ROOT
 from bench.regression.baseline import Baseline, Measured
 from bench.regression.changepoints import ALPHA, exact_steps, noisy_steps
 from bench.regression.checks import SAME_MACHINE, WORK_TOLERANCE, Check, broken, exit_code
@@ -64,14 +65,20 @@ Series = dict[tuple[str, str, str], list[Point]]
 """(host, metric, cell) -> its values in the order in which the commits were gated."""
 
 
-def append_history(path: Path, head: Baseline, checks: Sequence[Check]) -> str:
+def append_history(
+    path: Path, head: Baseline, checks: Sequence[Check], folder: Path = ROOT, code: Sequence[str] = CODE
+) -> str:
     """Adds the commit's line, if it is a commit and the gate could see; says what it did.
+
+    Args:
+        folder: in the repository whose commit it is.
+        code: git's paths of what must be as in the commit.
 
     Raises:
         UsageError: if the place cannot be written to.
     """
-    sha = current_commit()
-    if sha is None or has_changes(*CODE):
+    sha = current_commit(folder)
+    if sha is None or has_changes(*code, folder=folder):
         return "not a commit as it stands, so the history gets no line"
     if broken(checks):
         return "the gate is broken, so the history gets no line"

@@ -20,26 +20,30 @@ _JUNIT = {"regression": "failure", "undecided": "error", "better": "error"}
 MOST = 40  # lines of a table that a person reads
 
 
-def verdict(checks: Sequence[Check]) -> str:
-    """One line: the word, and how many checks of each part came out how."""
+def verdict(checks: Sequence[Check], options: str = "") -> str:
+    """One line: the word, and how many checks of each part came out how.
+
+    Args:
+        options: of `update-baseline`, where what is better is to become the baseline.
+    """
     if broken(checks):
         return "gate broken: the self-test missed an injected fault; results below are unreliable"
     counts = Counter((check.part, check.outcome) for check in checks)
     said = ", ".join(f"{part} {n} {outcome}" for (part, outcome), n in sorted(counts.items()))
     accept = (
-        "; make the improvement the baseline: `python -m bench update-baseline`"
+        f"; make the improvement the baseline: `python -m bench update-baseline{options}`"
         if any(c.outcome == "better" for c in checks)
         else ""
     )
     return f"{WORDS[exit_code(checks)]}: {said or 'no comparisons'}{accept}"
 
 
-def gate_markdown(checks: Sequence[Check]) -> str:
+def gate_markdown(checks: Sequence[Check], options: str = "") -> str:
     """The verdict, then every check that did not simply pass; nothing more where all did."""
     notable = [check for check in checks if check.outcome != "pass"]
     order = {"regression": 0, "undecided": 1, "better": 2}
     notable.sort(key=lambda check: order[check.outcome])
-    parts = [f"**{verdict(checks)}**"]
+    parts = [f"**{verdict(checks, options)}**"]
     if notable:
         shown = pd.DataFrame([{k: v for k, v in asdict(c).items() if k != "command"} for c in notable[:MOST]])
         parts.append(table_of(shown[["outcome", "part", "cell", "metric", "before", "after", "allowed"]]))
@@ -51,13 +55,13 @@ def gate_markdown(checks: Sequence[Check]) -> str:
     return "\n\n".join(parts)
 
 
-def plain(checks: Sequence[Check]) -> str:
+def plain(checks: Sequence[Check], options: str = "") -> str:
     """Everything as JSON."""
-    found = {"verdict": verdict(checks), "exit_code": exit_code(checks), "checks": [asdict(c) for c in checks]}
+    found = {"verdict": verdict(checks, options), "exit_code": exit_code(checks), "checks": [asdict(c) for c in checks]}
     return json.dumps(found, indent=1, sort_keys=True) + "\n"
 
 
-def junit(checks: Sequence[Check]) -> str:
+def junit(checks: Sequence[Check], _: str = "") -> str:
     """A test suite a part; a regression is a failure; what is undecided, or better and not accepted, an error."""
     root = ElementTree.Element("testsuites", name="bench gate")
     for part in dict.fromkeys(check.part for check in checks):
@@ -74,7 +78,7 @@ def junit(checks: Sequence[Check]) -> str:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-REPORT_FORMATS = {".md": lambda checks: gate_markdown(checks) + "\n", ".xml": junit, ".json": plain}
+REPORT_FORMATS = {".md": lambda checks, options: gate_markdown(checks, options) + "\n", ".xml": junit, ".json": plain}
 
 
 def require(paths: Iterable[Path], forms: Collection[str]) -> None:

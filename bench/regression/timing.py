@@ -23,8 +23,10 @@ from typing import Any
 
 from bench.common.errors import UsageError
 from bench.common.git import run_git
+from bench.common.paths import ROOT
 from bench.common.statistics import median_interval
 from bench.regression.checks import Check, Outcome
+from bench.regression.suite import Tree
 
 BLOCKS = 15
 PAIRS = 4  # of processes, at most
@@ -35,21 +37,21 @@ GRAIN = 10  # steps of a turn are a multiple, so that an injected tenth is a who
 
 
 @contextmanager
-def checked_out(ref: str) -> Iterator[Path]:
-    """A worktree of a commit beside this one, gone afterwards.
+def checked_out(ref: str, root: Path = ROOT) -> Iterator[Path]:
+    """A worktree of a commit of a repository, gone afterwards.
 
     Raises:
         UsageError: if git knows no such commit.
     """
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "before"
-        made = run_git("worktree", "add", "--detach", str(tree), ref)
+        made = run_git("worktree", "add", "--detach", str(tree), ref, folder=root)
         if made.returncode:
             raise UsageError(f"--against needs a commit that git knows; got '{ref}': {made.stderr.strip()}")
         try:
             yield tree
         finally:
-            run_git("worktree", "remove", "--force", str(tree))
+            run_git("worktree", "remove", "--force", str(tree), folder=root)
 
 
 def _script(tree: Path) -> Path:
@@ -65,21 +67,22 @@ class UntimedError(RuntimeError):
 class Worker:
     """A process that times the steps of one tree."""
 
-    def __init__(self, tree: Path, suite: Path) -> None:
+    def __init__(self, tree: Tree, suite: Path) -> None:
         self.tree, self.suite = tree, suite
+        code = tree.code or tree.folder
         self.process = subprocess.Popen(
-            [sys.executable, str(_script(tree))],
-            cwd=tree,
+            [sys.executable, str(_script(code)), str(code)],
+            cwd=tree.folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
     def prepare(self, objective: str) -> int:
-        return int(self._ask({"prepare": objective, "suite": str(self.suite)})["steps"])
+        return int(self._ask({"prepare": self.tree.ref(objective), "suite": str(self.suite)})["steps"])
 
     def seconds(self, objective: str, steps: int) -> float:
-        return float(self._ask({"time": objective, "steps": steps})["seconds"])
+        return float(self._ask({"time": self.tree.ref(objective), "steps": steps})["seconds"])
 
     def close(self) -> None:
         self.process.communicate()
@@ -93,7 +96,7 @@ class Worker:
         answer = self.process.stdout.readline()
         found: dict[str, Any] = json.loads(answer) if answer else {"error": "the process ended: see above"}
         if "error" in found:
-            raise UntimedError(f"the version in '{self.tree}' cannot answer {request}: {found['error']}")
+            raise UntimedError(f"the version in '{self.tree.folder}' cannot answer {request}: {found['error']}")
         return found
 
 
@@ -157,7 +160,7 @@ def minimum_detectable_ratio(measured: Sequence[float]) -> float:
 
 
 def compare_times(
-    before: Path, after: Path, suite: Path, subjects: Sequence[Subject], blocks: int = BLOCKS
+    before: Tree, after: Tree, suite: Path, subjects: Sequence[Subject], blocks: int = BLOCKS
 ) -> dict[Subject, Timing]:
     """The time of every subject's step in two trees; what is undecided is timed again in fresh processes."""
     found = {subject: Timing() for subject in subjects}
@@ -170,8 +173,8 @@ def compare_times(
     return found
 
 
-def time_checks(timings: Mapping[Subject, Timing], command: str) -> list[Check]:
-    """One check a subject; `command` measures one again, its name added."""
+def time_checks(timings: Mapping[Subject, Timing], command: Callable[[str], str]) -> list[Check]:
+    """One check a subject; `command` measures the one of a name again."""
     return [
         Check(
             "time",
@@ -181,14 +184,14 @@ def time_checks(timings: Mapping[Subject, Timing], command: str) -> list[Check]:
             "×1",
             str(timing),
             f"upper 99 % bound below ×{HARMLESS}",
-            f"{command} --objective {subject.objective}",
+            command(subject.objective),
         )
         for subject, timing in timings.items()
     ]
 
 
 def _time_round(
-    before: Path, after: Path, suite: Path, subjects: Sequence[Subject], blocks: int
+    before: Tree, after: Tree, suite: Path, subjects: Sequence[Subject], blocks: int
 ) -> dict[Subject, list[float]]:
     workers = Worker(before, suite), Worker(after, suite)
     try:

@@ -1,6 +1,6 @@
 """Times training steps of one source tree for a process that compares two: a request a line, an answer a line.
 
-It is started with that tree as its working directory and its first import path, so that `bench` is that tree's.
+It is started in that tree; its argument, else that tree, is its first import path, so that `bench` is the one there.
     {"prepare": objective, "suite": path} -> {"steps": n}      builds it; n steps take about `ROUND_SECONDS`
     {"time": objective, "steps": n}       -> {"seconds": s}    CPU seconds of the process for n steps
 What fails is answered by {"error": words}.
@@ -19,7 +19,7 @@ WARM_UP = 5
 
 def main() -> None:
     """Answers until its input ends."""
-    sys.path.insert(0, ".")
+    sys.path.insert(0, sys.argv[1] if len(sys.argv) > 1 else ".")
     import torch
 
     from bench.suites import expand, schema

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -15,17 +16,22 @@ from bench.common.run_spec import PLUGIN_IDENTITY, PluginSpec, RunSpec
 from bench.common.statistics import Better, Comparison, Scale, holm, paired
 from bench.results import leaderboard, tables
 from bench.results.metric_values import MetricKey
-from bench.results.records import Cell, Record, any_value, group_cells, metric_basis, read_records
+from bench.results.records import FAILURES, Cell, Record, any_value, group_cells, metric_basis, read_records
 from bench.results.store import Store
 
 ALPHA = 0.05
+MORE_WORK = 1.001  # of a step's counted FLOPs, which carry no noise
+SLOWER = 1.05  # of training seconds a step, paired by seed
+FAULTS = ("worse", "slower", "more-work")
 Key = tuple[str, str, str, str, str]
 _LEGEND = (
     "Means over the seeds that both have. B against A: × the ratio of the geometric means, or where a metric can be 0 "
     "or less, or is better when higher, the difference of the means; with Student's paired 95 % interval. *better* and "
     "*worse*: a paired t test, of logarithms where it is a ratio, separates the two, Holm-corrected over all lines; "
     "*not separable*: it does not; *no ratio*: a value is not positive; *no spread*: the difference is the same at "
-    "every seed, which no test judges. A cell of other code or settings names what changed."
+    "every seed, which no test judges. ?: a value is not certified. *more work*: a step's counted FLOPs rose by more "
+    "than a thousandth; *slower*: the 95 % interval of the paired ratio of seconds a step lies above ×1.05, which is "
+    "of the code only where both ran on one idle machine. A cell of other code or settings names what changed."
 )
 
 
@@ -40,6 +46,33 @@ class Line:
     b: Cell | None
     comparison: Comparison | None
     uncertified: bool = False
+
+    @property
+    def lost(self) -> int:
+        """At how many seeds A completed what failed in B."""
+        done = {record.spec.seed for record in self.a.completed} if self.a else set()
+        failed = {r.spec.seed for r in self.b.records if r.status in FAILURES} if self.b else set()
+        return len(done & failed)
+
+    @property
+    def work(self) -> float | None:
+        """B's counted FLOPs of a step over A's; None where they are not counted in both."""
+        old, new = (_per_step(cell, "flops_train") for cell in (self.a, self.b))
+        return float(median(new.values()) / median(old.values())) if old and new else None
+
+    @property
+    def slower(self) -> bool:
+        """Whether B's seconds a step are shown to be more than A's."""
+        old, new = (_per_step(cell, "train_seconds") for cell in (self.a, self.b))
+        seeds = sorted(old.keys() & new.keys())
+        low = paired([new[s] for s in seeds], [old[s] for s in seeds], scale="ratio").effect.low
+        return low is not None and low > SLOWER
+
+    def faults(self, word: str) -> list[str]:
+        """Which of `FAULTS` it shows, given its verdict; a run that fails now is worse."""
+        more = self.work is not None and self.work > MORE_WORK
+        shown = (word == "worse" or self.lost > 0, self.slower, more)
+        return [fault for fault, seen in zip(FAULTS, shown, strict=True) if seen]
 
     def word(self, p_value: float | None) -> str:
         """What may be said, given the corrected p-value."""
@@ -63,13 +96,25 @@ def stores_markdown(a: Path, b: Path) -> str:
     Raises:
         UsageError: if one of them holds no run.
     """
+    return judged_stores(a, b)[0]
+
+
+def judged_stores(a: Path, b: Path) -> tuple[str, Counter[str]]:
+    """The comparison in Markdown, its verdict first, and at how many cells it shows each of `FAULTS`.
+
+    Raises:
+        UsageError: if one of the stores holds no run.
+    """
     lines = compare_stores(_records(a), _records(b))
     tests = {line.key: p for line in lines if line.comparison and (p := line.comparison.p_value) is not None}
     adjusted = holm(tests)
     words = {line.key: line.word(adjusted.get(line.key)) for line in lines}
     counts = ", ".join(f"{n} {word}" for word, n in Counter(words.values()).most_common())
+    faults = Counter(fault for line in lines for fault in line.faults(words[line.key]))
+    said = ", ".join(f"{fault.replace('-', ' ')} at {faults[fault]}" for fault in FAULTS if faults[fault])
+    verdict = f"**B against A: {said or 'nothing worse, slower or of more work'}, of {len(lines)} cells; {counts}.**"
     shown = pd.DataFrame([_shown(line, words[line.key]) for line in lines])
-    return f"# A: `{a}`, B: `{b}`\n\n{counts}.\n\n{tables.markdown_table(shown)}\n\n{_LEGEND}\n"
+    return f"{verdict}\n\nA: `{a}`, B: `{b}`\n\n{tables.markdown_table(shown)}\n\n{_LEGEND}\n", faults
 
 
 def compare_stores(a: Sequence[Record], b: Sequence[Record]) -> list[Line]:
@@ -115,7 +160,8 @@ def _shown(line: Line, word: str) -> dict[str, str]:
         "B against A": _effect(line.comparison),
         "verdict": word + "?" * (line.uncertified and word in ("better", "worse")),
         "completed": f"{_completed(line.a)} → {_completed(line.b)}",
-        "train s": f"{_seconds(line.a)} → {_seconds(line.b)}",
+        "work": "n/a" if line.work is None else f"×{line.work:.4g}" + " (more)" * ("more-work" in line.faults(word)),
+        "train s": f"{_seconds(line.a)} → {_seconds(line.b)}" + " (slower)" * line.slower,
         "changed": changed(line.a, line.b),
     }
 
@@ -133,7 +179,8 @@ def _mean(line: Line, cell: Cell | None) -> str:
     own = _by_seed(cell, line.metric)
     partner = _by_seed(other, line.metric) if other and line.comparison else own
     values = [v for seed, v in own.items() if v is not None and partner.get(seed) is not None]
-    return f"{sum(values) / len(values):.4g}" if values else cell.word(line.metric)
+    mark = "?" * bool(cell.uncertified(line.metric))
+    return f"{sum(values) / len(values):.4g}{mark}" if values else cell.word(line.metric)
 
 
 def _effect(comparison: Comparison | None) -> str:
@@ -147,6 +194,12 @@ def _effect(comparison: Comparison | None) -> str:
 
 def _completed(cell: Cell | None) -> str:
     return "–" if cell is None else f"{len(cell.completed)} of {len(cell.records)}"
+
+
+def _per_step(cell: Cell | None, what: str) -> dict[int, float]:
+    """A measured total over the steps that it took, by seed."""
+    measured = {record.spec.seed: record.measured() for record in (cell.completed if cell else [])}
+    return {seed: total / m["steps"] for seed, m in measured.items() if (total := m[what]) and m["steps"]}
 
 
 def _seconds(cell: Cell | None) -> str:

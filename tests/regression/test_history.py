@@ -30,8 +30,8 @@ def head(cpu_ms: float = 2.0, kl: float | None = 0.4) -> Baseline:
 def committed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The commit that the working tree is said to be at; change it in place."""
     at = ["c0"]
-    monkeypatch.setattr(history, "current_commit", lambda: at[0])
-    monkeypatch.setattr(history, "has_changes", lambda *_: False)
+    monkeypatch.setattr(history, "current_commit", lambda *_: at[0])
+    monkeypatch.setattr(history, "has_changes", lambda *_, **__: False)
     return at
 
 
@@ -75,7 +75,7 @@ def test_a_commit_that_is_gated_again_counts_once_with_its_last_line(tmp_path: P
 def test_what_is_no_commit_is_not_remembered(
     tmp_path: Path, committed: list[str], monkeypatch: pytest.MonkeyPatch, attribute: str, value: object
 ) -> None:
-    monkeypatch.setattr(history, attribute, lambda *_: value)
+    monkeypatch.setattr(history, attribute, lambda *_, **__: value)
     assert "no line" in history.append_history(tmp_path / "h.jsonl", head(), GOOD)
     assert not (tmp_path / "h.jsonl").exists()
 

@@ -16,7 +16,7 @@ from bench.regression import suite as suite_module
 from bench.regression.baseline import Baseline, Measured
 from bench.regression.checks import broken
 from bench.regression.error_rates import Rate, Rates
-from bench.regression.suite import SUITE, reference, settings
+from bench.regression.suite import OWN, SUITE, Gated, Tree, reference, settings
 from bench.regression.timing import Subject, Timing
 from tests.helpers.store_builder import Shelf
 
@@ -40,7 +40,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Effect:
     found, runs = effects(), [0]
 
     def measure(
-        out: Path, *, jobs: int | None, objectives: Sequence[str] | None = None, seeds: Sequence[int] | None = None
+        out: Path,
+        *,
+        jobs: int | None,
+        objectives: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+        of: Gated = OWN,
     ) -> Baseline:
         runs[0] += 1
         entries = list(dict.fromkeys(str(m["entry"]) for m in self_test.injected_faults()))
@@ -54,7 +59,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Effect:
             cells[f"{ref} on line"] = Measured(dict.fromkeys(values, "ok"), {"flops_per_step": 1e6 * work}, metrics)
         return Baseline(SUITE, "here", cells, host="a machine")
 
-    def times(before: Path, after: Path, suite: Path, subjects: Sequence[Subject]) -> dict[Subject, Timing]:
+    def times(before: Tree, after: Tree, suite: Path, subjects: Sequence[Subject]) -> dict[Subject, Timing]:
         rounds = [1 + 0.001 * (k - 7) for k in range(15)]
         return {s: Timing([[s.injected * v for v in rounds]] * 2) for s in subjects}
 
@@ -155,8 +160,8 @@ def test_the_figures_are_reported_and_a_missed_target_is_exit_4(
 @pytest.fixture
 def accepted(world: Effect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A baseline of the world as it is, at a commit."""
-    monkeypatch.setattr(history, "current_commit", lambda: "abc")
-    monkeypatch.setattr(history, "has_changes", lambda *_: False)
+    monkeypatch.setattr(history, "current_commit", lambda *_: "abc")
+    monkeypatch.setattr(history, "has_changes", lambda *_, **__: False)
     gate.update_baseline("for a test", tmp_path / "b.json", jobs=1)
     return tmp_path / "b.json"
 
@@ -196,7 +201,7 @@ def test_a_baseline_is_whole_or_not_accepted(
     world: Effect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = Baseline("gate", "here", {"a on line": Measured({"0": "diverged"}, {}, {})})
-    monkeypatch.setattr(suite_module, "measure_suite", lambda out, jobs: failed)
+    monkeypatch.setattr(suite_module, "measure_suite", lambda out, jobs, of: failed)
     assert main.main(["update-baseline", "--reason", "a test", "--baseline", str(tmp_path / "b.json")]) == 2
     assert "a on line (seed 0: diverged)" in capsys.readouterr().err
     assert not (tmp_path / "b.json").exists()

@@ -12,6 +12,7 @@ import pytest
 from bench.common.errors import UsageError
 from bench.common.paths import SUITES
 from bench.regression import timing as timing_module
+from bench.regression.suite import Tree
 from bench.regression.timing import (
     Subject,
     Timing,
@@ -96,7 +97,10 @@ def test_least_seen_is_the_ratio_at_which_a_cell_becomes_dearer() -> None:
 
 
 def test_a_verdict_on_time_names_cell_metric_interval_and_command() -> None:
-    (check,) = time_checks({Subject("an_objective"): found(1.2, 1.2)}, "python -m bench regression --against main")
+    (check,) = time_checks(
+        {Subject("an_objective"): found(1.2, 1.2)},
+        lambda name: f"python -m bench regression --against main --objective {name}",
+    )
     assert (check.cell, check.metric, check.before, check.outcome) == (
         "an_objective",
         "CPU seconds a step",
@@ -158,13 +162,13 @@ def test_an_objective_that_a_version_cannot_run_is_undecided_and_the_others_are_
     monkeypatch.setattr(timing_module, "Worker", Clock)
     monkeypatch.setattr(Clock, "prepare", prepare)
     timings = compare_times(Path("fast"), Path("slow"), Path("suite"), [Subject("broken"), Subject("whole")])
-    checks = {check.cell: check for check in time_checks(timings, "again")}
+    checks = {check.cell: check for check in time_checks(timings, "again {}".format)}
     assert {name: check.outcome for name, check in checks.items()} == {"broken": "undecided", "whole": "pass"}
     assert checks["broken"].after.startswith("not timed")
 
 
 def test_a_worker_times_the_steps_of_a_tree() -> None:
-    worker = Worker(ROOT, SUITES / "gate.toml")
+    worker = Worker(Tree(ROOT), SUITES / "gate.toml")
     try:
         steps = worker.prepare("denoising_score_matching")
         assert steps >= 1

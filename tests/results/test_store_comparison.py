@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -16,7 +18,7 @@ from bench.common.errors import UsageError
 from bench.common.run_spec import BudgetSpec
 from bench.common.statistics import exponential, t_interval
 from bench.report import terminal
-from bench.results import store_comparison
+from bench.results import integrity, store_comparison
 from bench.results.records import Cell, Record
 from bench.results.store import Planned
 from tests.helpers.store_builder import NOISE, Shelf, estimate
@@ -56,6 +58,54 @@ def test_where_higher_is_better_the_words_turn_round(shelves: tuple[Shelf, Shelf
             value = estimate(mean + noise * mean, better="higher")
             shelf.ran("good", seed, None, metrics={"psnr": {"last": value}})
     assert table_of(shelves)["good"]["verdict"] == "better"
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({}, []),
+        ({"kl": 1.5}, ["worse"]),
+        ({"status": "diverged"}, ["worse"]),
+        ({"train_wall": 2.0}, ["slower"]),
+        ({"train_wall": 1.01}, []),
+        ({"flops_train": 1.01}, ["more-work"]),
+        ({"flops_train": 0.5, "kl": 0.5}, []),
+    ],
+)
+def test_a_fault_that_was_asked_for_is_exit_code_1(
+    shelves: tuple[Shelf, Shelf], change: dict[str, Any], shown: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for shelf, by in zip(shelves, ({}, change), strict=True):
+        for seed, noise in enumerate(NOISE):
+            value = {"kl": {"last": estimate((1.0 + noise) * by.get("kl", 1.0) * (1 + 0.001 * (seed % 2) * bool(by)))}}
+            shelf.ran("good", seed, None, metrics=value, status=by.get("status", "ok"), reason="nan")
+        for path in shelf.store.root.rglob("row.json"):
+            row = json.loads(path.read_text())
+            for part, key in (("time", "train_wall"), ("work", "flops_train")):
+                if part in row:
+                    row[part][key] *= by.get(key, 1.0) * (1 + 1e-5 * row["seed"] * bool(by.get(key)))
+            row["provenance"]["row_sha256"] = integrity.row_seal(row)
+            path.write_text(json.dumps(row, indent=1))
+        shelf.store.write_plan(map(Planned.of, shelf.specs))
+    a, b = (str(shelf.store.root) for shelf in shelves)
+    for fault in store_comparison.FAULTS:
+        assert main.main(["compare", a, b, "--fail-on", fault]) == (exit_codes.REGRESSION if fault in shown else 0), (
+            fault
+        )
+    assert main.main(["compare", a, b]) == exit_codes.GOOD
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("**B against A: ")
+    assert all(fault.replace("-", " ") + " at 1" in first for fault in shown)
+    assert main.main(["compare", a, b, "--fail-on", "worse,odd"]) == exit_codes.USAGE
+    assert "got 'odd'" in capsys.readouterr().err
+
+
+def test_an_uncertified_value_keeps_its_mark(shelves: tuple[Shelf, Shelf]) -> None:
+    for shelf, certified in zip(shelves, (True, False), strict=True):
+        for seed, noise in enumerate(NOISE):
+            shelf.ran("good", seed, 1.0 + noise, certified=certified)
+    line = table_of(shelves)["good"]
+    assert (line["A"], line["B"]) == ("1", "1?")
 
 
 def test_the_interval_is_of_the_paired_differences(shelves: tuple[Shelf, Shelf]) -> None:

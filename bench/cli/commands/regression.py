@@ -5,8 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.cli.options import Commands, Group, add_history, add_jobs, add_objective, job_count, joined, new_parser
-from bench.common.paths import BASELINE
+from bench.cli.options import (
+    Commands,
+    Group,
+    add_gated,
+    add_history,
+    add_jobs,
+    add_objective,
+    baseline_of,
+    job_count,
+    joined,
+    new_parser,
+)
+from bench.common.errors import UsageError
 
 GROUP = Group.CI
 
@@ -16,16 +27,18 @@ def add_parser(commands: Commands) -> None:
     parser = new_parser(
         commands, "regression", "Compare completeness, work and quality of this version with the baseline."
     )
+    add_gated(parser)
     parser.add_argument(
         "--baseline",
         type=Path,
         metavar="FILE.json",
-        help="Baseline to compare with (default: the project's own; none with --against or --benchmark).",
+        help="Baseline to compare with (default: the project's own, for another --suite ebm-baseline.json; "
+        "none with --against or --benchmark).",
     )
     parser.add_argument(
         "--against", metavar="REF", help="Compare quality and time with this commit (default: no commit)."
     )
-    add_objective(parser, "all; needs --against")
+    add_objective(parser, "those of the suite; in the project's own they need --against")
     parser.add_argument(
         "--benchmark",
         type=Path,
@@ -59,16 +72,19 @@ def run(options: argparse.Namespace) -> int:
         UsageError: if an option is invalid.
     """
     from bench.regression import gate
+    from bench.regression.suite import SUITE, Gated
 
     jobs = job_count(options)
     if options.self_test:
+        if options.suite != SUITE:
+            raise UsageError("--self-test measures the project's own gate; every other one tests itself: drop --suite")
         return gate.self_test(options.rounds, reports=options.report, jobs=jobs)
     alone = options.against is None and not options.benchmark
     return gate.run_gate(
         gate.Request(
-            baseline=options.baseline or (BASELINE if alone else None),
+            baseline=baseline_of(options) if alone else options.baseline,
             against=options.against,
-            objectives=joined(options.objective),
+            of=Gated(options.suite, joined(options.objective)),
             benchmarks=options.benchmark,
             reports=options.report,
             history=options.history,

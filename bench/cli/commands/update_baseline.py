@@ -5,9 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.cli.options import Commands, Group, add_jobs, job_count, new_parser
+from bench.cli.options import (
+    Commands,
+    Group,
+    add_gated,
+    add_jobs,
+    add_objective,
+    baseline_of,
+    job_count,
+    joined,
+    new_parser,
+)
+from bench.common.errors import UsageError
 from bench.common.exit_codes import GOOD
-from bench.common.paths import BASELINE
 
 GROUP = Group.CI
 
@@ -19,10 +29,11 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--baseline",
         type=Path,
-        default=BASELINE,
         metavar="FILE.json",
-        help="Baseline to write (default: the project's own).",
+        help="Baseline to write (default: the project's own, or ebm-baseline.json for another --suite).",
     )
+    add_gated(parser)
+    add_objective(parser, "those of the suite")
     add_jobs(parser)
 
 
@@ -33,6 +44,10 @@ def run(options: argparse.Namespace) -> int:
         UsageError: if an option is invalid, a run failed, or the file cannot be written.
     """
     from bench.regression import gate
+    from bench.regression.suite import Gated
 
-    gate.update_baseline(options.reason, options.baseline, jobs=job_count(options))
+    of = Gated(options.suite, joined(options.objective))
+    if of.own and of.objectives is not None:
+        raise UsageError("the project's own baseline holds every objective; drop --objective, or give a --suite")
+    gate.update_baseline(options.reason, baseline_of(options), jobs=job_count(options), of=of)
     return GOOD
