@@ -3,6 +3,8 @@
 from bench.common.errors import UsageError
 from bench.core.data_types import Data, Estimate, Grid
 from bench.core.declarations import Download, dataset, denoiser, metric, network, objective
+from bench.core.dense_derivatives import Features, FourierFeatures
+from bench.core.dense_energy import DenseEnergy
 from bench.core.derivatives import Energy, energy_and_score, hessian_product, laplacian, per_example, score, sum_event
 from bench.core.noising import (
     Noised,
@@ -56,9 +58,12 @@ __all__ = [
     "Choice",
     "Count",
     "Data",
+    "DenseEnergy",
     "Download",
     "Energy",
     "Estimate",
+    "Features",
+    "FourierFeatures",
     "Grid",
     "GridDistribution",
     "Integer",

@@ -78,10 +78,8 @@ def diffusion_recovery_likelihood(
     a burn-in bias, which falls as the chains grow.
 
     Args:
-        energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
-        x: data (*batch, *event).
-        sigma_min: the smallest of the geometric noise levels; given in units of local_scale.
-        sigma_max: the largest, in units of x.
+        energy: noise-conditional, energy(x, sigma) of data x (*batch, *event) and noise levels sigma (*batch,).
+        sigma_min, sigma_max: the ends of the geometric noise levels, in units of local_scale and of x.
         levels: the number of intervals.
         steps: transitions of a chain.
         step: b, a transition's noise in units of the interval's s.

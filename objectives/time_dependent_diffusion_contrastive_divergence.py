@@ -81,10 +81,8 @@ def time_dependent_diffusion_contrastive_divergence(
     with weight σ² and ln σ uniform, times 2 ln(σ_K/σ₀).
 
     Args:
-        energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
-        x: data (*batch, *event).
-        sigma_min: the smallest noise level; given in units of local_scale.
-        sigma_max: the largest, in units of x.
+        energy: noise-conditional, energy(x, sigma) of data x (*batch, *event) and noise levels sigma (*batch,).
+        sigma_min, sigma_max: the ends of the noise levels, in units of local_scale and of x.
         levels: K, the number of intervals.
         kernel: "ve", α = 1, or "vp", α² = 1 - σ², for data of about unit variance and sigma_max < 1.
         steps: transitions of a chain.

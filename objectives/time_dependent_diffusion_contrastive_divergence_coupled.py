@@ -85,10 +85,8 @@ def time_dependent_diffusion_contrastive_divergence_coupled(
     error of a denoised score, where two independent draws would leave their noise.
 
     Args:
-        energy: noise-conditional, energy(x, sigma) with sigma (*batch,).
-        x: data (*batch, *event).
-        sigma_min: the smallest noise level; given in units of local_scale.
-        sigma_max: the largest, in units of x.
+        energy: noise-conditional, energy(x, sigma) of data x (*batch, *event) and noise levels sigma (*batch,).
+        sigma_min, sigma_max: the ends of the noise levels, in units of local_scale and of x.
         levels: K, the number of intervals.
         steps: transitions of a chain.
         relaxation: c, the share of the way to the posterior's mean that a transition goes across the data.

@@ -59,6 +59,8 @@ def explain_reference(ref: str) -> str:
         return _card(_find_in_file(ref))
     from bench.plugins import registry
 
+    if references.names_points(name):
+        return _card(registry.find("datasets", ref))
     cards = [_card(registry.find(kind, ref)) for kind in KINDS if name in plugin_source.names(kind)]
     if name in suite_names():
         cards.append(f"{name} (suite)\n\n{_read(SUITES / f'{name}.toml')}")

@@ -119,6 +119,8 @@ def _held(name: str, rule: Rule, plugin: registry.Plugin, ref: str) -> Finding:
 
 def _find(ref: str) -> registry.Plugin:
     name = references.split_reference(ref)[0]
+    if references.names_points(name):
+        return registry.find("datasets", ref)
     if not name.endswith(".py"):
         for kind in registry.FOLDERS:
             if name in registry.names(kind):

@@ -37,7 +37,11 @@ def _private_data(plugin: registry.Plugin, ref: str) -> str:
     same = torch.equal(again.train, solo_data(ref, first).train)
     require(same, "another global seed gives other examples; draw everything from rng")
     other = solo_data(ref, others[0]).train
-    require(not torch.equal(again.train, other), f"seeds {DATA_SEEDS} give the same examples")
+    if plugin.info.fixed:
+        require(torch.equal(again.train, other), f"declares fixed=True, yet seeds {DATA_SEEDS} give other examples")
+        return "every seed sees the same examples, as declared"
+    same_data = f"seeds {DATA_SEEDS} give the same examples; draw them from rng, or declare @dataset(fixed=True)"
+    require(not torch.equal(again.train, other), same_data)
     return "rng alone decides the examples"
 
 
@@ -52,7 +56,8 @@ def _splits(plugin: registry.Plugin, ref: str) -> str:
     for a, b in (("train", "valid"), ("train", "test"), ("valid", "test")):
         require(not rows[a] & rows[b], f"{a} and {b} share examples")
     sizes = ", ".join(f"{len(x)} to {name}" for name, x in parts.items())
-    return f"events {tuple(data.train.shape[1:])}; {sizes}; none in two parts"
+    scale = f"; local scale {data.local_scale:.3g}" if data.local_scale is not None else ""
+    return f"events {tuple(data.train.shape[1:])}; {sizes}; none in two parts{scale}"
 
 
 def _stacked_data(plugin: registry.Plugin, ref: str) -> str:
@@ -131,7 +136,9 @@ def _files_read(ref: str) -> set[Path]:
         found = {Path(name).resolve() for name in _opened}
     finally:
         _opened = None
-    aside = tuple(Path(name).resolve() for name in {sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev"})
+    aside = tuple(
+        Path(name).resolve() for name in {sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev", "/usr/share/zoneinfo"}
+    )
     return {
         path
         for path in found

@@ -141,6 +141,7 @@ class DatasetInfo:
         downloads: the files that `data fetch` gets, for a data set that does not come with the project.
         manual_download: how to get them where they may not be fetched by a program.
         files: what it reads, each a path relative to its own file; their content becomes part of a cell's identity.
+        fixed: whether every seed sees the same examples.
     """
 
     name: str
@@ -149,6 +150,7 @@ class DatasetInfo:
     downloads: tuple[Download, ...] = ()
     manual_download: str = ""
     files: tuple[str, ...] = ()
+    fixed: bool = False
 
     @property
     def bundled(self) -> bool:
@@ -163,11 +165,12 @@ def dataset(
     downloads: tuple[Download, ...] = (),
     manual_download: str = "",
     files: tuple[str, ...] = (),
+    fixed: bool = False,
 ) -> Callable[[T], T]:
     """Declares a data set: a function (rng, *, ...) -> Data. The arguments are the attributes of `DatasetInfo`."""
 
     def declare(target: T) -> T:
-        info = DatasetInfo(target.__name__, source, version, downloads, manual_download, tuple(files))
+        info = DatasetInfo(target.__name__, source, version, downloads, manual_download, tuple(files), fixed)
         target.__bench__ = info  # type: ignore[attr-defined]
         return target
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import lzma
 import math
@@ -126,8 +127,9 @@ def embed(name: str, arrays: Arrays) -> Path:
             # one date for all, so that the same arrays give the same file
             info = zipfile.ZipInfo(f"{key}.npy")
             info.compress_type = zipfile.ZIP_LZMA
-            with file.open(info, "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+            packed = io.BytesIO()
+            np.lib.format.write_array(packed, np.ascontiguousarray(array), allow_pickle=False)
+            file.writestr(info, packed.getvalue())
     known = json.loads(DIGESTS.read_text(encoding="utf-8")) if DIGESTS.exists() else {}
     known[name] = _sha256(arrays)
     DIGESTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -21,13 +21,15 @@ from bench.results.store import ARTEFACTS, SAMPLES
 
 CELLS = 96
 IMAGES = 64
+POINTS = 1_000  # held-out ones that are shown where the density is unknown
 STRIPS, SHOWN = 4, 25  # denoised images that are kept, and the noise, of 255, at which they are
 
 
 def save(folder: Path, energy: Energy, samples: Mapping[str, Tensor | str], data: Data, rng: Rng) -> None:
     """Writes `artefacts.npz` into the run's folder.
 
-    On a grid: `log_density` of the model and `log_truth`, (CELLS, CELLS) with x first, in nats; `score_error`, the
+    On a grid: `log_density` of the model and `log_truth`, (CELLS, CELLS) with x first, in nats, or, where it is
+    unknown, held-out `points`, (POINTS, 2); `score_error`, the
     length of the difference of their scores; `box`, (2, 2), its low and high corner. For images, in the data's own
     units: `data` and `samples`, or `samples_own` and the like for each sampler, (IMAGES, C, H, W), and what
     `save_denoised` writes; all samples go into `samples.npz`, by the sampler's name, as uint8 images (n, C, H, W).
@@ -82,6 +84,8 @@ def _on_grid(energy: Energy, data: Data) -> dict[str, Tensor]:
     if data.score is not None:
         maps["score_error"] = (score(energy, points) - data.score(points)).norm(dim=-1)
     shaped = {name: values.reshape(CELLS, CELLS) for name, values in maps.items()}
+    if data.log_density is None:
+        shaped["points"] = data.test[:POINTS]
     return shaped | {"box": torch.tensor([data.grid.low, data.grid.high])}
 
 

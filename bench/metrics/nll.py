@@ -11,7 +11,8 @@ from bench.api import Data, Energy, Estimate, Rng, in_chunks, log_partition, met
 
 @metric(needs={"grid"}, unit="nats", better="lower", version=1, scale="difference")
 def nll(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
-    """mean of E(x) over the test set + log ∫ exp(-E), the integral over the box by quadrature, in nats.
+    """mean of E(x) over the test set + log ∫ exp(-E), the integral over the box by quadrature, in nats; of data that
+    were standardised, in the units in which they were given.
 
     The model is taken to live in the box: where more than a hundredth of its mass lies in the box's outer frame, or
     outside of it within three times the box, or where two grids disagree, the value is not certified. The standard
@@ -20,7 +21,9 @@ def nll(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
     assert data.grid is not None
     partition = log_partition(energy, data.grid, like=data.test)
     energies = in_chunks(energy, data.test).double()
-    value = float(energies.mean()) + partition.log_z
+    # the density of x = (given - offset) / unit, divided by unit, is that of what was given
+    units = 0.0 if data.unit is None else float(data.unit.double().log().sum())
+    value = float(energies.mean()) + partition.log_z + units
     if not math.isfinite(value):
         return Estimate(None, reason=f"mean energy of the test set {float(energies.mean())}, log Z {partition.log_z}")
     n = len(energies)

@@ -7,9 +7,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from bench.api import Integer, Linear, Log, Rng, network
-from bench.core.dense_derivatives import Features, FourierFeatures
-from bench.core.dense_energy import DenseEnergy
+from bench.api import DenseEnergy, Features, FourierFeatures, Integer, Linear, Log, Rng, network
 
 
 @network()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-from bench.api import Integer, Linear, Rng, network
-from bench.core.dense_energy import DenseEnergy
+from bench.api import DenseEnergy, Integer, Linear, Rng, network
 
 
 @network()

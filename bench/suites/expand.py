@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from string import Formatter
 from typing import Any
 
 from bench.common import fingerprint
 from bench.common.errors import UsageError, suggest
-from bench.common.paths import HARNESS
-from bench.common.references import parse_seeds, split_reference
+from bench.common.paths import HARNESS, expanded
+from bench.common.references import names_points, parse_seeds, split_reference
 from bench.common.run_spec import (
     DENOISER,
     BudgetSpec,
@@ -82,6 +83,7 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
     specs = []
     for dataset_ref in datasets:
         dataset, sample, absent = _describe_dataset(dataset_ref, suite.data)
+        _check_rows(dataset, sample, suite.budget.batch)
         evaluation = replace(suite.evaluation, metrics=_metrics(suite, sample))
         for objective in objectives:
             network, skip = _describe_network(suite.network, objective.energy == "noise", sample)
@@ -197,14 +199,20 @@ def _describe(plugin: registry.Plugin, ref: str, **values: Value) -> dict[str, A
     """The fields of a `PluginSpec`."""
     name, given = split_reference(ref)
     return {
-        # an absolute path, so that the child finds it from wherever it starts
-        "ref": str(plugin.path) if name.endswith(".py") else name,
+        "ref": _absolute(plugin, name),
         "name": plugin.name,
         "label": plugin.name + (f"[{_assignments(given)}]" if given else ""),
         "given": _assignments(given),
         "params": plugin.resolve(**values),
         "sha": fingerprint.code(plugin.path),
     }
+
+
+def _absolute(plugin: registry.Plugin, name: str) -> str:
+    """A path that the child finds from wherever it starts; a name as it is."""
+    if plugin.kind == "datasets" and names_points(name):
+        return str(expanded(Path(name)).resolve())
+    return str(plugin.path) if name.endswith(".py") else name
 
 
 def _assignments(values: Mapping[str, Value]) -> str:
@@ -269,12 +277,27 @@ def _describe_dataset(ref: str, params: Mapping[str, Value]) -> tuple[DatasetSpe
     """The data set in plain values, one draw of it, and why there is none where its files are not here."""
     plugin = registry.find("datasets", ref)
     shared = {k: v for k, v in params.items() if k not in plugin.given}
+    if names_points(split_reference(ref)[0]):  # a suite's sizes are of data that are drawn
+        shared = {k: v for k, v in shared.items() if k in plugin.parameters}
     described = {**_describe(plugin, ref, **shared), "version": plugin.info.version}
     try:
         sample = builders.dataset(ref, Rng(0, "data"), **shared)
     except AbsentDataError as absent:
         return DatasetSpec(**described), None, str(absent)
     return DatasetSpec(**described, content=builders.content_of(ref, sample, **shared)), sample, ""
+
+
+def _check_rows(dataset: DatasetSpec, sample: Data | None, batch: int) -> None:
+    """Holds somebody's own points to the size of a batch.
+
+    Raises:
+        UsageError: if there are fewer to train on.
+    """
+    if sample is not None and names_points(dataset.ref) and len(sample.train) < batch:
+        raise UsageError(
+            f"a batch of {batch} needs as many rows to train on; {dataset.name} leaves {len(sample.train)}: give more, "
+            "or lower budget.batch in the suite"
+        )
 
 
 def _describe_network(settings: Mapping[str, Value], conditional: bool, data: Data | None) -> tuple[NetworkSpec, str]:

@@ -40,16 +40,16 @@ class ConvergenceCheck:
     """The reference fit of each data set of one or two dimensions, and how near the data it must come.
 
     Attributes:
-        bound: the largest KL divergence of the best fit, in nats, at which the data set is ranked.
         objective: maximum likelihood, with its settings.
+        bound: the largest KL divergence of the best fit, in nats, at which the data set is ranked.
         lr: a fit for each.
         budget: how many times the budget of an entry.
         batch: examples in a batch.
         seeds: "0-1" or "0,1".
     """
 
+    objective: str
     bound: Positive = 0.02
-    objective: str = "maximum_likelihood[points=48]"
     lr: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)] = (4e-3, 1e-2)
     budget: Positive = 2.0
     batch: Count = 256

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.report.figures.layout import Sheet, folded, lines_high, named, tall, titled, wrapped
@@ -18,7 +19,11 @@ _TITLES = {
     "log_density": "{}: densities of the best weights, first seed",
     "score_error": "{}: errors of the score of the best weights, first seed",
 }
-_BARS = {"log_density": "density over the truth's peak", "score_error": "‖model score − true score‖"}
+_BARS = {
+    "log_density": "density over the truth's peak",
+    "highest": "density over the highest peak; dots: held-out points",
+    "score_error": "‖model score − true score‖",
+}
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -31,10 +36,12 @@ def figure(entries: Mapping[str, Arrays | str], dataset: str, what: str) -> Figu
         dataset: its written name.
         what: "log_density" or "score_error".
     """
-    known = [arrays for arrays in entries.values() if not isinstance(arrays, str)]
+    known = [arrays for arrays in entries.values() if not isinstance(arrays, str) and what in arrays]
     if not known:
         return None
-    truth = known[0]["log_truth"] if what == "log_density" else None
+    density = what == "log_density"
+    truth = known[0].get("log_truth") if density else None
+    peak = max(float(arrays[what].max()) for arrays in known) if truth is None else float(truth.max())
     panels: dict[str, Arrays | str] = {} if truth is None else {"truth": {"log_density": truth}}
     panels |= entries
     rows, columns = folded(len(panels), ACROSS)
@@ -45,8 +52,8 @@ def figure(entries: Mapping[str, Arrays | str], dataset: str, what: str) -> Figu
     head = _HEAD + lines_high(len(heading) - 1, 11)
     sheet = Sheet.of(wide, head + sum(heads) + rows * (_PANEL + 0.08))
     sheet.text(sheet.width / 2, 0.08, "\n".join(heading), 11, ha="center")
-    norm = mpl.colors.LogNorm(0.1, 100) if truth is None else mpl.colors.Normalize(0, 1)
-    colours = "viridis" if truth is None else "magma"
+    norm = mpl.colors.Normalize(0, 1) if density else mpl.colors.LogNorm(0.1, 100)
+    colours = "magma" if density else "viridis"
     scale = mpl.cm.ScalarMappable(norm, colours)
     for k, (name, arrays) in enumerate(panels.items()):
         row, column = divmod(k, columns)
@@ -57,14 +64,23 @@ def figure(entries: Mapping[str, Arrays | str], dataset: str, what: str) -> Figu
         titled(axis, titles[k], weight="bold" if name == "truth" and truth is not None else "normal")
         if isinstance(arrays, str):
             axis.text(0.5, 0.5, "\n".join(wrapped(arrays, _PANEL, 8)), ha="center", va="center", fontsize=8)
-        elif truth is not None:
-            relative = np.exp(arrays["log_density"] - truth.max()).T
+        elif density:
+            relative = np.exp(arrays["log_density"] - peak).T
             axis.imshow(relative, origin="lower", cmap=colours, norm=norm)
+            _dot(axis, arrays)
         else:
             axis.imshow(arrays["score_error"].T, origin="lower", cmap=colours, norm=norm)
     bar = sheet.axes(sheet.width - _BAR + 0.08, head + heads[0], 0.13, _PANEL)
-    sheet.figure.colorbar(scale, cax=bar, extend="max" if truth is not None else "both", format="%g")
+    sheet.figure.colorbar(scale, cax=bar, extend="max" if density else "both", format="%g")
     bar.tick_params(labelsize=7, pad=1, length=2)
     bar.minorticks_off()
-    bar.set_ylabel(_BARS[what], fontsize=7, labelpad=2)
+    bar.set_ylabel(_BARS[what if truth is not None or not density else "highest"], fontsize=7, labelpad=2)
     return sheet.figure
+
+
+def _dot(axis: Axes, arrays: Arrays) -> None:
+    """Marks held-out points over a density, where there are any."""
+    if "points" in arrays:
+        (low, high), nodes = arrays["box"], len(arrays["log_density"])
+        at = (arrays["points"] - low) / (high - low) * nodes - 0.5
+        axis.scatter(at[:, 0], at[:, 1], s=1, c="white", linewidths=0, alpha=0.4)

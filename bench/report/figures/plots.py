@@ -95,7 +95,8 @@ def _curves(store: Store, records: Iterable[Record]) -> pd.DataFrame:
 def _costs(records: Iterable[Record]) -> pd.DataFrame:
     lines: list[dict[str, Any]] = []
     for record in records:
-        value = record.value(MetricKey("kl", "", "best")).value if record.status == "ok" else None
+        counts = record.status == "ok" and not record.spec.reference_fit  # whose budget is another
+        value = record.value(MetricKey("kl", "", "best")).value if counts else None
         if value is not None:
             measured = record.measured()
             flops = measured["flops_train"]

@@ -21,7 +21,7 @@ def pictures(arrays: dict[str, np.ndarray], truth: float | None = None) -> dict[
     """Data URIs by what they show; `truth` is the peak of the true log density, where black to white ends."""
     found: dict[str, str] = {}
     if "log_density" in arrays:
-        peak = float(arrays["log_truth"].max()) if truth is None else truth
+        peak = float(arrays.get("log_truth", arrays["log_density"]).max()) if truth is None else truth
         found["density"] = _coloured(np.exp(arrays["log_density"] - peak), "magma")
     if "score_error" in arrays:
         low, high = np.log(SCORE_ERROR)

@@ -1,0 +1,185 @@
+"""Somebody's own points as a data set, by the path of their file: CSV, NumPy or Parquet, a row an example."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.common.errors import UsageError
+from bench.core.data_types import Data, Grid
+from bench.core.rng import Rng
+from bench.core.search_spaces import Choice, Linear
+from bench.data.local_scale import estimate_local_scale
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEWEST = 10  # examples in each part
+MARGIN = 0.25  # of the data's range, on each side of the box in which a model is integrated
+
+
+def user_points(
+    path: Path,
+    rng: Rng,
+    *,
+    standardise: Annotated[str, Choice("yes", "no")] = "yes",
+    valid: Annotated[float, Linear(0.01, 0.5)] = 0.1,
+    test: Annotated[float, Linear(0.01, 0.5)] = 0.2,
+) -> Data:
+    """x = (row - offset) / unit, with the mean and the standard deviation of each column over the training rows.
+
+    A row's part is decided by the hash of its numbers, so equal rows are never in two parts and the split is the same
+    at every seed. In one and two dimensions there is a box, the range of all rows and a quarter of it on each side, so
+    the likelihood of a model is exact up to what it puts outside, which `certified` tells. `local_scale` is estimated.
+
+    Args:
+        path: a .csv, .npy or .parquet file.
+        rng: gives the batch shape alone: (n, d), or (S, n, d) for a stack of S seeds.
+        standardise: "no" leaves the numbers as they are, offset 0 and unit 1.
+        valid, test: shares of the rows that are held out.
+
+    Raises:
+        UsageError: if the file cannot be read, a column has no numbers, a value is missing, a column is constant, or
+            there are too few rows.
+    """
+    rows = read_points(path)
+    parts = _split(rows, path.name, valid, test)
+    offset, unit = np.zeros(rows.shape[1]), np.ones(rows.shape[1])
+    if standardise == "yes":
+        offset, unit = parts["train"].mean(0), parts["train"].std(0)
+    given = [torch.from_numpy((part - offset) / unit).float() for part in parts.values()]
+    shape = rng.batch_shape(1)[:-1]
+    train, held_valid, held_test = (part.expand(*shape, *part.shape) for part in given)
+    try:
+        local_scale = estimate_local_scale(given[0])
+    except UsageError as error:
+        raise UsageError(f"{path.name}: {error}") from None
+    return Data(
+        path.name,
+        train,
+        held_valid,
+        held_test,
+        local_scale=local_scale,
+        grid=_box(torch.cat(given)) if rows.shape[1] <= 2 else None,
+        content=hashlib.sha256(rows.tobytes()).hexdigest()[:16],
+        offset=torch.from_numpy(offset).float(),
+        unit=torch.from_numpy(unit).float(),
+    )
+
+
+def read_points(path: Path) -> np.ndarray:
+    """The rows of a file, float64 (n, d).
+
+    Raises:
+        UsageError: if it cannot be read, or is not made of finite numbers that vary.
+    """
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+        ".csv": _read_csv,
+        ".npy": _read_npy,
+        ".parquet": _read_parquet,
+    }
+    try:
+        frame = readers[path.suffix.lower()](path)
+    except (OSError, EOFError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        said = (str(error).splitlines() or [""])[0]
+        raise UsageError(f"{path.name} cannot be read as {path.suffix.lower()}: {said}; save it again") from None
+    _check(frame, path.name)
+    return np.ascontiguousarray(frame.to_numpy(np.float64)) + 0.0  # -0 is 0
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    first = pd.read_csv(path, skipinitialspace=True, header=None, nrows=1, dtype=str).iloc[0]
+    if len(first) == 1 and any(separator in str(first[0]) for separator in ";\t"):
+        raise UsageError(f"columns must be separated by commas; the first line of {path.name} is '{first[0]}'")
+    # a first line of numbers is a row, not names
+    return pd.read_csv(path, skipinitialspace=True, header=None if all(map(_is_number, first)) else 0)
+
+
+def _is_number(text: object) -> bool:
+    try:
+        float(str(text))
+    except ValueError:
+        return False
+    return True
+
+
+def _read_npy(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    array = np.load(path, allow_pickle=False)
+    if array.ndim not in (1, 2):
+        raise UsageError(
+            f"points are an array (n, d) or (n,); {path.name} has {array.shape}: for images write a data set of your "
+            "own, from `new dataset NAME`"
+        )
+    if array.dtype.kind not in "fiub":
+        raise UsageError(f"{path.name} must hold real numbers; got {array.dtype}: convert it with .astype(float)")
+    return pd.DataFrame(array.reshape(len(array), -1))
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except ImportError:
+        raise UsageError(
+            f"reading {path.name} needs pyarrow, which is not installed: pip install pyarrow, or save it as .csv"
+        ) from None
+
+
+def _check(frame: pd.DataFrame, name: str) -> None:
+    import pandas as pd
+
+    if frame.empty:
+        raise UsageError(f"{name} must have a row for each example; it has none")
+    if words := [column for column in frame if not pd.api.types.is_numeric_dtype(frame[column])]:
+        given = frame[words[0]].map(_is_number)
+        example = frame[words[0]][~given].iloc[0] if not given.all() else frame[words[0]].iloc[0]
+        raise UsageError(f"columns must be numbers; {_column(words[0])} of {name} has '{example}': drop or encode it")
+    values = frame.to_numpy(np.float64)
+    if (wrong := ~np.isfinite(values)).any():
+        row, column = np.argwhere(wrong)[0]
+        raise UsageError(
+            f"no value may be missing or infinite; {name} has {wrong.sum()}, the first in row {row + 1}, "
+            f"{_column(frame.columns[column])}: drop these rows or fill them in"
+        )
+    if constant := [column for column in frame if frame[column].nunique() == 1]:
+        raise UsageError(f"every column must vary; {_column(constant[0])} of {name} is constant: drop it")
+
+
+def _column(name: object) -> str:
+    return f"column {name + 1}" if isinstance(name, int) else f"column '{name}'"
+
+
+def _split(rows: np.ndarray, name: str, valid: float, test: float) -> dict[str, np.ndarray]:
+    """Training, validation and test rows, by the hash of each row."""
+    digests = b"".join(hashlib.sha256(row.tobytes()).digest()[:8] for row in rows)
+    u = np.frombuffer(digests, np.uint64) / 2.0**64
+    parts = {
+        "train": rows[u >= valid + test],
+        "valid": rows[(u >= test) & (u < valid + test)],
+        "test": rows[u < test],
+    }
+    if few := [f"{len(part)} to {part_name}" for part_name, part in parts.items() if len(part) < FEWEST]:
+        raise UsageError(
+            f"each part needs {FEWEST} rows; {name} has {len(rows)}, which leaves {', '.join(few)}: give more rows, or "
+            "other shares [valid=...,test=...]"
+        )
+    return parts
+
+
+def _box(x: Tensor) -> Grid:
+    low, high = x.amin(0), x.amax(0)
+    margin = MARGIN * (high - low)
+    return Grid(tuple((low - margin).tolist()), tuple((high + margin).tolist()))
