@@ -5,15 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from bench.common import references
 from bench.common.errors import UsageError, suggest
+from bench.common.paths import expanded
 from bench.contract import data_rules, denoiser_rules, metric_rules, network_rules, objective_rules
 from bench.contract.objective_rules import with_draws
 from bench.contract.rule import Broken, Rule
 from bench.contract.source_lines import line_of_error
+from bench.contract.undeclared import undeclared
 from bench.data.data_dir import AbsentDataError
 from bench.plugins import registry
 
@@ -133,7 +136,8 @@ def _find(ref: str) -> registry.Plugin:
         except UsageError as error:
             errors.append(error)
     # of a file that declares two of a kind, "found none" of the other kinds says nothing
-    raise next((e for e in errors if "found none" not in str(e)), errors[0])
+    said = next((error for error in errors if "found none" not in str(error)), None)
+    raise said or undeclared(expanded(Path(name)))
 
 
 RULES: dict[registry.Kind, dict[str, Rule]] = {

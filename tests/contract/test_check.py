@@ -435,6 +435,24 @@ def test_all_mistakes_of_a_declaration_are_told_at_once(tmp_path: Path) -> None:
         assert word in finding.detail, word
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def f(energy, x, rng, *, k=1):\n    return energy(x)\n", "f takes (energy, x, rng), as an objective does"),
+        ("class F:\n    def forward(self, energy, x, rng): ...\n", "F takes (energy, x, rng), as an objective does"),
+        ("def f(rng, *, n_train=1): ...\n", "put @dataset(...) from bench.api before it"),
+        ("def f(energy, samples, data, rng): ...\n", "as a metric does"),
+        ("def f(y, sigma): ...\n", "put @denoiser(...)"),
+        ("x = 1\n", "python -m bench new objective NAME"),
+    ],
+)
+def test_a_file_without_a_declaration_is_told_what_it_could_be(code: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(code)
+    with pytest.raises(UsageError, match="declares no plug-in") as told:
+        check.check_plugin(str(tmp_path / "bare.py"))
+    assert said in str(told.value)
+
+
 def test_rules_can_be_chosen_and_draws_capped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "denoising_score_matching", "--only", "loss,signature"]) == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["pass  signature", "pass  loss"]
