@@ -10,6 +10,9 @@ from typing import Any
 from bench.common.errors import UsageError
 from bench.common.paths import expanded
 
+POINTS = (".csv", ".npy", ".parquet")
+_FILE = rf"(?:{'|'.join(map(re.escape, ('.py', *POINTS)))})"
+
 
 def split_reference(ref: str) -> tuple[str, dict[str, Any]]:
     """('name', {'k': v}) from "name" or "name[k=v,...]"; a value is a Python literal, or else a word.
@@ -18,7 +21,7 @@ def split_reference(ref: str) -> tuple[str, dict[str, Any]]:
         UsageError: if the reference is not of that form.
     """
     # a folder's name may have brackets, too
-    match = re.fullmatch(r"(.+\.py|[^\[\]]+)(?:\[(.*)\])?", ref.strip(), re.DOTALL)
+    match = re.fullmatch(rf"(.+{_FILE}|[^\[\]]+)(?:\[(.*)\])?", ref.strip(), re.DOTALL)
     if not match:
         raise UsageError(f"a reference is 'name', 'name[k=v,...]' or 'path.py[k=v,...]'; got '{ref}'")
     name, inside = match.group(1).strip(), match.group(2)
@@ -32,9 +35,6 @@ def split_reference(ref: str) -> tuple[str, dict[str, Any]]:
         except (ValueError, SyntaxError):
             given[key] = value
     return name, given
-
-
-POINTS = (".csv", ".npy", ".parquet")
 
 
 def names_points(name: str) -> bool:
@@ -79,5 +79,5 @@ def split_list(text: str) -> tuple[str, ...]:
 
 
 def _names_file(text: str) -> bool:
-    path = re.fullmatch(r"(.+\.py)(?:\[[^\[\]]*\])?", text.strip(), re.DOTALL)
+    path = re.fullmatch(rf"(.+{_FILE})(?:\[[^\[\]]*\])?", text.strip(), re.DOTALL)
     return path is not None and expanded(Path(path[1])).is_file()

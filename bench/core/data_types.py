@@ -48,7 +48,7 @@ class Data:
     Attributes:
         train, valid, test: examples (n, *event).
         local_scale: the standard deviation of the data in its narrowest local direction, in units of x, where the
-            data set knows it.
+            data set knows it; (E‖score‖²)^-½ where a density has edges, which are narrower than its variance says.
         log_density: x (*batch, *event) -> (*batch,), normalised, in nats.
         score: ∇ₓ log_density, (*batch, *event) -> (*batch, *event).
         sample: (n, rng) -> fresh examples (n, *event), or (S, n, *event).

@@ -12,6 +12,7 @@ import torch
 
 from bench.api import UsageError, load_energy
 from bench.cli.main import main
+from bench.common.references import split_list
 from bench.contract import check
 from bench.core.rng import Rng
 from bench.plugins import builders
@@ -89,6 +90,14 @@ def test_the_training_rows_are_standardised_and_the_rest_likewise(file: Path) ->
     assert data.unit is not None
     plain = builders.dataset(f"{file}[standardise=no]", Rng(0, "data"))
     torch.testing.assert_close(data.test * data.unit + data.offset, plain.test, atol=1e-3, rtol=1e-4)
+
+
+def test_a_path_may_have_commas_and_brackets(tmp_path: Path) -> None:
+    folder = tmp_path / "a, b [2]"
+    folder.mkdir()
+    ref = f"{write(folder / 'points.csv', ring())}[test=0.3]"
+    assert split_list(ref) == (ref,)
+    assert len(builders.dataset(ref, Rng(0, "data")).test) > 150
 
 
 def test_a_row_stays_in_its_part_whatever_else_is_in_the_file(file: Path, tmp_path: Path) -> None:
