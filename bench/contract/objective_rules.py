@@ -5,15 +5,19 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bench.common.errors import UsageError
 from bench.common.run_spec import OptimiserSpec
 from bench.contract import stationarity
+from bench.contract.declaration_rule import check_declaration
 from bench.contract.host_sync import host_syncs
 from bench.contract.rule import Broken, Rule, agree, other_global_seed, require
+from bench.contract.source_lines import global_draws
 from bench.core.derivatives import Energy
 from bench.core.rng import Rng
 from bench.plugins import builders, registry
@@ -127,6 +131,9 @@ def _gradient(plugin: registry.Plugin, ref: str) -> str:
 
 
 def _private(plugin: registry.Plugin, ref: str) -> str:
+    if lines := global_draws(lambda: Bench(plugin, ref).loss(), plugin.path):
+        also = f", and {len(lines) - 1} more" if len(lines) > 1 else ""
+        raise Broken("draws from torch's global state; draw from rng, as rng.normal_like(x) does", lines[0] + also)
     a, b = (other_global_seed(k, lambda: Bench(plugin, ref).loss()) for k in range(2))
     require(torch.equal(a, b), "another global seed gives another loss; draw everything from rng")
     return "the same rng gives the same loss to the bit under another global seed"
@@ -215,11 +222,11 @@ def _own_sampler(plugin: registry.Plugin, ref: str) -> str:
     return f"draws {tuple(stack.shape[1:])}, from rng alone, in a stack as alone"
 
 
-def _minimiser(plugin: registry.Plugin, ref: str) -> str:
+def _minimiser(plugin: registry.Plugin, ref: str, calls: int = stationarity.CALLS) -> str:
     place = stationarity.place(plugin.info)
     if not place and not plugin.info.control:
         return "no law is declared as the minimiser, and no other place as stationary: no test applies"
-    verdicts = list(stationarity.verdicts(plugin, ref))
+    verdicts = list(stationarity.verdicts(plugin, ref, calls))
     left_out = [
         f"{law.name} left out: {why}" for law in stationarity.LAWS if (why := stationarity.why_not(plugin.info, law))
     ]
@@ -238,7 +245,20 @@ def _minimiser(plugin: registry.Plugin, ref: str) -> str:
     return text
 
 
+def with_draws(draws: int) -> dict[str, Rule]:
+    """The rules, the one about the minimiser with at most so many examples a seed and law.
+
+    Raises:
+        UsageError: if they are too few for any verdict.
+    """
+    least = stationarity.FIRST_CALLS * stationarity.BATCH
+    if draws < least:
+        raise UsageError(f"--draws must be at least {least}; got {draws}")
+    return {**RULES, "minimiser": partial(_minimiser, calls=draws // stationarity.BATCH)}
+
+
 RULES: dict[str, Rule] = {
+    "declaration": check_declaration,
     "signature": _signature,
     "loss": _loss,
     "energy's arguments": _calls,

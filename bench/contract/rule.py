@@ -16,7 +16,15 @@ Rule = Callable[[Plugin, str], str]
 
 
 class Broken(AssertionError):
-    """A rule of the contract does not hold; the message says how, and what to do."""
+    """A rule of the contract does not hold; the message says how, and what to do.
+
+    Attributes:
+        line: of the plug-in's file, where one is to blame.
+    """
+
+    def __init__(self, message: str, line: str = "") -> None:
+        super().__init__(message)
+        self.line = line
 
 
 def require(holds: bool, otherwise: str) -> None:

@@ -127,19 +127,23 @@ class Verdict:
         if not abs(here) <= STANDARD_ERRORS:
             return f"the gradient at the minimiser is {here:+.1f} standard errors from 0"
         if not (below < -STANDARD_ERRORS and above > STANDARD_ERRORS):
-            return f"a parameter {OFF:.0%} off is not told from the minimiser, or pushed the wrong way"
+            seen = f"in {self.draws} draws a seed"
+            return f"a parameter {OFF:.0%} off is not told from the minimiser {seen}, or pushed the wrong way"
         return ""
 
     def __str__(self) -> str:
         return f"{self.law.name}: " + " | ".join(f"{z:+.1f}" for z in self.gradients)
 
 
-def verdicts(plugin: registry.Plugin, ref: str) -> Iterator[Verdict]:
-    """One verdict a law that applies; the hyper-parameters are those of `ref`, else of `proof`, else the defaults."""
+def verdicts(plugin: registry.Plugin, ref: str, calls: int = CALLS) -> Iterator[Verdict]:
+    """One verdict a law that applies, after so many calls at most.
+
+    The hyper-parameters are those of `ref`, else of `proof`, else the defaults.
+    """
     info: ObjectiveInfo = plugin.info
     for law in LAWS:
         if not why_not(info, law):
-            yield _verdict(law, info, ref, {**info.proof, **plugin.given})
+            yield _verdict(law, info, ref, {**info.proof, **plugin.given}, calls)
 
 
 def why_not(info: ObjectiveInfo, law: Law) -> str:
@@ -167,7 +171,7 @@ def place(info: ObjectiveInfo) -> str:
     }[info.stationary]
 
 
-def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any]) -> Verdict:
+def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any], calls: int) -> Verdict:
     data_rng, rng = _Repeated("data"), _Repeated("objective")
     theta = torch.tensor(THETAS, dtype=torch.float64).repeat_interleave(SEEDS).unsqueeze(-1).requires_grad_()
     objective = builders.objective(ref, law.draw(TRAINING, data_rng), rng, local_scale=law.local_scale, **hyper)
@@ -180,7 +184,7 @@ def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any]) -> 
 
     settle(objective, energy, batch, rng)
     total = torch.zeros_like(theta)
-    for call in range(1, CALLS + 1):
+    for call in range(1, calls + 1):
         loss = objective(energy, batch(), rng).mean(-1).sum()
         total += torch.autograd.grad(loss, theta)[0]
         mean = (total.detach() / call).reshape(len(THETAS), SEEDS)

@@ -20,6 +20,23 @@ Minimiser = Literal["data", "smoothed", "none"]
 PLAIN = "a plain module: its seeds train one by one, and it is told no noise level"
 Stationary = Literal["data", "temperature", "sampler"] | Callable[..., Tensor]
 
+# what `bench/audit/divergences.py` has by quadrature
+DIVERGENCES = (
+    "maximum likelihood",
+    "diffusion contrastive",
+    "anchored diffusion contrastive",
+    "Fisher",
+    "Stein",
+    "smoothed Fisher",
+    "dual Fisher",
+    "level classification",
+    "noise contrastive",
+    "conditional noise contrastive",
+    "probability flow",
+    "contrastive",
+    "metropolis contrastive",
+)
+
 
 @dataclass(frozen=True)
 class ObjectiveInfo:
@@ -47,7 +64,7 @@ class ObjectiveInfo:
             or a function (x, **hyper) -> (*batch, *event), the best energy's score at x for data from N(0, I).
         sampler: its own sampler (energy, x_like, rng, **hyper) -> draws shaped as x_like, where it has one: the energy
             is called as in training, and a step size is in squared units of x. Of a class it is the method `sample`.
-        divergence: what the loss estimates, a key of `bench.audit.divergences.DIVERGENCES`, where that is an integral
+        divergence: what the loss estimates, one of `DIVERGENCES`, where that is an integral
             that quadrature gives in one dimension; empty if not. `audit` compares the gradients.
         bias: how the relative error of the expected gradient against that of the divergence vanishes: {} if there is
             none, {"sigma": 2} for O(sigma²), {"steps": -1} if it falls as steps grow, None if nothing is promised.

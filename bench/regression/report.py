@@ -31,7 +31,7 @@ def verdict(checks: Sequence[Check], options: str = "") -> str:
     counts = Counter((check.part, check.outcome) for check in checks)
     said = ", ".join(f"{part} {n} {outcome}" for (part, outcome), n in sorted(counts.items()))
     accept = (
-        f"; make the improvement the baseline: `python -m bench update-baseline{options}`"
+        f'; make the improvement the baseline: `python -m bench update-baseline{options} --reason "..."`'
         if any(c.outcome == "better" for c in checks)
         else ""
     )

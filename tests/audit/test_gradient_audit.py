@@ -16,6 +16,7 @@ from bench.audit import divergences, gradient_audit, report, toy_problem
 from bench.audit.gradient_audit import Settings, Subject
 from bench.audit.toy_problem import NEAR, START, WELLS, mixture, wells
 from bench.cli import main
+from bench.core import declarations
 from bench.plugins import registry
 
 QUICK = Settings(seeds=16, batch=64, passes=2e5, noisy=4)
@@ -77,6 +78,10 @@ def test_a_divergence_is_stationary_at_the_truth_and_only_that_of_unadjusted_cha
     assert there is not None
     share = float(there.norm() / away.norm())
     assert share < (0.1 if subject.info.divergence == "contrastive" else 1e-10)
+
+
+def test_every_divergence_that_can_be_declared_has_an_integral() -> None:
+    assert set(declarations.DIVERGENCES) == divergences.DIVERGENCES.keys()
 
 
 @pytest.mark.parametrize("name", sorted(divergences.DIVERGENCES))

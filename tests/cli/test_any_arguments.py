@@ -94,7 +94,7 @@ def cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "bench.runner.executor.execute",
     ):
         monkeypatch.setattr(where, stop)
-    monkeypatch.setattr("bench.contract.check.check_plugin", lambda ref: stop(explain_reference(ref)))
+    monkeypatch.setattr("bench.contract.check.check_plugin", lambda ref, **_: stop(explain_reference(ref)))
     monkeypatch.setattr("bench.report.figures.plots.draw_figures", lambda *arguments, **options: [])
     monkeypatch.setenv("EBM_BENCH_DATA", str(folder / "data"))
     monkeypatch.chdir(folder)

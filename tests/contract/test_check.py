@@ -387,6 +387,86 @@ def test_a_network_that_ignores_sigma_is_found(tmp_path: Path) -> None:
     assert {finding.rule for finding in check.check_plugin(str(path)) if not finding.passed} == {"conditional"}
 
 
+HARD_CODED = """
+@objective(**family)
+def fake(energy, x, rng):
+    z = torch.randn(32, 2, dtype=x.dtype)
+    return energy(x) - energy(x + z)
+"""
+
+
+def test_a_fault_is_one_line_with_the_line_of_the_file_that_is_to_blame(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "fake.py"
+    path.write_text(HEADER + HARD_CODED)
+    assert main(["check", str(path), "--draws", "512"]) == 3
+    faults = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
+    number = path.read_text().splitlines().index("    z = torch.randn(32, 2, dtype=x.dtype)") + 1
+    (line,) = (line for line in faults if line.startswith("FAIL  private randomness"))
+    assert f"[fake.py:{number}: z = torch.randn(32, 2, dtype=x.dtype)]" in line
+    assert "not tried for that reason: event shape, stack equals solo, resume, own sampler, minimiser" in line
+    assert len(faults) <= 3
+
+
+def test_an_error_names_its_line_once_for_all_rules_that_it_breaks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "fake.py"
+    path.write_text(f"{HEADER}\n@objective(**family)\ndef fake(energy, x, rng):\n    return energy(x).no_such()\n")
+    assert main(["check", str(path)]) == 3
+    (fault,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
+    assert fault.startswith("FAIL  loss: AttributeError: ")
+    assert ": return energy(x).no_such()]; the same breaks: " in fault
+    assert "minimiser" in fault
+
+
+def test_all_mistakes_of_a_declaration_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "fake.py"
+    path.write_text(
+        f"{HEADER}\n@objective(**family, divergence='a contractoin', bias={{'k': 1}}, proof={{'m': 2, 'sigma': 90.0}}, "
+        "label='a label that is much too long', minimiser='dta', stationary='nowhere')\n"
+        "def fake(energy, x, rng, *, sigma: Annotated[float, Log(1e-2, 1.0)] = 0.3):\n    return energy(x)\n"
+    )
+    (finding,) = check.check_plugin(str(path), only=["declaration"])
+    assert not finding.passed
+    for word in ("unknown divergence 'a contractoin'", "bias names 'k'", "proof names 'm'", "must lie in [0.01, 1]",
+                 "at most 18 characters", "minimiser must be one of", "stationary must be one of"):  # fmt: skip
+        assert word in finding.detail, word
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def f(energy, x, rng, *, k=1):\n    return energy(x)\n", "f takes (energy, x, rng), as an objective does"),
+        ("class F:\n    def forward(self, energy, x, rng): ...\n", "F takes (energy, x, rng), as an objective does"),
+        ("def f(rng, *, n_train=1): ...\n", "put @dataset(...) from bench.api before it"),
+        ("def f(energy, samples, data, rng): ...\n", "as a metric does"),
+        ("def f(y, sigma): ...\n", "put @denoiser(...)"),
+        ("x = 1\n", "python -m bench new objective NAME"),
+    ],
+)
+def test_a_file_without_a_declaration_is_told_what_it_could_be(code: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(code)
+    with pytest.raises(UsageError, match="declares no plug-in") as told:
+        check.check_plugin(str(tmp_path / "bare.py"))
+    assert said in str(told.value)
+
+
+def test_rules_can_be_chosen_and_draws_capped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "denoising_score_matching", "--only", "loss,signature"]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["pass  signature", "pass  loss"]
+    assert main(["check", "denoising_score_matching", "--only", "los"]) == 2
+    assert "did you mean loss?" in capsys.readouterr().err
+    assert main(["check", "denoising_score_matching", "--draws", "3"]) == 2
+    assert "--draws must be at least 512" in capsys.readouterr().err
+    noisy = tmp_path / "fake.py"
+    body = "    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.01).x)\n"
+    noisy.write_text(f"{HEADER}\n@objective(**family, max_dim=1)\ndef fake(energy, x, rng):\n{body}")
+    (finding,) = check.check_plugin(str(noisy), only=["minimiser"], draws=512)
+    assert "in 512 draws a seed" in finding.detail
+
+
 def test_the_command_exits_with_3_when_a_rule_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "fake.py"
     path.write_text(HEADER + FAKES["mean over examples"][1])

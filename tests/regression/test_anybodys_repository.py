@@ -103,7 +103,7 @@ def test_advice_repeats_the_person_s_own_options(
     assert main.main(["regression", *options]) == exit_codes.GOOD
     values["first"] = 0.5
     assert main.main(["regression", *options]) == exit_codes.UNDECIDED
-    assert f"`python -m bench update-baseline {' '.join(options)}`" in capsys.readouterr().out
+    assert f'`python -m bench update-baseline {" ".join(options)} --reason "..."`' in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

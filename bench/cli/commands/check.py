@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
-from bench.cli.options import Commands, Group, add_data_dir, new_parser, use_data_dir
+from bench.cli.options import Commands, Group, add_data_dir, joined, new_parser, use_data_dir
 from bench.common.exit_codes import FAILED, GOOD
 
 GROUP = Group.PLUGINS
@@ -14,7 +15,22 @@ def add_parser(commands: Commands) -> None:
     """Adds the command and its options."""
     parser = new_parser(commands, "check", "Validate a plug-in.")
     parser.add_argument("ref", metavar="NAME|FILE.py", help="Plug-in to validate (required).")
+    parser.add_argument(
+        "--only", action="append", metavar="RULE,RULE", help="Try these rules only (default: all of its kind)."
+    )
+    parser.add_argument(
+        "--draws",
+        type=int,
+        metavar="N",
+        help="Take at most N examples a seed on each law for an objective's minimiser (default: 32768).",
+    )
     add_data_dir(parser)
+
+
+def _show(rule: str) -> None:
+    """Says on a terminal what is being tried; the longest rule takes minutes."""
+    if sys.stderr.isatty():
+        print(f"\r\033[Kchecking: {rule}", end="", file=sys.stderr, flush=True)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
     from bench.contract import check
 
     use_data_dir(options)
-    findings = check.check_plugin(options.ref)
-    for finding in findings:
-        print(f"{'pass' if finding.passed else 'FAIL'}  {finding.rule}: {finding.detail}")
+    findings = check.check_plugin(options.ref, only=joined(options.only) or (), draws=options.draws, begin=_show)
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
+    print("\n".join(check.in_lines(findings)))
     return GOOD if all(finding.passed for finding in findings) else FAILED
