@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("score", "energy_and_score", "laplacian", "hessian_product"),
         *("per_example", "sum_event", "u_statistic"),
     ),
+    "Networks with derivatives of their own": ("DenseEnergy", "Features", "FourierFeatures"),
     "Samplers": (
         *("langevin", "exponential_langevin", "mala", "hmc", "posterior_energy"),
         *("Chain", "ChainBuffer", "BoxNoise"),
