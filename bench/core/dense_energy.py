@@ -143,7 +143,7 @@ class DenseEnergy(nn.Module):
         at = self._place(x, *condition)
         return at.energy(self._free(at))
 
-    def score(self, x: Tensor, *condition: Tensor) -> Tensor:
+    def closed_form_score(self, x: Tensor, *condition: Tensor) -> Tensor:
         """-∇E in closed form, of the shape of x."""
         at = self._place(x, *condition)
         return self._score(at, self._pass(at), x)

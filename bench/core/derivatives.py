@@ -76,7 +76,7 @@ def energy_and_score(energy: Energy, x: Tensor, *, create_graph: bool = False) -
 def score(energy: Energy, x: Tensor, *, create_graph: bool = False) -> Tensor:
     """s(x) = -∇ₓE(x), shape (*batch, *event); x is detached first.
 
-    By the energy's own `score(x)` if it has one.
+    By the energy's own `closed_form_score(x)` if it has one.
 
     Args:
         create_graph: keep the graph, so that the score can be differentiated by the energy's parameters.
@@ -84,7 +84,7 @@ def score(energy: Energy, x: Tensor, *, create_graph: bool = False) -> Tensor:
     Raises:
         ValueError: if the energy does not return one value per example.
     """
-    own = getattr(energy, "score", None)
+    own = getattr(energy, "closed_form_score", None)
     if own is None:
         return energy_and_score(energy, x, create_graph=create_graph)[1]
     with torch.set_grad_enabled(create_graph):

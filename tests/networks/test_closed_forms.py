@@ -16,7 +16,7 @@ from bench.samplers.noise_levels import at_level
 
 F64 = torch.float64
 DIM = 3
-METHODS = ("score", "energy_and_score", "score_and_hessian_product", "score_and_laplacian")
+METHODS = ("closed_form_score", "energy_and_score", "score_and_hessian_product", "score_and_laplacian")
 
 
 def offers(name: str) -> bool:
