@@ -143,6 +143,15 @@ class BudgetSpec:
     flops: Positive | None = None
     seconds: Positive | None = None
 
+    def times(self, factor: float) -> BudgetSpec:
+        """So many times the steps, FLOPs and seconds, with the same batch."""
+        return BudgetSpec(
+            max(1, round(factor * self.steps)),
+            self.batch,
+            self.flops and factor * self.flops,
+            self.seconds and factor * self.seconds,
+        )
+
 
 @dataclass(frozen=True)
 class EvaluationSpec:

@@ -85,7 +85,7 @@ class FourierFeatures(Features):
 
 @dataclass(frozen=True)
 class _Layer:
-    """A hidden layer at one input: its weights, z, and what FiLM multiplies z by."""
+    """A hidden layer at one input: its weights, z, and what FiLM scales it by, less 1."""
 
     weight: Tensor
     z: Tensor
@@ -98,8 +98,8 @@ class _Layer:
 
     @cached_property
     def h(self) -> Tensor:
-        """silu(z), which is z s."""
-        return self.z * self.s if torch.is_grad_enabled() else torch.nn.functional.silu(self.z)
+        """silu(z)."""
+        return torch.nn.functional.silu(self.z)
 
     @cached_property
     def slope(self) -> Tensor:
@@ -118,7 +118,7 @@ class _Layer:
         return self.stretched(delta) @ self.weight.mT
 
     def stretched(self, z: Tensor) -> Tensor:
-        return z if self.film is None else z * self.film
+        return z if self.film is None else torch.addcmul(z, z, self.film)
 
 
 class DensePass:
@@ -143,7 +143,7 @@ class DensePass:
             z = affine(h, weight, bias)
             if films:
                 z = torch.addcmul(z + films[2 * k], z, films[2 * k + 1])
-            self._layers.append(_Layer(weight, z, 1 + films[2 * k + 1] if films else None))
+            self._layers.append(_Layer(weight, z, films[2 * k + 1] if films else None))
             h = self._layers[-1].h
         self._output, self._bias = h, biases[-1]
 

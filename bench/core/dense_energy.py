@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.common.errors import UsageError
-from bench.core.dense_derivatives import DensePass, Features, affine
+from bench.core.dense_derivatives import DensePass, Features
 from bench.core.rng import Rng
 
 FREQUENCIES = 8  # of ln σ, geometric from 1/4 to 4
@@ -141,7 +141,7 @@ class DenseEnergy(nn.Module):
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         at = self._place(x, *condition)
-        return at.energy(self._free(at))
+        return at.energy(self._pass(at).value)
 
     def closed_form_score(self, x: Tensor, *condition: Tensor) -> Tensor:
         """-∇E in closed form, of the shape of x."""
@@ -190,15 +190,6 @@ class DenseEnergy(nn.Module):
 
     def _pass(self, at: _Place) -> DensePass:
         return DensePass(self.features(at.u), list(self.weights), list(self.biases), at.films)
-
-    def _free(self, at: _Place) -> Tensor:
-        """G of φ(u), (*batch,)."""
-        h = self.features(at.u).value
-        *hidden, (weight, bias) = zip(self.weights, self.biases, strict=True)
-        for k, (w, b) in enumerate(hidden):
-            h = affine(h, w, b)
-            h = nn.functional.silu(torch.addcmul(h + at.films[2 * k], h, at.films[2 * k + 1]) if at.films else h)
-        return affine(h, weight, bias).squeeze(-1)
 
 
 def _per_row(values: float | Tensor) -> float | Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.core.data_types import Data
-from bench.core.quadrature import GRIDS, grid_points, in_chunks
+from bench.core.quadrature import GRIDS, evaluate
 
 CELLS_A_SIGMA = 2.0  # of the grid: the midpoint rule then has a Gaussian kernel to nine digits
 LARGEST = 1024  # cells a side
@@ -28,9 +28,8 @@ def smoothing_floor(data: Data, sigma: float) -> float | None:
     n = max(GRIDS[0], math.ceil(CELLS_A_SIGMA * max(sides) / sigma))
     if n > LARGEST:
         return None
-    device = data.train.device
-    centres, volume = grid_points(data.grid, n, device=device)
-    log_p = in_chunks(data.log_density, centres).double().reshape((n,) * len(sides))
+    like = data.train.new_empty(0, dtype=torch.float64)
+    log_p = evaluate(data.log_density, data.grid, n, like=like).double().reshape((n,) * len(sides))
     smoothed = log_p.exp()
     for axis, side in enumerate(sides):
         smoothed = torch.movedim(
@@ -38,7 +37,7 @@ def smoothing_floor(data: Data, sigma: float) -> float | None:
         )
     p = log_p.exp()
     gap = torch.where(p > 0, p * (log_p - smoothed.log()), 0.0)
-    return float(gap.sum() * volume)
+    return float(gap.sum() * math.prod(side / n for side in sides))
 
 
 def _kernel(n: int, side: float, sigma: float) -> Tensor:

@@ -319,7 +319,7 @@ def reading(found: Sequence[Finding]) -> str:
         for (seeds, count), rate in SKEWED_ERRORS.items()
     ).replace("%", " %")
     return (
-        f"Questions that the suite named before it was run. Each: {ratio if first.scale == 'ratio' else difference} is "
+        f"The questions of the suite's file. Each: {ratio if first.scale == 'ratio' else difference} is "
         "better. *better*, *worse*: Student's test over the seeds, p ≤ .05 after Holm's correction over these "
         f"{len(found)} questions. {equivalent * (first.scale == 'ratio')}Intervals are simultaneous 95 % (Bonferroni): "
         "of the means over the questions, of single data sets over all of theirs. Whether the data sets differ: "

@@ -97,11 +97,10 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
     solo, work, setup = prepare(specs[0])
     if solo.data.local_scale is None and solo.learner.objective.local_scale is not None:
         raise NotStackableError(f"{solo.data.name} declares no local_scale, so each seed has a step size of its own")
-    step = solo.step_seconds(REHEARSED)
     if specs[0].track == "equal_seconds":
         # a stack has no clock of one seed: it takes the steps for which one seed has time at this pace
         solo.schedule = solo.paced(max(1, round(specs[0].limit / solo.step_seconds(PACE))))
-    alone = len(specs) * step
+    alone = len(specs) * solo.step_seconds(REHEARSED)
     clock = SingleSeedTimer(solo, specs[0].evaluation.checkpoints)
     _evaluate_once(solo.models[0])
     # before the stack, whose memory is not that of a run
@@ -111,8 +110,8 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
     stack = Trainer(specs[0], seeds, solo.device, rates if len(set(rates)) > 1 else None)
     together = stack.step_seconds(REHEARSED)
     if together > alone:
-        times_of_all = f"{1e3 * together:.3g} ms stacked, {1e3 * alone:.3g} alone"
-        raise NotStackableError(f"a step of {len(specs)} seeds takes {times_of_all}")
+        said = f"{1e3 * together:.3g} ms stacked, {1e3 * alone:.3g} alone"
+        raise NotStackableError(f"a step of {len(specs)} seeds takes {said}")
     stack.schedule = solo.schedule
     # what they have computed on a grid is kept
     stack.data = replace(stack.data, **{name: getattr(solo.data, name) for name in ("log_density", "score", "mode_of")})

@@ -15,7 +15,6 @@ from bench.common.paths import HARNESS, expanded
 from bench.common.references import names_points, parse_seeds, split_reference
 from bench.common.run_spec import (
     DENOISER,
-    BudgetSpec,
     ContrastSpec,
     DatasetSpec,
     NetworkSpec,
@@ -124,13 +123,7 @@ def _reference_fits(check: ConvergenceCheck, entry: RunSpec, sample: Data) -> li
     objective = _describe_objective(check.objective)
     if _misfit(objective, sample):
         return []
-    own, times = entry.budget, check.budget
-    budget = BudgetSpec(
-        steps=round(times * own.steps),
-        batch=check.batch,
-        flops=own.flops and times * own.flops,
-        seconds=own.seconds and times * own.seconds,
-    )
+    budget = replace(entry.budget.times(check.budget), batch=check.batch)
     return [
         replace(
             entry,

@@ -49,6 +49,9 @@ class Learner:
         for group in groups:
             group["peak_lr"] = group.setdefault("lr", self.settings.lr)
         self.optimiser = torch.optim.Adam(groups, betas=self.settings.betas, fused=True)
+        self._factors = (
+            None if self.rates is None else [_factors(p, self.rates, self.settings.lr) for p in self._shared]
+        )
         self.trained: list[Tensor] = [p for group in groups for p in group["params"]]
 
     def update(self, energy: Energy, x: Tensor, rng: Rng, factor: float = 1.0) -> Tensor:
@@ -65,10 +68,12 @@ class Learner:
             loss.sum().backward(inputs=self.trained)
         if self.settings.clip is not None:
             _clip_each_seed(self.trained, self.settings.clip, batch_ndim=rng.batch_ndim)
-        before = [p.detach().clone() for p in self._shared] if self.rates is not None else []
-        self.optimiser.step()
-        if self.rates is not None:
-            _rescale_each_seed(self._shared, before, [rate / self.settings.lr for rate in self.rates])
+        if self._factors is None:
+            self.optimiser.step()
+        else:
+            before = [p.detach().clone() for p in self._shared]
+            self.optimiser.step()
+            _lengthen_steps(self._shared, before, self._factors)
         return loss.detach()
 
 
@@ -276,12 +281,17 @@ class Trainer:
         return learner, self.data.train.index_select(axis, rows), rng
 
 
-def _rescale_each_seed(parameters: list[Tensor], before: list[Tensor], factors: Sequence[float]) -> None:
+def _factors(parameter: Tensor, rates: Sequence[float], lr: float) -> Tensor:
+    """Each seed's learning rate in units of the optimiser's, (S, 1, ...), to broadcast against a parameter."""
+    found = torch.tensor([rate / lr for rate in rates], dtype=parameter.dtype, device=parameter.device)
+    return found.reshape(-1, *[1] * (parameter.ndim - 1))
+
+
+@torch.no_grad()
+def _lengthen_steps(parameters: list[Tensor], before: list[Tensor], factors: list[Tensor]) -> None:
     """Lengthens each seed's last step by its factor; a step of Adam is proportional to the learning rate."""
-    with torch.no_grad():
-        for p, start in zip(parameters, before, strict=True):
-            scale = torch.tensor(factors, dtype=p.dtype, device=p.device).reshape(-1, *[1] * (p.ndim - 1))
-            torch.lerp(start, p, scale, out=p.detach())
+    for p, start, factor in zip(parameters, before, factors, strict=True):
+        torch.lerp(start, p, factor, out=p.detach())
 
 
 def _clip_each_seed(parameters: list[Tensor], limit: float, *, batch_ndim: int) -> None:

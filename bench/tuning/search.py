@@ -40,7 +40,7 @@ def tune(entries: Sequence[RunSpec], budget: TuningBudget, execute: Execute) -> 
     cells = [spec for spec in entries if not (spec.skip or spec.classical or spec.reference_fit)]
     if not cells:
         raise UsageError("nothing to tune: no objective of the suite goes with one of its data sets")
-    studies = [_study(_evaluated_on_validation(spec, budget), budget) for spec in cells]
+    studies = [_study(_evaluated_on_validation(spec), budget) for spec in cells]
     seeds = parse_seeds(budget.seeds)
     spent = dict.fromkeys(range(len(studies)), 0.0)
     for _ in range(budget.generations):
@@ -62,7 +62,7 @@ def _study(entry: RunSpec, budget: TuningBudget) -> CellStudy:
     return CellStudy(entry, distributions(free, entry.optimiser.lr), budget)
 
 
-def _evaluated_on_validation(spec: RunSpec, budget: TuningBudget) -> RunSpec:
+def _evaluated_on_validation(spec: RunSpec) -> RunSpec:
     """A run of the search: judged by one criterion, of the averaged weights, on validation data."""
     criterion = criterion_of(spec)
     reference = next(ref for ref in spec.evaluation.metrics if split_reference(ref)[0] == criterion)

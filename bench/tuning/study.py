@@ -54,9 +54,8 @@ class CellStudy:
 
     def __init__(self, entry: RunSpec, searched: Mapping[str, BaseDistribution], budget: TuningBudget) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.entry, self.searched, self.budget = entry, dict(searched), budget
-        # as many random ones as a generation has, then the model's
+        # two generations of random ones, then the model's
         self.sampler = TPESampler(seed=0, n_startup_trials=2 * budget.rates)
         self.study = optuna.create_study(direction="minimize", sampler=self.sampler)
         self.candidates: list[Candidate] = []
@@ -68,7 +67,9 @@ class CellStudy:
             self.study.enqueue_trial(self._default())
         lead = self.study.ask(self.searched)
         shared = {k: v for k, v in lead.params.items() if k != LEARNING_RATE}
-        self.study.sampler = PartialFixedSampler(shared, self.sampler) if shared else self.sampler
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.sampler = PartialFixedSampler(shared, self.sampler) if shared else self.sampler
         others = [self.study.ask(self.searched) for _ in range(self.budget.rates - 1)]
         self.study.sampler = self.sampler
         made = [self._candidate(trial, default=first and trial is lead) for trial in (lead, *others)]
@@ -105,18 +106,11 @@ class CellStudy:
         return [self._run(c, self.budget.rungs[rung], seed) for c in candidates for seed in seeds]
 
     def _run(self, candidate: Candidate, share: float, seed: int) -> RunSpec:
-        own = self.entry.budget
-        budget = replace(
-            own,
-            steps=max(1, round(share * own.steps)),
-            flops=own.flops and share * own.flops,
-            seconds=own.seconds and share * own.seconds,
-        )
         return replace(
             self.entry,
             objective=replace(self.entry.objective, params=candidate.params),
             optimiser=replace(self.entry.optimiser, lr=candidate.rate),
-            budget=budget,
+            budget=self.entry.budget.times(share),
             seed=seed,
         )
 

@@ -52,7 +52,7 @@ def planted(energy: Energy, x: Tensor, rng: Rng, *, sigma: Annotated[float, Log(
 
 def planted(folder: Path, text: str) -> str:
     path = folder / "planted.py"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return str(path)
 
 

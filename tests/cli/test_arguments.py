@@ -59,8 +59,8 @@ ENDS: dict[str, list[list[str]]] = {
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "file").write_bytes(b"\xff\x00 no store")
-    (tmp_path / "a.toml").write_text("name = [")
-    (tmp_path / "broken.py").write_text("def broken(:")
+    (tmp_path / "a.toml").write_text("name = [", encoding="utf-8")
+    (tmp_path / "broken.py").write_text("def broken(:", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -130,7 +130,7 @@ def test_a_shell_is_offered_commands_options_names_and_files(typed: str, offered
     asked = {"_ARGCOMPLETE": "1", "COMP_LINE": typed, "COMP_POINT": str(len(typed)), "_ARGCOMPLETE_IFS": "\n"}
     asked |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "out"), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-m", "bench"], cwd=tmp_path, env={**os.environ, **asked}, check=True)
-    assert offered <= {word.strip() for word in (tmp_path / "out").read_text().splitlines()}
+    assert offered <= {word.strip() for word in (tmp_path / "out").read_text(encoding="utf-8").splitlines()}
 
 
 def test_an_interrupt_is_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

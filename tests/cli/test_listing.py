@@ -43,7 +43,7 @@ def mine(
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
     path = tmp_path / "mine.py"
-    path.write_text(MINE)
+    path.write_text(MINE, encoding="utf-8")
     return path
 
 
@@ -114,7 +114,7 @@ def test_given_parameters_are_in_the_label_and_named(mine: Path) -> None:
     ],
 )
 def test_the_order_of_the_bias_is_said_in_words(mine: Path, declared: str, words: str) -> None:
-    mine.write_text(MINE.replace('bias={"sigma": 2}', declared))
+    mine.write_text(MINE.replace('bias={"sigma": 2}', declared), encoding="utf-8")
     assert lines_of(explain_reference(str(mine)))["converges to"].endswith(words)
 
 
@@ -132,7 +132,7 @@ def test_every_plugin_has_a_card_with_all_that_it_declares(kind: plugin_source.K
 def test_a_suite_is_shown_as_its_file(tmp_path: Path) -> None:
     assert 'name = "smoke"' in explain_reference("smoke")
     path = tmp_path / "my.toml"
-    path.write_text('name = "my"\n')
+    path.write_text('name = "my"\n', encoding="utf-8")
     assert explain_reference(str(path)) == 'name = "my"'
 
 
@@ -148,7 +148,7 @@ def test_a_missing_plugin_folder_is_bad_input_in_words(
 
 
 def test_a_file_that_is_not_python_is_named_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken.py").write_text("x = 1\ndef broken(:\n")
+    (tmp_path / "broken.py").write_text("x = 1\ndef broken(:\n", encoding="utf-8")
     monkeypatch.setitem(plugin_source.FOLDERS, "denoisers", tmp_path)
     with pytest.raises(UsageError, match=r"broken\.py:2 is not valid Python"):
         listing("denoisers")

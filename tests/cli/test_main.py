@@ -54,7 +54,7 @@ def failing(energy: Energy, x: Tensor, rng: Rng) -> Tensor:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
+    path.write_text(TINY, encoding="utf-8")
     return path
 
 
@@ -74,7 +74,7 @@ def test_a_run_writes_its_tables_and_running_again_only_resumes(tiny: Path, tmp_
     assert len(first) == 12
     assert set(first["status"]) == {"ok", "skipped"}
     assert first.loc[first["dataset"] == "eight_gaussians", "kl_best"].notna().all()
-    assert "maximum_likelihood needs events" in (out / "leaderboard.md").read_text()
+    assert "maximum_likelihood needs events" in (out / "leaderboard.md").read_text(encoding="utf-8")
     assert list((out / "plots").glob("*.png"))
     rows = {path: path.stat().st_mtime_ns for path in out.rglob("row.json")}
     assert bench("run", "--suite", tiny, "--out", out) == 0
@@ -111,11 +111,11 @@ def test_failed_cells_are_exit_code_3_unless_they_are_controls(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], control: bool, code: int
 ) -> None:
     plugin = tmp_path / "failing.py"
-    plugin.write_text(FAILING.replace("CONTROL", str(control)))
+    plugin.write_text(FAILING.replace("CONTROL", str(control)), encoding="utf-8")
     options = ("--objective", plugin, "--dataset", "eight_gaussians", "--seed", 0)
     assert bench("run", "--suite", tiny, "--out", tmp_path / "out", *options) == code
     assert "diverged: the loss is not finite at step 1" in capsys.readouterr().err
-    assert "diverged at 1" in (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "diverged at 1" in (tmp_path / "out" / "leaderboard.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(("kind", "folder_kind"), [("objective", "objectives"), ("dataset", "datasets")])
 def test_a_new_plugin_keeps_the_contract(kind: str, folder_kind: registry.Kind, folder: Path) -> None:
     assert main(["new", kind, "a_first_try"]) == 0
-    assert "my_" not in (folder / "a_first_try.py").read_text().replace("my paper", "")
+    assert "my_" not in (folder / "a_first_try.py").read_text(encoding="utf-8").replace("my paper", "")
     assert registry.find(folder_kind, "a_first_try.py").name == "a_first_try"
     assert [finding for finding in check.check_plugin("a_first_try.py") if not finding.passed] == []
 
@@ -37,10 +37,10 @@ def test_a_new_suite_is_planned_with_an_objective_of_ones_own(folder: Path) -> N
 
 
 def test_no_file_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "mine.py").write_text("kept")
+    (folder / "mine.py").write_text("kept", encoding="utf-8")
     assert main(["new", "objective", "mine"]) == 2
     assert "'mine.py' exists" in capsys.readouterr().err
-    assert (folder / "mine.py").read_text() == "kept"
+    assert (folder / "mine.py").read_text(encoding="utf-8") == "kept"
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ def test_table_writes_tables_plots_and_leaderboard(shelf: Shelf) -> None:
 
 def test_table_updates_a_page_in_place_of_the_store(shelf: Shelf, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- bench:ranking toy -->\nold\n<!-- bench:end -->\nafter\n")
+    page.write_text("before\n<!-- bench:ranking toy -->\nold\n<!-- bench:end -->\nafter\n", encoding="utf-8")
     assert bench("table", shelf.store.root, "--update-page", page) == 0
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert "better" in text
     assert "old" not in text
     assert text.startswith("before\n")
@@ -55,7 +55,7 @@ def test_verdict_is_printed_and_kept(shelf: Shelf, capsys: pytest.CaptureFixture
     assert bench("verdict", shelf.store.root) == 0
     printed = capsys.readouterr().out
     assert "better" in printed
-    assert (shelf.store.root / "verdict.md").read_text() == printed
+    assert (shelf.store.root / "verdict.md").read_text(encoding="utf-8") == printed
 
 
 def test_compare_prints_markdown(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +75,7 @@ def test_publish_prints_the_files_that_it_wrote(
 def test_verify_fails_on_a_modified_row(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench("verify", shelf.store.root) == 0
     row = next(iter(shelf.store.attempts())).folder / "row.json"
-    row.write_text(row.read_text().replace("1.5", "1.4"))
+    row.write_text(row.read_text(encoding="utf-8").replace("1.5", "1.4"), encoding="utf-8")
     assert bench("verify", shelf.store.root) == 3
     captured = capsys.readouterr()
     assert f"{row.relative_to(shelf.store.root)}: changed" in captured.out

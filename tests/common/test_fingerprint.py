@@ -49,7 +49,7 @@ RUNS = {
 
 def planned(folder: Path, **values: str) -> RunSpec:
     path = folder / "tiny.toml"
-    path.write_text(SUITE.format(**values))
+    path.write_text(SUITE.format(**values), encoding="utf-8")
     return expand.plan_runs(schema.read_suite(str(path)), expand.Selection(), "cpu")[0]
 
 
@@ -118,12 +118,12 @@ class ChangeNumbers(ast.NodeTransformer):
 
 def with_numbers_changed(path: Path, names: set[str]) -> bool:
     """Changes the numbers inside the named definitions of a file; whether there were any."""
-    tree, change = ast.parse(path.read_text()), ChangeNumbers()
+    tree, change = ast.parse(path.read_text(encoding="utf-8")), ChangeNumbers()
     for statement in tree.body:
         if isinstance(statement, ast.FunctionDef | ast.ClassDef) and statement.name in names:
             for inner in statement.body:
                 change.visit(inner)
-    path.write_text(ast.unparse(tree))
+    path.write_text(ast.unparse(tree), encoding="utf-8")
     return change.changed > 0
 
 
@@ -136,11 +136,11 @@ def test_a_changed_number_in_any_file_of_the_closure_changes_the_identity(tmp_pa
         names.setdefault(definition.path, set()).add(definition.name)
     changed = 0
     for path, used in names.items():
-        original = path.read_text()
+        original = path.read_text(encoding="utf-8")
         if with_numbers_changed(path, used):
             changed += 1
             assert fingerprint.code(harness, root) != before, path.name
-        path.write_text(original)
+        path.write_text(original, encoding="utf-8")
     assert changed > 15
 
 
@@ -154,14 +154,16 @@ def test_a_moved_file_changes_no_identity(behind: str, tmp_path: Path) -> None:
     (root / "bench" / "samplers" / "langevin.py").rename(room / "mc.py")
     if behind == "package":
         names = "langevin, exponential_langevin, posterior_energy"
-        (room / "__init__.py").write_text(f"from bench.room.mc import {names}\n")
+        (room / "__init__.py").write_text(f"from bench.room.mc import {names}\n", encoding="utf-8")
     for path in (root / "bench").rglob("*.py"):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         if behind == "package":
             text = re.sub(
                 r"from bench\.samplers\.langevin import langevin\n", "from bench.room import langevin\n", text
             )
-        path.write_text(re.sub(r"from bench\.samplers\.langevin import", "from bench.room.mc import", text))
+        path.write_text(
+            re.sub(r"from bench\.samplers\.langevin import", "from bench.room.mc import", text), encoding="utf-8"
+        )
     assert {path: fingerprint.code(path, root) for path in objectives} == before
     langevin = root / "objectives" / "contrastive_divergence.py"
     with_numbers_changed(room / "mc.py", {"langevin"})
@@ -172,7 +174,7 @@ def written(folder: Path, **files: str) -> Path:
     for name, text in files.items():
         path = folder / (name.replace("__", "/") + ".py") if not name.endswith("init") else folder / "own/__init__.py"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return folder / "mine.py"
 
 
@@ -197,9 +199,9 @@ def test_a_module_beside_a_plugin_is_followed_and_one_nobody_uses_is_not(tmp_pat
     before = fingerprint.code(mine)
     helper = tmp_path / "helper.py"
     assert fingerprint.closure(mine) == [helper, mine]
-    helper.write_text(helper.read_text().replace("return 1", "return 3"))
+    helper.write_text(helper.read_text(encoding="utf-8").replace("return 1", "return 3"), encoding="utf-8")
     assert fingerprint.code(mine) == before
-    helper.write_text(helper.read_text().replace("C = 2", "C = 3"))
+    helper.write_text(helper.read_text(encoding="utf-8").replace("C = 2", "C = 3"), encoding="utf-8")
     assert fingerprint.code(mine) != before
 
 
@@ -228,6 +230,6 @@ def test_imports_inside_functions_of_whole_modules_and_of_relative_ones_are_foll
     ):
         path = written(tmp_path / str(k), mine=mine, **files)
         before = fingerprint.code(path)
-        changed = next(p for p in path.parent.rglob("*.py") if "C = 2" in p.read_text())
-        changed.write_text(helper.replace("C = 2", "C = 3"))
+        changed = next(p for p in path.parent.rglob("*.py") if "C = 2" in p.read_text(encoding="utf-8"))
+        changed.write_text(helper.replace("C = 2", "C = 3"), encoding="utf-8")
         assert fingerprint.code(path) != before, mine

@@ -27,7 +27,7 @@ class Mine(missing.Base):
 
 def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "mine.py"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -12,270 +12,11 @@ from bench.contract import check, metric_rules, objective_rules
 from bench.contract.rule import Broken
 from bench.plugins import registry
 from tests.helpers.dataset_params import ABSENT
+from tests.helpers.mistaken_objectives import FAKES, HEADER
 
 PLUGINS = [(kind, name) for kind in registry.FOLDERS for name in registry.names(kind) if name not in ABSENT]
 INFOS = {name: registry.find("objectives", name).info for name in registry.names("objectives")}
 WITHOUT_MINIMISER = [name for name, info in INFOS.items() if info.minimiser == "none"]
-
-HEADER = """
-import torch
-from typing import Annotated
-from bench.api import Linear, Log, Rng, objective, score, laplacian, hessian_product, sum_event, mala, langevin
-family = dict(family="fake", source="nobody")
-"""
-FAKES = {
-    "global randomness": (
-        "private randomness",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    return energy(x) - energy(x + torch.randn_like(x))
-""",
-    ),
-    "a look at the loss": (
-        "no waiting",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    loss = energy(x) - energy(x + rng.normal_like(x))
-    return loss if bool(loss.isfinite().all()) else 0 * loss
-""",
-    ),
-    "data moved in place": (
-        "inputs untouched",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    return energy(x) - energy(x.add_(0.1 * rng.normal_like(x)))
-""",
-    ),
-    "training data scaled in place": (
-        "inputs untouched",
-        """
-@objective(**family)
-class Fake(torch.nn.Module):
-    def __init__(self, x_train, rng):
-        super().__init__()
-        x_train.mul_(0.5)
-    def forward(self, energy, x, rng):
-        return energy(x) - energy(x + rng.normal_like(x))
-""",
-    ),
-    "last dimension only": (
-        "event shape",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    v = rng.rademacher_like(x)
-    s, product = hessian_product(energy, x, v)
-    loss = 0.5 * s.square().sum(-1) - (v * product).sum(-1)
-    return loss.flatten(rng.batch_ndim).sum(-1) if loss.ndim > rng.batch_ndim + 2 else (
-        loss.flatten(rng.batch_ndim)[..., 0] if loss.ndim > rng.batch_ndim else loss)
-""",
-    ),
-    "inverted energy": (
-        "minimiser",
-        """
-@objective(**family, minimiser="smoothed")
-def fake(energy, x, rng, *, sigma: Annotated[float, Log(1e-2, 1.0)] = 0.3):
-    z = rng.normal_like(x)
-    s = score(energy, x + sigma * z, create_graph=True)
-    return 0.5 * sum_event((sigma * s - z).square(), rng)
-""",
-    ),
-    "trace divided by d": (
-        "minimiser",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    v = rng.rademacher_like(x)
-    s, product = hessian_product(energy, x, v)
-    return 0.5 * sum_event(s.square(), rng) - sum_event(v * product, rng) / x[(0,) * rng.batch_ndim].numel()
-""",
-    ),
-    "drift off by 2": (
-        "minimiser",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    y = x
-    for _ in range(5):
-        y = y + 0.05 * score(energy, y) + 0.05**0.5 * rng.normal_like(y)
-    return energy(x) - energy(y)
-""",
-    ),
-    "reversed drift": (
-        "minimiser",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    y = x - 0.01 * score(energy, x) + 0.02**0.5 * rng.normal_like(x)
-    return energy(x) - energy(y)
-""",
-    ),
-    "maximised": (
-        "minimiser",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    s, trace = laplacian(energy, x, rng)
-    return trace - 0.5 * sum_event(s.square(), rng)
-""",
-    ),
-    "a sampler that it is not trained by": (
-        "minimiser",
-        """
-def chains(energy, x_like, rng):
-    return langevin(energy, 2 * rng.normal_like(x_like), rng, steps=9, step_size=0.1)
-@objective(**family, minimiser="none", stationary="sampler", sampler=chains, max_dim=2)
-def fake(energy, x, rng):
-    return energy(x) - energy(langevin(energy, 2 * rng.normal_like(x), rng, steps=6, step_size=0.1))
-""",
-    ),
-    "stationary at a sampler that it has not": (
-        "minimiser",
-        """
-@objective(**family, minimiser="none", stationary="sampler", max_dim=1)
-def fake(energy, x, rng):
-    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)
-""",
-    ),
-    "the root of the temperature": (
-        "minimiser",
-        """
-@objective(**family, minimiser="none", stationary="temperature", max_dim=2)
-def fake(energy, x, rng, *, temperature: Annotated[float, Log(1e-3, 1.0)] = 0.5):
-    return energy(x) - energy(langevin(energy, x, rng, steps=10, step_size=0.1, temperature=temperature**0.5))
-""",
-    ),
-    "another declared score": (
-        "minimiser",
-        """
-def smoothed(x, *, sigma):
-    return -x / (1 + 2 * sigma**2)
-@objective(**family, minimiser="none", stationary=smoothed, max_dim=2)
-def fake(energy, x, rng, *, sigma: Annotated[float, Log(1e-2, 1.0)] = 0.5):
-    z = rng.normal_like(x)
-    s = score(energy, x + sigma * z, create_graph=True)
-    return 0.5 * sum_event((sigma * s + z).square(), rng)
-""",
-    ),
-    "biased even where proof turns the bias off": (
-        "minimiser",
-        """
-@objective(**family, minimiser="none", stationary="data", proof={"weight": 0.0}, max_dim=1)
-def fake(energy, x, rng, *, weight: Annotated[float, Linear(0.0, 1.0)] = 0.5):
-    y = x + 0.1 * score(energy, x) + 0.1**0.5 * rng.normal_like(x)
-    return energy(x) - energy(y) + weight * energy(x).square()
-""",
-    ),
-    "a control that is right": (
-        "minimiser",
-        """
-@objective(**family, minimiser="none", control=True, max_dim=2)
-def fake(energy, x, rng):
-    s, trace = laplacian(energy, x, rng)
-    return 0.5 * sum_event(s.square(), rng) - trace
-""",
-    ),
-    "global randomness in its sampler": (
-        "own sampler",
-        """
-@objective(**family, sampler=lambda energy, x_like, rng: torch.randn_like(x_like))
-def fake(energy, x, rng):
-    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)
-""",
-    ),
-    "draws of another shape": (
-        "own sampler",
-        """
-@objective(**family, sampler=lambda energy, x_like, rng: rng.normal_like(x_like)[..., :1])
-def fake(energy, x, rng):
-    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)
-""",
-    ),
-    "noised point as negative": (
-        "minimiser",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    return energy(x) - energy(x + 0.1 * rng.normal_like(x))
-""",
-    ),
-    "one slice for the whole stack": (
-        "stack equals solo",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    negatives = x.detach() + rng.normal_like(x)
-    return energy(x) - energy(negatives.roll(1, 0))
-""",
-    ),
-    "mean over examples": (
-        "loss",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    return (energy(x) - energy(x + rng.normal_like(x))).mean()
-""",
-    ),
-    "detached loss": (
-        "gradient",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    return (energy(x) - energy(x + rng.normal_like(x))).detach()
-""",
-    ),
-    "single precision inside": (
-        "loss",
-        """
-@objective(**family)
-def fake(energy, x, rng):
-    return (energy(x) - energy(x + rng.normal_like(x))).float()
-""",
-    ),
-    "chains outside the state": (
-        "resume",
-        """
-@objective(**family)
-class Fake(torch.nn.Module):
-    def __init__(self, x_train, rng):
-        super().__init__()
-        self.kept = 0.1
-    def forward(self, energy, x, rng):
-        self.kept = self.kept * 1.5
-        return energy(x) - energy(x + self.kept * rng.normal_like(x))
-""",
-    ),
-    "sigma as a number": (
-        "energy's arguments",
-        """
-@objective(**family, energy="noise", minimiser="smoothed")
-def fake(energy, x, rng, *, sigma_min: Annotated[float, Log(0.1, 1.0)] = 0.3):
-    sigma = torch.tensor(sigma_min)
-    z = rng.normal_like(x)
-    s = score(lambda y: energy(y, sigma.expand(1)), x + sigma * z, create_graph=True)
-    return 0.5 * sum_event((sigma * s + z).square(), rng)
-""",
-    ),
-    "other arguments": (
-        "signature",
-        """
-@objective(**family)
-def fake(x, energy, rng):
-    return energy(x)
-""",
-    ),
-    "undeclared proof setting": (
-        "signature",
-        """
-@objective(**family, proof={"step_size": 0.1})
-def fake(energy, x, rng):
-    return energy(x) - energy(x + rng.normal_like(x))
-""",
-    ),
-}
 
 
 @pytest.mark.parametrize(("kind", "name"), PLUGINS)
@@ -297,7 +38,7 @@ def test_a_check_says_which_test_applied_or_that_none_did(tmp_path: Path) -> Non
     body = "def fake(energy, x, rng):\n    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.5).x)\n"
     said = []
     for declared in ('minimiser="none"', 'minimiser="none", stationary="data"', ""):
-        path.write_text(f"{HEADER}\n@objective(**family, max_dim=1, {declared})\n{body}")
+        path.write_text(f"{HEADER}\n@objective(**family, max_dim=1, {declared})\n{body}", encoding="utf-8")
         said.append(objective_rules.RULES["minimiser"](registry.find("objectives", str(path)), str(path)))
     assert "no test applies" in said[0]
     assert "of the data's energy" in said[1]
@@ -308,7 +49,7 @@ def test_a_check_says_which_test_applied_or_that_none_did(tmp_path: Path) -> Non
 def test_a_known_mistake_is_found(mistake: str, tmp_path: Path) -> None:
     rule, code = FAKES[mistake]
     path = tmp_path / "fake.py"
-    path.write_text(HEADER + code)
+    path.write_text(HEADER + code, encoding="utf-8")
     broken = {finding.rule: finding.detail for finding in check.check_plugin(str(path)) if not finding.passed}
     assert rule in broken, broken
     assert broken[rule]
@@ -349,7 +90,7 @@ GOOD_DATA = {
 )
 def test_a_mistaken_data_set_is_found(rule: str, change: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "fake.py"
-    path.write_text(BROKEN_DATA.format(**{**GOOD_DATA, **change}))
+    path.write_text(BROKEN_DATA.format(**{**GOOD_DATA, **change}), encoding="utf-8")
     broken = {finding.rule for finding in check.check_plugin(str(path)) if not finding.passed}
     assert (rule in broken) if rule else not broken
 
@@ -368,7 +109,8 @@ def test_a_mistaken_metric_is_found(rule: str, value: str, tmp_path: Path) -> No
     path.write_text(
         "import torch\nfrom bench.api import Estimate, metric, score\n"
         "@metric(needs=set(), unit='1')\ndef fake(energy, samples, data, rng) -> Estimate:\n"
-        f"    return Estimate({value})\n"
+        f"    return Estimate({value})\n",
+        encoding="utf-8",
     )
     broken = {finding.rule for finding in check.check_plugin(str(path)) if not finding.passed}
     assert (rule in broken) if rule else not broken
@@ -382,7 +124,8 @@ def test_a_network_that_ignores_sigma_is_found(tmp_path: Path) -> None:
         "        super().__init__()\n"
         "        self.scale = torch.nn.Parameter(rng.uniform((*rng.batch_shape(1),)))\n"
         "    def forward(self, x, *sigma):\n"
-        "        return self.scale * x.square().sum(-1)\n"
+        "        return self.scale * x.square().sum(-1)\n",
+        encoding="utf-8",
     )
     assert {finding.rule for finding in check.check_plugin(str(path)) if not finding.passed} == {"conditional"}
 
@@ -399,10 +142,10 @@ def test_a_fault_is_one_line_with_the_line_of_the_file_that_is_to_blame(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "fake.py"
-    path.write_text(HEADER + HARD_CODED)
+    path.write_text(HEADER + HARD_CODED, encoding="utf-8")
     assert main(["check", str(path), "--draws", "512"]) == 3
     faults = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
-    number = path.read_text().splitlines().index("    z = torch.randn(32, 2, dtype=x.dtype)") + 1
+    number = path.read_text(encoding="utf-8").splitlines().index("    z = torch.randn(32, 2, dtype=x.dtype)") + 1
     (line,) = (line for line in faults if line.startswith("FAIL  private randomness"))
     assert f"[fake.py:{number}: z = torch.randn(32, 2, dtype=x.dtype)]" in line
     assert "not tried for that reason: event shape, stack equals solo, resume, own sampler, minimiser" in line
@@ -413,7 +156,9 @@ def test_an_error_names_its_line_once_for_all_rules_that_it_breaks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "fake.py"
-    path.write_text(f"{HEADER}\n@objective(**family)\ndef fake(energy, x, rng):\n    return energy(x).no_such()\n")
+    path.write_text(
+        f"{HEADER}\n@objective(**family)\ndef fake(energy, x, rng):\n    return energy(x).no_such()\n", encoding="utf-8"
+    )
     assert main(["check", str(path)]) == 3
     (fault,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
     assert fault.startswith("FAIL  loss: AttributeError: ")
@@ -426,7 +171,8 @@ def test_all_mistakes_of_a_declaration_are_told_at_once(tmp_path: Path) -> None:
     path.write_text(
         f"{HEADER}\n@objective(**family, divergence='a contractoin', bias={{'k': 1}}, proof={{'m': 2, 'sigma': 90.0}}, "
         "label='a label that is much too long', minimiser='dta', stationary='nowhere')\n"
-        "def fake(energy, x, rng, *, sigma: Annotated[float, Log(1e-2, 1.0)] = 0.3):\n    return energy(x)\n"
+        "def fake(energy, x, rng, *, sigma: Annotated[float, Log(1e-2, 1.0)] = 0.3):\n    return energy(x)\n",
+        encoding="utf-8",
     )
     (finding,) = check.check_plugin(str(path), only=["declaration"])
     assert not finding.passed
@@ -447,7 +193,7 @@ def test_all_mistakes_of_a_declaration_are_told_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_without_a_declaration_is_told_what_it_could_be(code: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "bare.py").write_text(code)
+    (tmp_path / "bare.py").write_text(code, encoding="utf-8")
     with pytest.raises(UsageError, match="declares no plug-in") as told:
         check.check_plugin(str(tmp_path / "bare.py"))
     assert said in str(told.value)
@@ -462,14 +208,14 @@ def test_rules_can_be_chosen_and_draws_capped(tmp_path: Path, capsys: pytest.Cap
     assert "--draws must be at least 512" in capsys.readouterr().err
     noisy = tmp_path / "fake.py"
     body = "    return energy(x) - energy(mala(energy, x, rng, steps=1, step_size=0.01).x)\n"
-    noisy.write_text(f"{HEADER}\n@objective(**family, max_dim=1)\ndef fake(energy, x, rng):\n{body}")
+    noisy.write_text(f"{HEADER}\n@objective(**family, max_dim=1)\ndef fake(energy, x, rng):\n{body}", encoding="utf-8")
     (finding,) = check.check_plugin(str(noisy), only=["minimiser"], draws=512)
     assert "in 512 draws a seed" in finding.detail
 
 
 def test_the_command_exits_with_3_when_a_rule_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "fake.py"
-    path.write_text(HEADER + FAKES["mean over examples"][1])
+    path.write_text(HEADER + FAKES["mean over examples"][1], encoding="utf-8")
     assert main(["check", str(path)]) == 3
     assert "FAIL  loss:" in capsys.readouterr().out
     assert main(["check", "mlp"]) == 0
@@ -482,9 +228,9 @@ def test_what_cannot_be_found_is_bad_input(ref: str, message: str) -> None:
 
 
 def test_the_skeleton_in_the_guide_keeps_the_contract(tmp_path: Path) -> None:
-    guide = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text()
+    guide = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     plugin = tmp_path / "my_objective.py"
-    plugin.write_text(guide.partition("```python\n")[2].partition("```")[0])
+    plugin.write_text(guide.partition("```python\n")[2].partition("```")[0], encoding="utf-8")
     assert [finding for finding in check.check_plugin(str(plugin)) if not finding.passed] == []
 
 
@@ -497,7 +243,8 @@ def test_a_metric_below_zero_must_be_compared_by_difference(tmp_path: Path, decl
         "from bench.api import Estimate, metric\n"
         f"@metric(needs=set(), unit=''{declared})\n"
         "def below(energy, samples, data, rng):\n"
-        "    return Estimate(-1.0)\n"
+        "    return Estimate(-1.0)\n",
+        encoding="utf-8",
     )
     rule = metric_rules.RULES["estimate"]
     if holds:

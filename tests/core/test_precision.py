@@ -160,7 +160,9 @@ def test_tf32_holds_inside_a_step_and_never_after(monkeypatch: pytest.MonkeyPatc
 
 def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('name = "mine"\nobjectives = ["*"]\ndatasets = ["two_moons"]\nprecision = "half"\n')
+    path.write_text(
+        'name = "mine"\nobjectives = ["*"]\ndatasets = ["two_moons"]\nprecision = "half"\n', encoding="utf-8"
+    )
     with pytest.raises(UsageError, match="must be one of float32, tf32, bfloat16; got 'half'"):
         read_suite(str(path))
     for command in (["plan", "--suite", "smoke"], ["cost"]):

@@ -91,7 +91,7 @@ def broken(y: Tensor, sigma: float) -> Tensor:
 
 def ruler(denoiser: str, folder: Path) -> RunSpec:
     path = folder / "ruler.toml"
-    path.write_text(SUITE.format(denoiser=denoiser))
+    path.write_text(SUITE.format(denoiser=denoiser), encoding="utf-8")
     (spec,) = plan_runs(read_suite(str(path)), Selection(seeds=(0,)), "cpu")
     return spec
 
@@ -107,7 +107,7 @@ def test_a_classical_denoiser_has_no_training_and_is_priced_with_all_that_it_loa
 
 def test_what_cannot_be_priced_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
-    path.write_text(BROKEN)
+    path.write_text(BROKEN, encoding="utf-8")
     with pytest.raises(UsageError, match="broken has no cost estimate: ValueError: no such thing"):
         estimate_costs([ruler(str(path), tmp_path)])
 

@@ -117,12 +117,12 @@ def test_another_processor_is_named(shelf: Shelf) -> None:
 
 def test_a_plan_predicts_the_work_of_its_own_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite, out = tmp_path / "tiny.toml", tmp_path / "out"
-    suite.write_text(TINY)
+    suite.write_text(TINY, encoding="utf-8")
     assert main.main(["run", "--suite", str(suite), "--device", "cpu", "--out", str(out), "--jobs", "1"]) == 0
     capsys.readouterr()
     assert main.main(["plan", "--suite", str(suite), "--device", "cpu", "--compare-with", str(out)]) == 0
     assert "FLOPs are predicted exactly in 2 of 2 cells" in capsys.readouterr().out
-    suite.write_text(TINY.replace("steps = 12", "steps = 13"))
+    suite.write_text(TINY.replace("steps = 12", "steps = 13"), encoding="utf-8")
     assert main.main(["plan", "--suite", str(suite), "--device", "cpu", "--compare-with", str(out)]) == 1
     told = capsys.readouterr().out
     assert "FLOPs are predicted exactly in 0 of 2 cells" in told

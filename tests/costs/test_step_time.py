@@ -75,7 +75,7 @@ def test_the_command_prints_and_keeps_its_table(tmp_path: Path, capsys: pytest.C
     options = ["--objective", "denoising_score_matching", "--batch", "8", "--rounds", "6", "--out", str(tmp_path)]
     assert main.main(["cost", *options]) == 0
     assert "fwd_bwd_ratio" in capsys.readouterr().out
-    assert (tmp_path / "cost.csv").read_text().count("\n") == 2
+    assert (tmp_path / "cost.csv").read_text(encoding="utf-8").count("\n") == 2
     assert main.main(["cost", "--rounds", "2"]) == 2
 
 

@@ -128,11 +128,11 @@ def test_the_committed_script_makes_the_embedded_file_again(
     script = runpy.run_path(str(paths.ROOT / "scripts" / f"make_{name}.py"))
     if not script["DEBIAN"].exists():
         pytest.skip(f"Debian's package is not installed: there is no {script['DEBIAN']}")
-    released = json.loads(image_data.DIGESTS.read_text())[name]
+    released = json.loads(image_data.DIGESTS.read_text(encoding="utf-8"))[name]
     monkeypatch.setattr(image_data, "DATASET_FILES", tmp_path)
     monkeypatch.setattr(image_data, "DIGESTS", tmp_path / "digests.json")
     script["main"](script["DEBIAN"])
-    assert json.loads(image_data.DIGESTS.read_text()) == {name: released}
+    assert json.loads(image_data.DIGESTS.read_text(encoding="utf-8")) == {name: released}
 
 
 def test_every_part_of_fashion28_has_as_many_images_of_each_class() -> None:

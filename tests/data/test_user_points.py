@@ -52,7 +52,7 @@ def ring(n: int = 600, d: int = 2) -> np.ndarray:
 
 def write(path: Path, rows: np.ndarray, header: str = "left,right") -> Path:
     lines = [header] * bool(header) + [",".join(map(repr, map(float, row))) for row in rows]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -110,10 +110,10 @@ def test_a_row_stays_in_its_part_whatever_else_is_in_the_file(file: Path, tmp_pa
 
 def test_one_command_ranks_it_by_its_likelihood_and_gives_the_energy_in_its_own_units(tmp_path: Path) -> None:
     file = write(tmp_path / "points.csv", ring())
-    (tmp_path / "mine.toml").write_text(SUITE.format(file=file))
+    (tmp_path / "mine.toml").write_text(SUITE.format(file=file), encoding="utf-8")
     store = tmp_path / "store"
     assert main(["run", "--suite", str(tmp_path / "mine.toml"), "--jobs", "1", "--out", str(store)]) == 0
-    page = (store / "leaderboard.md").read_text()
+    page = (store / "leaderboard.md").read_text(encoding="utf-8")
     assert "points.csv: `nll_best` in nats" in page
     assert "not ranked  |" not in page
     assert (store / "plots" / "mine-densities-points.csv.png").is_file()
@@ -156,14 +156,14 @@ BAD = {
 def test_a_file_that_is_no_table_of_numbers_is_refused_in_words(fault: str, tmp_path: Path) -> None:
     text, said = BAD[fault]
     path = tmp_path / "points.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError) as refused:
         builders.dataset(str(path), Rng(0, "data"))
     assert said in str(refused.value)
 
 
 def test_a_refused_file_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "points.csv").write_text(BAD["words"][0])
+    (tmp_path / "points.csv").write_text(BAD["words"][0], encoding="utf-8")
     assert main(["plan", "--suite", "points", "--dataset", str(tmp_path / "points.csv")]) == 2
     assert "drop or encode it" in capsys.readouterr().err
 
@@ -218,6 +218,6 @@ def test_a_data_set_may_declare_that_every_seed_sees_the_same(tmp_path: Path) ->
     )
     broken = []
     for fixed in ("", ", fixed=True"):
-        path.write_text(body.format(fixed=fixed))
+        path.write_text(body.format(fixed=fixed), encoding="utf-8")
         broken.append([f.rule for f in check.check_plugin(str(path)) if not f.passed])
     assert broken == [["private randomness"], []]

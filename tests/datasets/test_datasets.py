@@ -262,7 +262,7 @@ def pin(name: str) -> dict[str, int | str]:
 
 
 def test_the_numbers_change_only_together_with_the_version(name: str) -> None:
-    pinned, now = json.loads(PINS.read_text()).get(name), pin(name)
+    pinned, now = json.loads(PINS.read_text(encoding="utf-8")).get(name), pin(name)
     how = "then run 'PYTHONPATH=. python tests/test_datasets.py' and commit tests/data_pins.json"
     assert pinned is not None, f"{name} is not pinned: {how}"
     if pinned["sha256"] != now["sha256"]:
@@ -271,8 +271,8 @@ def test_the_numbers_change_only_together_with_the_version(name: str) -> None:
 
 
 def test_no_pin_outlives_its_data_set() -> None:
-    assert sorted(json.loads(PINS.read_text())) == ALONG
+    assert sorted(json.loads(PINS.read_text(encoding="utf-8"))) == ALONG
 
 
 if __name__ == "__main__":
-    PINS.write_text(json.dumps({name: pin(name) for name in ALONG}, indent=2) + "\n")
+    PINS.write_text(json.dumps({name: pin(name) for name in ALONG}, indent=2) + "\n", encoding="utf-8")

@@ -145,7 +145,7 @@ def built(name: str, seed: int | list[int] = 0) -> Data:
 
 def planned(name: str, folder: Path) -> dict[tuple[str, str], run_spec.RunSpec]:
     path = folder / "mine.toml"
-    path.write_text(SUITE.format(name=name))
+    path.write_text(SUITE.format(name=name), encoding="utf-8")
     specs = expand.plan_runs(schema.read_suite(str(path)), expand.Selection(), "cpu")
     return {(s.dataset.name, s.objective.name): s for s in specs}
 
@@ -227,11 +227,11 @@ def test_run_trains_on_what_is_in_the_data_directory_and_skips_what_is_not(
     celeba_copy(packed=True)(tmp_path, "celeba", 0)
     suite = tmp_path / "mine.toml"
     text = SUITE.format(name="celeba").replace("two_moons", "mnist").replace(', "maximum_likelihood"', "")
-    suite.write_text(text + RUN)
+    suite.write_text(text + RUN, encoding="utf-8")
     out = tmp_path / "out"
     assert main(["run", "--suite", str(suite), "--data-dir", str(tmp_path), "--out", str(out), "--jobs", "1"]) == 0
     assert "Clipping input data" not in caplog.text  # colours of the pictures lie in matplotlib's range
-    rows = {p.parts[-4]: json.loads(p.read_text()) for p in out.rglob("row.json")}
+    rows = {p.parts[-4]: json.loads(p.read_text(encoding="utf-8")) for p in out.rglob("row.json")}
     assert {name: row["status"] for name, row in rows.items()} == {"celeba": "ok", "mnist": "skipped"}
     assert rows["mnist"]["reason"].startswith(f"mnist not found in {tmp_path}; run python -m bench data fetch mnist")
 

@@ -36,14 +36,17 @@ def test_a_shipped_extractor_is_as_accurate_as_it_says_on_images_that_it_was_not
 
 @pytest.mark.parametrize(("side", "passes"), [(8, True), (9, False)])
 def test_an_extractor_that_does_not_take_the_images_is_found(side: int, passes: bool, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(f"""
+    (tmp_path / "mine.py").write_text(
+        f"""
 from bench.api import Data, dataset
 @dataset(source="nobody")
 def mine(rng) -> Data:
     x = rng.uniform((*rng.batch_shape(30), 1, {side}, {side}))
     parts = [x[..., k : k + 10, :, :, :] for k in (0, 10, 20)]
     return Data("mine", *parts, value_range=(0.0, 1.0), extractor="{digits().extractor}")
-""")
+""",
+        encoding="utf-8",
+    )
     findings = {finding.rule: finding for finding in check.check_plugin(str(tmp_path / "mine.py"))}
     assert findings["extractor"].passed == passes
     assert f"(1, {side}, {side})" in findings["extractor"].detail
@@ -64,14 +67,14 @@ def test_weights_that_were_changed_are_refused(monkeypatch: pytest.MonkeyPatch, 
     other = feature_extractor.load(name).network
     with torch.no_grad():
         other.head.bias[0] += 1e-3
-    about = json.loads((tmp_path / f"{name}.json").read_text())
+    about = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
     renamed = feature_extractor.save(other, "other", about, tmp_path)
     (tmp_path / f"{name}.npz").write_bytes((tmp_path / f"{renamed}.npz").read_bytes())
     feature_extractor.load.cache_clear()
     with pytest.raises(UsageError, match="must have the sha256"):
         feature_extractor.load(name)
     # nor does a description that was changed with them help: the name is the digest's
-    (tmp_path / f"{name}.json").write_text((tmp_path / f"{renamed}.json").read_text())
+    (tmp_path / f"{name}.json").write_text((tmp_path / f"{renamed}.json").read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(UsageError, match="must have the sha256"):
         feature_extractor.load(name)
     feature_extractor.load.cache_clear()

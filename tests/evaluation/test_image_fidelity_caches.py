@@ -68,7 +68,7 @@ def test_a_home_that_cannot_be_written_to_costs_time_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     expected = measure("fid", digits().test).value
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     image_fidelity._compared.clear()
     assert image_fidelity.cache_folder() is None
@@ -109,9 +109,9 @@ except RuntimeError as error:
 
 
 def test_a_torchvision_that_imports_is_left_alone_and_other_errors_pass(tmp_path: Path) -> None:
-    (tmp_path / "torch_fidelity.py").write_text("")
+    (tmp_path / "torch_fidelity.py").write_text("", encoding="utf-8")
     for content, expected in (("", "alone 0"), ("raise RuntimeError('broken for another reason')", "broken for")):
-        (tmp_path / "torchvision.py").write_text(content)
+        (tmp_path / "torchvision.py").write_text(content, encoding="utf-8")
         code = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})

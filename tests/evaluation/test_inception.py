@@ -66,7 +66,7 @@ def test_inception_weights_are_looked_through_before_they_are_loaded(random_ince
     refused({**few, "other.bias": torch.zeros(1008)}, "do not fit")
     with pytest.raises(UsageError, match="cannot be read as tensors alone"):
         image_fidelity.inception(tmp_path / "nothing.pth")
-    (tmp_path / "text.pth").write_text("no archive")
+    (tmp_path / "text.pth").write_text("no archive", encoding="utf-8")
     with pytest.raises(UsageError, match="cannot be read as tensors alone"):
         image_fidelity.inception(tmp_path / "text.pth")
 

@@ -49,7 +49,7 @@ def trained(
     folder: Path, objectives: tuple[str, ...] | None = None, network: str = "mlp", *, save: bool = True
 ) -> Path:
     path = folder / "tiny.toml"
-    path.write_text(SUITE.format(save=str(save).lower(), network=network))
+    path.write_text(SUITE.format(save=str(save).lower(), network=network), encoding="utf-8")
     specs = expand.plan_runs(schema.read_suite(str(path)), expand.Selection(objectives=objectives), "cpu")
     rows = execute(specs, Store(folder / "store"), worker=WORKER, jobs=1)
     assert [row["status"] for row in rows] == ["ok"] * len(specs), rows
@@ -118,12 +118,12 @@ def test_weights_are_hashed_like_the_other_files(store: Path, tmp_path: Path) ->
 
 def test_a_network_of_ones_own_is_run_only_if_trusted_and_only_if_it_is_the_same(tmp_path: Path) -> None:
     network = tmp_path / "own.py"
-    network.write_text(OWN.format(sign=""))
+    network.write_text(OWN.format(sign=""), encoding="utf-8")
     store = trained(tmp_path, ("denoising_score_matching",), str(network))
     with pytest.raises(UsageError, match="look at it, then give trust="):
         load_energy(store, PAIRS[0])
     assert load_energy(store, PAIRS[0], trust=[network])(torch.zeros(3, 2)).shape == (3,)
-    network.write_text(OWN.format(sign="-"))
+    network.write_text(OWN.format(sign="-"), encoding="utf-8")
     with pytest.raises(UsageError, match="its code has changed since"):
         load_energy(store, PAIRS[0], trust=[network])
 

@@ -59,10 +59,10 @@ def repository(folder: Path) -> Path:
     """A git repository with one commit; a folder called bench is somebody's own."""
     folder.mkdir()
     (folder / "bench").mkdir()
-    (folder / "bench" / "__init__.py").write_text("raise ImportError('this is another bench')\n")
-    (folder / "mine.py").write_text(OBJECTIVE)
-    (folder / "mine.toml").write_text(SUITE)
-    (folder / ".gitignore").write_text("ebm-bench-results/\n__pycache__/\n")
+    (folder / "bench" / "__init__.py").write_text("raise ImportError('this is another bench')\n", encoding="utf-8")
+    (folder / "mine.py").write_text(OBJECTIVE, encoding="utf-8")
+    (folder / "mine.toml").write_text(SUITE, encoding="utf-8")
+    (folder / ".gitignore").write_text("ebm-bench-results/\n__pycache__/\n", encoding="utf-8")
     git(folder, "init", "-q")
     commit(folder, "the beginning")
     return folder

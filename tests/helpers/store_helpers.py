@@ -31,7 +31,7 @@ def planned(seed: int = 0, **changes: Any) -> Planned:
 def finished(root: Path, seed: int = 0, **outcome: Any) -> Attempt:
     attempt = Store(root).begin(planned(seed))
     attempt.append({"step": 1, "loss": 0.5})
-    (attempt.folder / "log.txt").write_text("a line\n")
+    (attempt.folder / "log.txt").write_text("a line\n", encoding="utf-8")
     attempt.finish({"status": "ok", **outcome})
     return attempt
 

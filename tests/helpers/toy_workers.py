@@ -97,7 +97,7 @@ def hang_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, A
 def look_around(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
     import torch
 
-    server = Path(f"/proc/{os.getppid()}/maps").read_text()
+    server = Path(f"/proc/{os.getppid()}/maps").read_text(encoding="utf-8")
     main = sys.modules["__main__"]
     return {
         "server_has_torch": "libtorch" in server,
@@ -136,14 +136,14 @@ def hang_together(specs: list[dict[str, Any]], folders: list[Path], curves: list
 
 
 def fill_the_disk(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
-    with Path("/dev/full").open("w") as file:
+    with Path("/dev/full").open("w", encoding="utf-8") as file:
         file.write("x")
     return {}
 
 
 def open_too_many_files(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
-    return {"files": len([Path("/dev/null").open() for _ in range(64)])}
+    return {"files": len([Path("/dev/null").open(encoding="utf-8") for _ in range(64)])}
 
 
 def lose_the_data(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def lose_the_data(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str,
 
 
 def open_a_file_that_never_was(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
-    return {"text": (folder / "none.txt").read_text()}
+    return {"text": (folder / "none.txt").read_text(encoding="utf-8")}
 
 
 def kill_the_fork_server(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
@@ -166,17 +166,17 @@ def kill_the_fork_server(spec: dict[str, Any], folder: Path, curve: Curve) -> di
 
 def write_own_row_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
     if spec["seed"] % 2:
-        (folder / "row.json").write_text('{"status": "ok"}')
+        (folder / "row.json").write_text('{"status": "ok"}', encoding="utf-8")
     return succeed(spec, folder, curve)
 
 
 def write_a_bad_curve_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
     if spec["seed"] % 2:
-        (folder / "curve.jsonl").write_text("5\n")
+        (folder / "curve.jsonl").write_text("5\n", encoding="utf-8")
     return {}
 
 
 def write_own_spec_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
     if spec["seed"] % 2:
-        (folder / "spec.json").write_text("{")
+        (folder / "spec.json").write_text("{", encoding="utf-8")
     return {}

@@ -90,7 +90,7 @@ def plugin(tmp_path: Path) -> str:
         port = closed.getsockname()[1]
     path = tmp_path / "tiny.py"
     sha256 = hashlib.sha256(CONTENT).hexdigest()
-    path.write_text(PLUGIN.format(url=f"http://127.0.0.1:{port}", sha256=sha256))
+    path.write_text(PLUGIN.format(url=f"http://127.0.0.1:{port}", sha256=sha256), encoding="utf-8")
     return str(path)
 
 

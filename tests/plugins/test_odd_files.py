@@ -85,7 +85,7 @@ def test_a_file_that_hangs_is_ended_once_for_all_with_what_it_started(
     for _ in range(3):
         assert "it was not done after 0.5 s, and was ended" in refused(path)
     assert time.monotonic() - began < 2
-    (pid,) = (tmp_path / "pid").read_text().split()
+    (pid,) = (tmp_path / "pid").read_text(encoding="utf-8").split()
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid), 0)
 
@@ -191,7 +191,9 @@ def test_a_plugin_that_ends_the_program_when_it_is_called_ends_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path)
-    path.write_text(path.read_text().replace("return a * energy(x)", "raise SystemExit(0)"))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("return a * energy(x)", "raise SystemExit(0)"), encoding="utf-8"
+    )
     assert main(["check", str(path)]) == 3
     assert "SystemExit" in capsys.readouterr().out
     assert main(["plan", "--suite", str(suite(tmp_path)), "--objective", str(path)]) == 2

@@ -49,13 +49,13 @@ class MyNet(nn.Module):
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "mynet.py"
-    path.write_text(SHAPED)
+    path.write_text(SHAPED, encoding="utf-8")
     return path
 
 
 @pytest.mark.parametrize("source", [SHAPED, LAZY])
 def test_a_plain_module_keeps_the_contract(source: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file.write_text(source)
+    file.write_text(source, encoding="utf-8")
     assert main(["check", str(file)]) == 0
     assert "its seeds train one by one, and it is told no noise level" in capsys.readouterr().out
     x = torch.randn(5, 2)
@@ -78,7 +78,8 @@ def test_a_run_trains_it_and_gives_it_back(file: Path, tmp_path: Path) -> None:
         'name = "tiny"\nobjectives = ["denoising_score_matching", "diffusive_classification"]\nseeds = "0"\n'
         'datasets = ["two_moons"]\nmetrics = ["nll"]\nsave_weights = true\nbatch_seeds = true\n'
         f'[network]\nname = "{file}"\n[budget]\nsteps = 30\nbatch = 32\n'
-        "[data]\nn_train = 200\nn_valid = 99\nn_test = 99\n"
+        "[data]\nn_train = 200\nn_valid = 99\nn_test = 99\n",
+        encoding="utf-8",
     )
     static, noise = expand.plan_runs(schema.read_suite(str(suite)), expand.Selection(), "cpu")
     assert "told no noise level; decorate it with @network()" in noise.skip
@@ -117,7 +118,7 @@ def test_the_command_line_names_it(file: Path) -> None:
     ],
 )
 def test_what_is_no_energy_is_refused_in_words(old: str, new: str, said: str, file: Path) -> None:
-    file.write_text(SHAPED.replace("_Part()", "nn.Tanh()").replace(old, new))
+    file.write_text(SHAPED.replace("_Part()", "nn.Tanh()").replace(old, new), encoding="utf-8")
     with pytest.raises(UsageError) as refused:
         builders.network(str(file), (2,), Rng(0, "init"))
     assert said in str(refused.value)
@@ -134,7 +135,8 @@ def test_a_module_beside_a_declared_plugin_is_no_network(tmp_path: Path) -> None
     path = tmp_path / "mine.py"
     path.write_text(
         "from torch import nn\nfrom bench.api import objective\nclass Part(nn.Module): ...\n"
-        "@objective(family='f', source='s')\ndef mine(energy, x, rng): return energy(x)\n"
+        "@objective(family='f', source='s')\ndef mine(energy, x, rng): return energy(x)\n",
+        encoding="utf-8",
     )
     with pytest.raises(UsageError, match="found none"):
         registry.find("networks", str(path))

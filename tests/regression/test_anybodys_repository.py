@@ -39,7 +39,7 @@ def test_a_suite_and_its_objectives_are_named_as_the_person_named_them(repo: Pat
 def test_both_versions_are_run_by_this_program_and_files_are_those_of_each(repo: Path, tmp_path: Path) -> None:
     tree = tmp_path / "before"
     git(repo, "worktree", "add", "-q", "--detach", str(tree), "HEAD")
-    (repo / "newer.py").write_text((repo / "mine.py").read_text())
+    (repo / "newer.py").write_text((repo / "mine.py").read_text(encoding="utf-8"), encoding="utf-8")
     of = Gated("mine.toml", ("mine.py[sigma=0.2]", "newer.py", "contrastive_divergence"))
     before, after, names = against_commit._trees(tree, of)
     old, new, ours = "mine[sigma=0.2] (mine.py)", "mine (newer.py)", "contrastive_divergence"
@@ -51,7 +51,7 @@ def test_both_versions_are_run_by_this_program_and_files_are_those_of_each(repo:
 
 
 def test_a_file_outside_the_repository_has_no_earlier_version(repo: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text((repo / "mine.py").read_text())
+    (tmp_path / "mine.py").write_text((repo / "mine.py").read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(ValueError, match="lies outside"):
         against_commit._trees(tmp_path, Gated("mine.toml", (str(tmp_path / "mine.py"),)))
 
@@ -128,19 +128,19 @@ def test_an_untouched_commit_passes_and_is_remembered(restored: Path) -> None:
     done = bench(restored, "regression", "--suite", "mine.toml", "--report", "gate.json")
     assert done.returncode == exit_codes.GOOD, done.stdout + done.stderr
     assert done.stdout.startswith("**good: ")
-    parts = {check["part"] for check in json.loads((restored / "gate.json").read_text())["checks"]}
+    parts = {check["part"] for check in json.loads((restored / "gate.json").read_text(encoding="utf-8"))["checks"]}
     assert parts == {"completeness", "work", "quality", "self-test"}
-    assert (restored / "ebm-bench-results" / "history.jsonl").read_text().count("\n") == 1
-    assert "/tmp" not in (restored / KEPT).read_text()
+    assert (restored / "ebm-bench-results" / "history.jsonl").read_text(encoding="utf-8").count("\n") == 1
+    assert "/tmp" not in (restored / KEPT).read_text(encoding="utf-8")
     assert load_baseline(restored / KEPT, "mine").accepted["reason"] == "the first"
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_caught_against_the_baseline_and_against_the_commit(fault: str, restored: Path) -> None:
-    code = (restored / "mine.py").read_text()
-    (restored / "mine.py").write_text(FAULTS[fault](code))
-    assert (restored / "mine.py").read_text() != code
+    code = (restored / "mine.py").read_text(encoding="utf-8")
+    (restored / "mine.py").write_text(FAULTS[fault](code), encoding="utf-8")
+    assert (restored / "mine.py").read_text(encoding="utf-8") != code
     for more in ([], ["--against", "HEAD"]):
         done = bench(restored, "regression", "--suite", "mine.toml", *more)
         assert done.returncode == exit_codes.REGRESSION, done.stdout + done.stderr

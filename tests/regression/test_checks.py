@@ -113,8 +113,8 @@ def test_a_baseline_survives_the_disk(tmp_path: Path) -> None:
     again = baseline.load_baseline(tmp_path / "b.json")
     assert again.accepted == {"reason": "for a test"}
     assert exit_code(compare(again, ACCEPTED)) == exit_codes.GOOD
-    assert (tmp_path / "b.json").read_text() == json.dumps(
-        json.loads((tmp_path / "b.json").read_text()), indent=1, sort_keys=True
+    assert (tmp_path / "b.json").read_text(encoding="utf-8") == json.dumps(
+        json.loads((tmp_path / "b.json").read_text(encoding="utf-8")), indent=1, sort_keys=True
     ) + "\n"
 
 
@@ -160,8 +160,8 @@ def test_a_baseline_that_cannot_be_trusted_is_exit_4_with_a_way_out(
 ) -> None:
     path = tmp_path / "b.json"
     baseline.save_baseline(ACCEPTED, path)
-    before = path.read_text()
-    path.write_text(damage(before), errors="surrogateescape")
+    before = path.read_text(encoding="utf-8")
+    path.write_text(damage(before), errors="surrogateescape", encoding="utf-8")
     assert path.read_bytes() != before.encode()
     assert main.main(["regression", "--baseline", str(path)]) == exit_codes.UNDECIDED
     error = capsys.readouterr().err

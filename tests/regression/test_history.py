@@ -37,7 +37,7 @@ def committed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def written(path: Path, times: Sequence[Sequence[float]], work: Sequence[float] = (), host: str = "a machine") -> None:
     """A history of len(times[0]) commits: the times of several cells, and the counted work of the first."""
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         for k, values in enumerate(zip(*times, strict=True)):
             cells = {f"cell {c}": {history.TIME: value} for c, value in enumerate(values)}
             if work:
@@ -66,7 +66,7 @@ def test_every_gated_commit_adds_one_line(tmp_path: Path, committed: list[str]) 
 def test_a_commit_that_is_gated_again_counts_once_with_its_last_line(tmp_path: Path, committed: list[str]) -> None:
     for cpu_ms in (1.0, 7.0):
         history.append_history(tmp_path / "h.jsonl", head(cpu_ms), GOOD)
-    assert len((tmp_path / "h.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "h.jsonl").read_text(encoding="utf-8").splitlines()) == 2
     found = history.series(history.read_history(tmp_path / "h.jsonl"))
     assert [p.value for p in found["a machine", history.TIME, "a on line"]] == [7.0]
 
@@ -94,7 +94,7 @@ def test_a_mean_over_the_seeds_that_are_left_is_not_remembered(tmp_path: Path, c
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "h.jsonl"
     written(path, [[1.0, 2.0]])
-    path.write_text(path.read_text() + '{"kind": "ebm-be')
+    path.write_text(path.read_text(encoding="utf-8") + '{"kind": "ebm-be', encoding="utf-8")
     assert len(history.read_history(path)) == 2
 
 
@@ -105,7 +105,7 @@ def test_a_history_that_is_none_is_one_line_and_exit_code_2(
     damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "h.jsonl"
-    path.write_text(damage + "\n")
+    path.write_text(damage + "\n", encoding="utf-8")
     assert main.main(["history", "--history", str(path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -26,7 +26,7 @@ def written(path: Path, data: Mapping[str, Sequence[float]], **more: Any) -> Pat
     timer = more.pop("timer", "process_time")
     found = [{"fullname": k, "options": {"timer": timer}, "stats": {"data": list(v)}} for k, v in data.items()]
     machine = {"system": "Linux", "machine": "x86_64", "cpu": {"brand_raw": more.pop("cpu", "A")}}
-    path.write_text(json.dumps({"machine_info": machine, "benchmarks": found, **more}))
+    path.write_text(json.dumps({"machine_info": machine, "benchmarks": found, **more}), encoding="utf-8")
     return path
 
 
@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_compared_is_exit_4_with_a_word(
 ) -> None:
     good, bad = files(tmp_path, 1.0)[0], tmp_path / "bad.json"
     if text is not None:
-        bad.write_text(text)
+        bad.write_text(text, encoding="utf-8")
     assert run(good, bad) == exit_codes.UNDECIDED
     error = capsys.readouterr().err
     assert word in error
@@ -130,7 +130,9 @@ def test_every_verdict_names_benchmark_clock_interval_and_command(tmp_path: Path
     report = tmp_path / "gate.json"
     paths = files(tmp_path, 1.0, 1.15, 1.15, 1.0)
     assert main.main(["regression", *(w for p in paths for w in ("--benchmark", str(p))), "--report", str(report)]) == 1
-    found = [check for check in json.loads(report.read_text())["checks"] if check["part"] == "benchmark"]
+    found = [
+        check for check in json.loads(report.read_text(encoding="utf-8"))["checks"] if check["part"] == "benchmark"
+    ]
     assert [check["cell"] for check in found] == sorted(NAMES)
     for check in found:
         assert check["metric"] == "process_time"

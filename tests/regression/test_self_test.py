@@ -150,11 +150,11 @@ def test_the_figures_are_reported_and_a_missed_target_is_exit_4(
     paths = [tmp_path / "rates.md", tmp_path / "rates.json"]
     options = [word for path in paths for word in ("--report", str(path))]
     assert main.main(["regression", "--self-test", *options]) == code
-    page = paths[0].read_text()
+    page = paths[0].read_text(encoding="utf-8")
     assert capsys.readouterr().out.strip() == page.strip()
     for word in (f"{seen} of 40", "a machine", "abc", "2030-01-01", "load 1.0", "at least 95%"):
         assert word in page
-    assert json.loads(paths[1].read_text())["rates"][0]["seen"] == seen
+    assert json.loads(paths[1].read_text(encoding="utf-8"))["rates"][0]["seen"] == seen
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for step in (10, 20, 30):
             attempt.append({"step": step, "flops": 1e9 * step, "train_seconds": 0.1 * step, "kl_ema": 3.0 / step})
     shelf.ran("wild", 0, None, status="diverged", reason="the loss is not finite at step 7", last_step=7)
-    (folder / "page.html").write_text(render_page(shelf.store, shelf.records()))
+    (folder / "page.html").write_text(render_page(shelf.store, shelf.records()), encoding="utf-8")
     return folder / "page.html"
 
 
@@ -197,7 +197,9 @@ def test_in_a_crowd_every_objective_is_named_and_no_label_covers_another(
         row: dict[str, Any] = {"status": "ok", "metrics": {"kl": {"last": estimate(0.1 * 1.6 ** (number % 4))}}}
         row |= {"work": {"flops_train": 1e10 * (1 + number % 3)}, "time": {"train_wall": 1.0}}
         crowd.append((Planned.of(spec), row))
-    (tmp_path / "page.html").write_text(render_page(Store(tmp_path / "store"), records.records_of(crowd)))
+    (tmp_path / "page.html").write_text(
+        render_page(Store(tmp_path / "store"), records.records_of(crowd)), encoding="utf-8"
+    )
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     driver.get((tmp_path / "page.html").as_uri())
@@ -219,7 +221,7 @@ def ran(number: int) -> tuple[Planned, dict[str, Any]]:
 def test_a_thousand_rows_are_there_and_filtered_within_two_seconds(driver: webdriver.Chrome, tmp_path: Path) -> None:
     """Two seconds of the page's own processor time: what else the machine does is not the page's."""
     thousand = records.records_of(map(ran, range(1000)))
-    (tmp_path / "page.html").write_text(render_page(Store(tmp_path / "store"), thousand))
+    (tmp_path / "page.html").write_text(render_page(Store(tmp_path / "store"), thousand), encoding="utf-8")
     driver.get("about:blank")
     driver.execute_cdp_cmd("Performance.disable", {})
     driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})

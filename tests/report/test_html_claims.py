@@ -24,13 +24,15 @@ def test_claims_stand_apart_from_what_was_measured_with_where_they_were_read(
     published = tmp_path / "published.csv"
     monkeypatch.setattr(sections.page_sections, "__defaults__", (published,))
     header = "method,dataset,metric,value,source,provenance,note\n"
-    published.write_text(f"{header}good,line,kl,0.1,Author 2020,second hand,\nabsent,line,kl,,Author 2021,,\n")
+    published.write_text(
+        f"{header}good,line,kl,0.1,Author 2020,second hand,\nabsent,line,kl,,Author 2021,,\n", encoding="utf-8"
+    )
     shelf.entry("good", 1.0)
     page = Page(page_of(shelf))
     assert ["good", "line", "kl", "0.1", "no", "Author 2020", "second hand", ""] in page.rows
     assert ["absent", "line", "kl", "not to be had", "no", "Author 2021", "", ""] in page.rows
     assert page.row("good")[1:4] == ["1.0", "11.000 ± 0.020", "5 of 5"]  # the objective of that name: only measured
-    published.write_text("method,value\ngood,0.1\n")
+    published.write_text("method,value\ngood,0.1\n", encoding="utf-8")
     with pytest.raises(UsageError, match="it lacks dataset, metric"):
         page_of(shelf)
 
@@ -38,10 +40,10 @@ def test_claims_stand_apart_from_what_was_measured_with_where_they_were_read(
 def test_claims_of_other_data_sets_and_metrics_than_the_store_s_stay_away(shelf: Shelf, tmp_path: Path) -> None:
     published = tmp_path / "published.csv"
     header = "method,dataset,metric,value,source,provenance,note\n"
-    published.write_text(f"{header}a,CIFAR-10,kl,3.3,A,b,\nb,Line,FID,4,A,b,\n")
+    published.write_text(f"{header}a,CIFAR-10,kl,3.3,A,b,\nb,Line,FID,4,A,b,\n", encoding="utf-8")
     shelf.entry("good", 1.0)
     assert sections.page_sections(shelf.store.root, shelf.records(), published) == []
-    published.write_text(f"{header}a,CIFAR-10,kl,3.3,A,b,\nb,Line,KL,4,A,b,\n")
+    published.write_text(f"{header}a,CIFAR-10,kl,3.3,A,b,\nb,Line,KL,4,A,b,\n", encoding="utf-8")
     (section,) = sections.page_sections(shelf.store.root, shelf.records(), published)
     assert section.table["method"].tolist() == ["b"]
 
@@ -57,7 +59,8 @@ def test_a_claim_stands_beside_what_was_measured_again(shelf: Shelf, tmp_path: P
     published = tmp_path / "published.csv"
     header = "method,objective,dataset,metric,value,source,provenance,note\n"
     published.write_text(
-        f"{header}Good,good,The-Line,FID,3.3,A,b,\nGood,,The-Line,FID,4,A,b,\nGood,good,Arc,FID,5,A,b,\n"
+        f"{header}Good,good,The-Line,FID,3.3,A,b,\nGood,,The-Line,FID,4,A,b,\nGood,good,Arc,FID,5,A,b,\n",
+        encoding="utf-8",
     )
     for seed, noise in enumerate(NOISE):
         value = estimate(40.0 + noise, n=50, unit="", detail={"extractor": extractor})

@@ -94,7 +94,7 @@ def test_an_entry_more_moves_nobodys_score_on_the_page(shelf: Shelf) -> None:
 def test_failures_are_words_with_reasons(shelf: Shelf) -> None:
     shelf.entry("good", 1.0)
     attempt = shelf.ran("wild", 0, None, status="diverged", reason="the loss is not finite at step 7", last_step=7)
-    (attempt.folder / "log.txt").write_text("a last word")
+    (attempt.folder / "log.txt").write_text("a last word", encoding="utf-8")
     for seed in (0, 1):
         shelf.ran("heavy", seed, None, status="skipped", reason="needs images")
     shelf.plan("later", 0)
@@ -227,13 +227,13 @@ def test_images_keep_the_blacks_and_whites_of_the_data() -> None:
 def test_what_other_commands_left_beside_the_store_is_shown(shelf: Shelf, tmp_path: Path) -> None:
     shelf.entry("good", 1.0)
     assert 'id="cost"' not in page_of(shelf)
-    (shelf.store.root / "cost.csv").write_text("objective,fwd_bwd_ratio\ngood,2.5\n")
-    (shelf.store.root / "audit.csv").write_text("objective,bias\ngood,0.125\n")
+    (shelf.store.root / "cost.csv").write_text("objective,fwd_bwd_ratio\ngood,2.5\n", encoding="utf-8")
+    (shelf.store.root / "audit.csv").write_text("objective,bias\ngood,0.125\n", encoding="utf-8")
     page = Page(page_of(shelf))
     assert {"cost", "audit"} <= {a.get("id") for _, a in page.elements}
     assert "2.5" in page.row("good")
     published = tmp_path / "published.csv"
-    published.write_text("method,dataset,metric,value,source,provenance,note\n")
+    published.write_text("method,dataset,metric,value,source,provenance,note\n", encoding="utf-8")
     sections = page_sections(shelf.store.root, shelf.records(), published)
     assert [section.id for section in sections] == ["audit", "cost"]
 
@@ -250,7 +250,7 @@ def test_what_all_were_given_stands_once_beside_what_each_made_of_it(shelf: Shel
 def test_every_section_says_which_command_and_commit_made_it(shelf: Shelf) -> None:
     for name in ("usual", "better"):
         shelf.entry(name, 1.0, reference="usual")
-    (shelf.store.root / "scaling.csv").write_text("objective,step_ms\nbetter,2.5\n")
+    (shelf.store.root / "scaling.csv").write_text("objective,step_ms\nbetter,2.5\n", encoding="utf-8")
     page = page_of(shelf)
     for section in ("verdict-toy", "toy"):
         (text,) = re.findall(rf'<section id="{section}".*?</section>', page, re.DOTALL)
@@ -263,7 +263,7 @@ def test_an_audit_in_its_own_folder_is_a_section_with_its_pictures(shelf: Shelf)
     shelf.entry("good", 1.0)
     folder = shelf.store.root / "audit"
     folder.mkdir()
-    (folder / "audit.csv").write_text("objective,bias\ngood,0.125\n")
+    (folder / "audit.csv").write_text("objective,bias\ngood,0.125\n", encoding="utf-8")
     Image.new("L", (2, 2)).save(folder / "audit-family.png")
     page = Page(page_of(shelf))
     assert "audit" in {a.get("id") for _, a in page.elements}
@@ -280,7 +280,7 @@ def test_the_command_writes_the_page(shelf: Shelf, tmp_path: Path, capsys: pytes
     shelf.ran("good", 0, 1.0)
     shelf.store.write_plan(map(Planned.of, shelf.specs))
     assert main.main(["report", str(shelf.store.root), "--out", str(tmp_path / "page.html")]) == exit_codes.GOOD
-    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_a_store_without_a_plan_and_a_place_that_is_none_are_refused(shelf: Shelf, tmp_path: Path) -> None:
@@ -335,13 +335,13 @@ def test_a_paper_gets_every_table_and_figure_with_its_origin(shelf: Shelf, tmp_p
         assert {f"{stem}{suffix}" for suffix in (".csv", ".md", ".tex")} <= names
     assert {"toy-cost.svg", "toy-cost.pdf", "toy-verdict.svg", "toy-verdict.pdf"} <= names
     assert (tmp_path / "paper" / "toy-cost.pdf").read_bytes().startswith(b"%PDF")
-    assert "python -m bench run --suite toy" in (tmp_path / "paper" / "toy-cost.svg").read_text()
-    assert r"\toprule" in (tmp_path / "paper" / "verdict-toy.tex").read_text()
+    assert "python -m bench run --suite toy" in (tmp_path / "paper" / "toy-cost.svg").read_text(encoding="utf-8")
+    assert r"\toprule" in (tmp_path / "paper" / "verdict-toy.tex").read_text(encoding="utf-8")
     for table in (tmp_path / "paper").glob("*.tex"):
-        assert table.read_text().split(r"\\")[0].count("&") < export.MOST, table.name
-    assert (tmp_path / "paper" / "summary.tex").read_text().splitlines()[2].startswith("objective & ")
+        assert table.read_text(encoding="utf-8").split(r"\\")[0].count("&") < export.MOST, table.name
+    assert (tmp_path / "paper" / "summary.tex").read_text(encoding="utf-8").splitlines()[2].startswith("objective & ")
     whole = export.export_tables(shelf.store.root, tmp_path / "whole", all_columns=True)
-    lines = {path.suffix: path.read_text().splitlines() for path in whole if path.stem == "summary"}
+    lines = {path.suffix: path.read_text(encoding="utf-8").splitlines() for path in whole if path.stem == "summary"}
     assert lines[".tex"][2].count("&") == lines[".csv"][0].count(",")
     before = {path: path.read_bytes() for path in written}
     assert {path: path.read_bytes() for path in export.export_tables(shelf.store.root, tmp_path / "paper")} == before
@@ -364,4 +364,4 @@ def test_a_suite_s_questions_stand_above_its_cells(shelf: Shelf) -> None:
             shelf.ran(name, seed, mean * (1 + noise * mean), reference="usual", contrasts=asked)
     page = page_of(shelf)
     assert page.index("quick over usual") < page.index("simultaneous over the suite")
-    assert "Questions that the suite named before it was run" in page
+    assert "The questions of the suite" in page

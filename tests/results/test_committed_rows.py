@@ -133,7 +133,7 @@ def test_what_a_run_was_asked_for_survives(tmp_path: Path) -> None:
 def test_where_somebodys_file_lay_is_not_written_down(tmp_path: Path) -> None:
     own = ObjectiveSpec(name="mine", label="mine", ref="/home/somebody/mine.py")
     write_rows(records_of([(Planned.of(toy_spec(0, own)), None)]), tmp_path / "rows.csv")
-    assert "somebody" not in (tmp_path / "rows.csv").read_text()
+    assert "somebody" not in (tmp_path / "rows.csv").read_text(encoding="utf-8")
     assert read_rows(tmp_path / "rows.csv")[0].spec.entry == "mine (mine.py)"
 
 
@@ -170,14 +170,14 @@ def test_a_file_that_holds_no_rows_is_one_clear_line(tmp_path: Path, content: by
 def test_a_file_that_was_cut_off_is_no_suite(shelf: Shelf, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     write_rows(shelf.records(), path)
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:2]) + lines[2][:40])
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:2]) + lines[2][:40], encoding="utf-8")
     with pytest.raises(UsageError, match="holds no rows of a suite"):
         read_rows(path)
 
 
 def test_rows_without_a_place_to_write_to_are_one_clear_line(shelf: Shelf, tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("")
+    (tmp_path / "taken").write_text("", encoding="utf-8")
     with pytest.raises(UsageError, match=r"rows need a place to write to; .*: give another"):
         write_rows(shelf.records(), tmp_path / "taken" / "rows.csv")
 
@@ -197,7 +197,7 @@ def test_files_of_one_name_stay_two_entries_everywhere(tmp_path: Path, sha: str)
         for seed in range(3)
     )
     write_rows(stored, tmp_path / "rows.csv")
-    assert "/home/me" not in (tmp_path / "rows.csv").read_text()
+    assert "/home/me" not in (tmp_path / "rows.csv").read_text(encoding="utf-8")
     read = read_rows(tmp_path / "rows.csv")
     write_rows(read, tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()

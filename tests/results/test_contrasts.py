@@ -157,13 +157,13 @@ def test_cells_beside_questions_are_estimates_with_simultaneous_intervals(record
             expected = "better" if high < 1 else "worse"
         assert finding.word == expected
     text = reference_comparison.comparison_markdown(records)
-    assert text.index("Questions that the suite named") < text.index("simultaneous over the suite's cells")
+    assert text.index("The questions of the suite") < text.index("simultaneous over the suite's cells")
     assert "not separable" not in text
 
 
 def test_committed_rows_keep_the_questions_once(records: list[Record], tmp_path: Path) -> None:
     write_rows(records, tmp_path / "rows.csv")
-    assert (tmp_path / "rows.csv").read_text().count("one over anchor") == 1
+    assert (tmp_path / "rows.csv").read_text(encoding="utf-8").count("one over anchor") == 1
     read = read_rows(tmp_path / "rows.csv")
     assert reference_comparison.comparison_markdown(read) == reference_comparison.comparison_markdown(records)
 

@@ -121,7 +121,7 @@ def test_the_file_of_a_suite_is_kept_watched_and_named_by_commands(tmp_path: Pat
     kept = shelf.store.root / "suites" / "toy.toml"
     assert shelf.records()[0].command == f"python -m bench run --suite '{kept}'"
     assert integrity.changed_files(shelf.store.root) == {}
-    kept.write_text("name = 'another'")
+    kept.write_text("name = 'another'", encoding="utf-8")
     assert list(integrity.changed_files(shelf.store.root)) == ["suites/toy.toml"]
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_store_is_refused_in_one_line(
     folder.mkdir()
     monkeypatch.chdir(tmp_path)
     if inside == "a file":
-        (folder / "notes.txt").write_text("no store")
+        (folder / "notes.txt").write_text("no store", encoding="utf-8")
     elif inside == "an empty index":
         (folder / "plans").mkdir()
         (folder / "env").mkdir()
@@ -147,7 +147,7 @@ def test_what_a_store_keeps_for_itself_is_no_suites_name(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = suite(tmp_path)
-    path.write_text(path.read_text().replace('name = "tiny"', f'name = "{name}"'))
+    path.write_text(path.read_text(encoding="utf-8").replace('name = "tiny"', f'name = "{name}"'), encoding="utf-8")
     assert main(["plan", "--suite", str(path)]) == 2
     assert f"which a store keeps for itself; got '{name}'" in capsys.readouterr().err
     if name in integrity.RESERVED:

@@ -137,14 +137,16 @@ def test_a_page_takes_the_verdict_between_its_markers(shelf: Shelf, tmp_path: Pa
     shelf.entry("entry", 0.1, scale=0.1, **RULED)
     shelf.store.write_plan(map(Planned.of, shelf.specs))
     page = tmp_path / "page.md"
-    page.write_text("<!-- bench:comparison toy -->\n<!-- bench:end -->\n")
+    page.write_text("<!-- bench:comparison toy -->\n<!-- bench:end -->\n", encoding="utf-8")
     assert blocks.refresh_page(page, shelf.records()) == []
-    assert "`entry` against `anchor`: better on line" in page.read_text()
+    assert "`entry` against `anchor`: better on line" in page.read_text(encoding="utf-8")
 
 
 def test_a_reference_must_be_among_the_objectives(tmp_path: Path) -> None:
     suite = tmp_path / "mine.toml"
-    suite.write_text('name = "mine"\nreference = "absent"\nobjectives = ["*"]\ndatasets = ["two_moons"]\n')
+    suite.write_text(
+        'name = "mine"\nreference = "absent"\nobjectives = ["*"]\ndatasets = ["two_moons"]\n', encoding="utf-8"
+    )
     with pytest.raises(UsageError, match="absent"):
         expand.plan_runs(schema.read_suite(str(suite)), expand.Selection(), "cpu")
 

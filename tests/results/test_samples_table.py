@@ -117,6 +117,6 @@ def test_a_page_has_the_table_beside_sets_whose_quality_is_known(tmp_path: Path)
 
 
 def test_a_table_that_is_not_of_reference_sets_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "other.csv").write_text("set,n\ntest,5\n")
+    (tmp_path / "other.csv").write_text("set,n\ntest,5\n", encoding="utf-8")
     with pytest.raises(UsageError, match="it lacks class_entropy, fid"):
         samples_table.read_reference_sets(tmp_path / "other.csv")

@@ -28,7 +28,7 @@ def strictly(path: Path) -> Any:
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is not JSON")
 
-    return json.loads(path.read_text(), parse_constant=refuse)
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
 def test_a_run_lies_where_the_layout_says(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_write_that_fails_leaves_no_row(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_file_is_replaced_as_a_whole_under_whoever_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
     json_files.write_json(path, {"n": 1})
-    with path.open() as reader:
+    with path.open(encoding="utf-8") as reader:
         json_files.write_json(path, {"n": 2})
         assert json.load(reader) == {"n": 1}
     assert strictly(path) == {"n": 2}
@@ -165,7 +165,7 @@ for step in range(1, 2000):
 
 def test_a_torn_line_in_the_middle_of_a_curve_is_not_passed_over(tmp_path: Path) -> None:
     attempt = Store(tmp_path).begin(planned())
-    (attempt.folder / "curve.jsonl").write_text('{"step": 0}\n{"st\n{"step": 2}\n')
+    (attempt.folder / "curve.jsonl").write_text('{"step": 0}\n{"st\n{"step": 2}\n', encoding="utf-8")
     with pytest.raises(ValueError, match="Unterminated string"):
         attempt.curve()
 
@@ -245,9 +245,9 @@ def test_verify_names_what_was_edited(tmp_path: Path, name: str, change: Any, wo
     if change is None:
         path.unlink()
     else:
-        before = path.read_text()
-        path.write_text(change(before))
-        assert path.read_text() != before
+        before = path.read_text(encoding="utf-8")
+        path.write_text(change(before), encoding="utf-8")
+        assert path.read_text(encoding="utf-8") != before
     (line,) = Store(tmp_path).verify()
     assert line == f"{path.relative_to(tmp_path)}: {word}"
 

@@ -80,12 +80,12 @@ def test_a_fault_that_was_asked_for_is_exit_code_1(
             value = {"kl": {"last": estimate((1.0 + noise) * by.get("kl", 1.0) * (1 + 0.001 * (seed % 2) * bool(by)))}}
             shelf.ran("good", seed, None, metrics=value, status=by.get("status", "ok"), reason="nan")
         for path in shelf.store.root.rglob("row.json"):
-            row = json.loads(path.read_text())
+            row = json.loads(path.read_text(encoding="utf-8"))
             for part, key in (("time", "train_wall"), ("work", "flops_train")):
                 if part in row:
                     row[part][key] *= by.get(key, 1.0) * (1 + 1e-5 * row["seed"] * bool(by.get(key)))
             row["provenance"]["row_sha256"] = integrity.row_seal(row)
-            path.write_text(json.dumps(row, indent=1))
+            path.write_text(json.dumps(row, indent=1), encoding="utf-8")
         shelf.store.write_plan(map(Planned.of, shelf.specs))
     a, b = (str(shelf.store.root) for shelf in shelves)
     for fault in store_comparison.FAULTS:

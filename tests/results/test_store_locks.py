@@ -16,18 +16,18 @@ from tests.helpers.store_helpers import another_process, planned
 
 
 def edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
 
 
 def test_an_output_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "taken"
-    file.write_text("")
+    file.write_text("", encoding="utf-8")
     with pytest.raises(UsageError, match=r"must be a folder; .*taken' is a file: give another --out"):
         Store(file)
 
 
 def test_an_output_path_inside_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("")
+    (tmp_path / "taken").write_text("", encoding="utf-8")
     with (
         pytest.raises(UsageError, match=r"must be writable; .*give another --out"),
         Store(tmp_path / "taken/in").lock(),

@@ -55,7 +55,7 @@ def test_copying_folders_merges_stores(tmp_path: Path) -> None:
     assert sorted(run.spec.seed for run in merged.planned()) == [0, 1, 2, 3]
     assert all(row["seed"] == run.spec.seed for run in merged.planned() for row in merged.rows_of(run))
     assert len(list((merged.root / "env").iterdir())) == 2
-    assert str(tmp_path) not in "".join(path.read_text() for path in merged.root.rglob("*.json"))
+    assert str(tmp_path) not in "".join(path.read_text(encoding="utf-8") for path in merged.root.rglob("*.json"))
     assert merged.verify() == []
 
 

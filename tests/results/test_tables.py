@@ -355,7 +355,7 @@ def test_tables_for_print_have_a_word_where_there_is_no_number(shelf: Shelf, tmp
     frame.loc[1, "steps"] = 7
     for suffix in (".md", ".tex"):
         tables.write_table(frame, tmp_path / f"results{suffix}")
-        written = (tmp_path / f"results{suffix}").read_text()
+        written = (tmp_path / f"results{suffix}").read_text(encoding="utf-8")
         for word in ("0.1235", "diverged at 7", "missing", "n/a"):
             assert word in written
         assert not re.search(r"\b(nan|NaN|None|<NA>)\b", written)
@@ -364,7 +364,7 @@ def test_tables_for_print_have_a_word_where_there_is_no_number(shelf: Shelf, tmp
 def test_latex_is_a_booktabs_table_with_its_special_characters_escaped(shelf: Shelf, tmp_path: Path) -> None:
     shelf.ran("energy_discrepancy", 0, 0.1)
     tables.write_table(shelf.frame(), tmp_path / "results.tex")
-    written = (tmp_path / "results.tex").read_text()
+    written = (tmp_path / "results.tex").read_text(encoding="utf-8")
     assert written.index(r"\toprule") < written.index(r"energy\_discrepancy") < written.index(r"\bottomrule")
     assert not re.search(r"[^\\]_", written)
 

@@ -77,9 +77,9 @@ def test_an_exception_is_an_error_with_its_place(store: Store) -> None:
     assert row["error"]["type"] == "ValueError"
     assert row["error"]["message"].endswith("and more")
     file, _, line = row["error"]["where"].partition(":")
-    assert 'raise ValueError("energy' in (ROOT / file).read_text().splitlines()[int(line) - 1]
+    assert 'raise ValueError("energy' in (ROOT / file).read_text(encoding="utf-8").splitlines()[int(line) - 1]
     assert row["last_step"] == 7
-    assert "Traceback" in (store.attempts()[0].folder / "log.txt").read_text()
+    assert "Traceback" in (store.attempts()[0].folder / "log.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,9 @@ def test_a_value_that_is_not_finite_arrives_as_null_with_its_reason(store: Store
 
 def test_what_a_child_says_goes_to_its_log(store: Store, capfd: pytest.CaptureFixture[str]) -> None:
     run(store, "speak")
-    assert (store.attempts()[0].folder / "log.txt").read_text() == "a word from python\na word from a shell\n"
+    assert (store.attempts()[0].folder / "log.txt").read_text(
+        encoding="utf-8"
+    ) == "a word from python\na word from a shell\n"
     assert capfd.readouterr() == ("", "")
 
 

@@ -38,7 +38,7 @@ def test_seeds_of_a_cell_share_a_child_and_each_has_its_row(store: Store) -> Non
     assert [row["metrics"]["kl"]["last"]["value"] for row in rows[:4]] == [0, 0, 1, 2]
     attempts = [a for run_ in (toy_spec(0), toy_spec(1), toy_spec(2)) for a in store.attempts_of(Planned.of(run_))]
     assert [len(a.curve()) for a in attempts] == [3, 3, 3]
-    assert {(a.folder / "log.txt").read_text() for a in attempts} == {"a word from the stack\n"}
+    assert {(a.folder / "log.txt").read_text(encoding="utf-8") for a in attempts} == {"a word from the stack\n"}
     assert store.verify() == []
 
 

@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> Store:
 def script(store: Store, function: str, seeds: int, seconds: float = 0.0) -> subprocess.Popen[str]:
     """An execution in a process group of its own."""
     path = store.root.with_name("script.py")
-    path.write_text(SCRIPT)
+    path.write_text(SCRIPT, encoding="utf-8")
     command = [sys.executable, str(path), str(store.root), function, str(seeds), str(seconds)]
     options: dict[str, Any] = {"text": True, "stdout": subprocess.PIPE, "start_new_session": True}
     # where tests run in the background of a shell, an interruption is ignored, and children inherit that

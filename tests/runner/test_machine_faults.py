@@ -87,7 +87,7 @@ def test_a_run_that_the_machine_failed_is_run_again(store: Store, function: str,
 def test_data_that_vanish_after_the_plan_are_the_machines_and_a_file_that_never_was_is_not(
     store: Store, tmp_path: Path
 ) -> None:
-    (tmp_path / "mine.py").write_text(DATASET)
+    (tmp_path / "mine.py").write_text(DATASET, encoding="utf-8")
     (lost,) = run(store, "lose_the_data", toy_spec(dataset=str(tmp_path / "mine.py")))
     assert lost["status"] == MACHINE_ERROR
     assert "numbers.txt" in lost["reason"]
@@ -193,7 +193,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
 
 def test_code_that_is_edited_to_what_is_no_python_ends_its_runs_and_no_other(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text("def broken(:")
+    path.write_text("def broken(:", encoding="utf-8")
     about = {**toy_spec().to_dict()["objective"], "ref": str(path), "sha": "0" * 16}
     edited = toy_spec(0, type(toy_spec().objective)(**about))
     rows = run(store, "succeed", edited, toy_spec(1))
@@ -218,7 +218,7 @@ def test_a_disk_that_is_full_before_anything_runs_is_one_line(
 @pytest.mark.parametrize("name", ["spec.json", "curve.jsonl"])
 def test_what_a_killed_run_left_half_written_stops_no_suite(store: Store, name: str) -> None:
     attempt = store.begin(Planned.of(toy_spec(0)))
-    (attempt.folder / name).write_text("{\n")
+    (attempt.folder / name).write_text("{\n", encoding="utf-8")
     rows = run(store, "succeed", toy_spec(0), toy_spec(1))
     assert [(row["status"], row["attempt"]) for row in rows] == [("ok", 2), ("ok", 1)]
     named = store.verify()

@@ -149,7 +149,7 @@ def test_a_solo_clock_charges_steps_at_the_pace_of_one_seed(monkeypatch: pytest.
 
 def test_a_seed_that_diverges_takes_no_other_with_it(tmp_path: Path) -> None:
     plugin = tmp_path / "bad.py"
-    plugin.write_text(PLUGIN.replace("BAD", NAN))
+    plugin.write_text(PLUGIN.replace("BAD", NAN), encoding="utf-8")
     solo, stacked, _, curves = both_ways(planned(str(plugin)), tmp_path)
     assert [row["status"] for row in stacked] == ["ok", "diverged", "ok"]
     assert stacked[1]["reason"] == solo[1]["reason"] == "the loss is not finite at step 7"
@@ -162,7 +162,7 @@ def test_a_seed_that_diverges_takes_no_other_with_it(tmp_path: Path) -> None:
 
 def test_a_stack_ends_when_every_seed_has_diverged(tmp_path: Path) -> None:
     plugin = tmp_path / "bad.py"
-    plugin.write_text(PLUGIN.replace("BAD", NAN).replace("s == 1 and ", ""))
+    plugin.write_text(PLUGIN.replace("BAD", NAN).replace("s == 1 and ", ""), encoding="utf-8")
     specs = planned(str(plugin), steps=100_000)
     rows = stacked_run.run_stack(specs, folders(tmp_path, "stack"), [lambda line: None] * 3)
     assert [(row["status"], row["last_step"]) for row in rows] == [("diverged", 7)] * 3
@@ -170,7 +170,7 @@ def test_a_stack_ends_when_every_seed_has_diverged(tmp_path: Path) -> None:
 
 def test_an_error_is_the_row_of_its_own_seed(tmp_path: Path) -> None:
     plugin = tmp_path / "bad.py"
-    plugin.write_text(PLUGIN.replace("BAD", RAISE))
+    plugin.write_text(PLUGIN.replace("BAD", RAISE), encoding="utf-8")
     specs = [s.to_dict() for s in planned(str(plugin))]
     curves: list[list[dict[str, Any]]] = [[], [], []]
     rows = stacked_run.work(specs, folders(tmp_path, "stack"), [c.append for c in curves])

@@ -287,7 +287,7 @@ def cloud(folder: Path, declaration: str, change: str = "") -> Path:
     """A data set that reads `points.npy` beside it."""
     save_points(folder, 1.0)
     path = folder / "cloud.py"
-    path.write_text(DECLARED.replace("DECLARATION", declaration).replace("CHANGE", change))
+    path.write_text(DECLARED.replace("DECLARATION", declaration).replace("CHANGE", change), encoding="utf-8")
     return path
 
 

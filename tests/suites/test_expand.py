@@ -31,7 +31,7 @@ def mine(energy: Energy, x: Tensor, rng: Rng) -> Tensor:
 
 def planned(text: str, folder: Path, **selection: tuple[str, ...] | tuple[int, ...]) -> list[run_spec.RunSpec]:
     path = folder / "mine.toml"
-    path.write_text(text.replace("{path}", str(path)))
+    path.write_text(text.replace("{path}", str(path)), encoding="utf-8")
     return expand.plan_runs(schema.read_suite(str(path)), expand.Selection(**selection), "cpu")  # type: ignore[arg-type]
 
 
@@ -69,7 +69,7 @@ def test_comments_docstrings_and_notes_change_no_identity_and_code_does(tmp_path
     hashes = []
     words = [("a reason", "why"), ("E(x).", "The energy."), ("this test", "nobody")]
     for text in (PLUGIN, *(PLUGIN.replace(*pair) for pair in words), PLUGIN + "A = 1\n"):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         hashes.append(fingerprint.code(path))
     assert len(set(hashes[:-1])) == 1
     assert hashes[-1] != hashes[0]
@@ -89,7 +89,7 @@ def test_a_pair_that_does_not_fit_stays_in_the_plan_with_its_reason(tmp_path: Pa
 
 def test_filters_select_by_name_and_add_what_is_given_by_path(tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
-    plugin.write_text(PLUGIN)
+    plugin.write_text(PLUGIN, encoding="utf-8")
     chosen = planned(SUITE, tmp_path, objectives=("contrastive_divergence", str(plugin)), seeds=(0,))
     assert [s.objective.label for s in chosen] == ["contrastive_divergence[steps=2]", "mine"]
     assert references.split_list("a[k=1,m=2],b, c") == ("a[k=1,m=2]", "b", "c")
@@ -138,7 +138,7 @@ def test_a_bad_suite_is_one_clear_line(tmp_path: Path, text: str, message: str) 
 )
 def test_a_bad_plugin_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError) as caught:
         registry.find("objectives", str(path))
     assert message in str(caught.value)
@@ -154,7 +154,7 @@ QUESTION = '[[contrast]]\nname = "CD-1 over DSM"\nentry = "contrastive_divergenc
 
 def asking(tmp_path: Path, text: str) -> list[run_spec.RunSpec]:
     suite = tmp_path / "mine.toml"
-    suite.write_text(ASKING + text)
+    suite.write_text(ASKING + text, encoding="utf-8")
     return expand.plan_runs(schema.read_suite(str(suite)), expand.Selection(), "cpu")
 
 
@@ -192,9 +192,11 @@ def test_a_question_that_cannot_be_asked_is_one_clear_line(tmp_path: Path, text:
 
 
 def test_a_suite_on_a_base_says_only_what_differs(tmp_path: Path) -> None:
-    (tmp_path / "base.toml").write_text(SUITE + "[optimiser]\nlr = 0.01\nema = 0.9\n[data]\nn_train = 64\n")
+    (tmp_path / "base.toml").write_text(
+        SUITE + "[optimiser]\nlr = 0.01\nema = 0.9\n[data]\nn_train = 64\n", encoding="utf-8"
+    )
     (tmp_path / "own.toml").write_text(
-        f'base = "{tmp_path / "base.toml"}"\nname = "own"\nseeds = "7"\n[optimiser]\nema = 0.5\n'
+        f'base = "{tmp_path / "base.toml"}"\nname = "own"\nseeds = "7"\n[optimiser]\nema = 0.5\n', encoding="utf-8"
     )
     (own,) = schema.read_suite(str(tmp_path / "own.toml"))
     (base,) = schema.read_suite(str(tmp_path / "base.toml"))
@@ -213,6 +215,6 @@ def test_a_suite_on_a_base_says_only_what_differs(tmp_path: Path) -> None:
 )
 def test_a_base_that_is_none_is_refused(base: str, message: str, tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
-    own.write_text(f'base = {base}\nname = "own"\n'.replace("OWN", str(own)))
+    own.write_text(f'base = {base}\nname = "own"\n'.replace("OWN", str(own)), encoding="utf-8")
     with pytest.raises(UsageError, match=message):
         schema.read_suite(str(own))

@@ -83,7 +83,7 @@ def test_counting_leaves_the_trajectory_as_it_was() -> None:
 @pytest.mark.parametrize(("value", "word"), [("float('nan')", "not finite"), ("1e9", "the loss is")])
 def test_a_loss_that_leaves_the_numbers_is_divergence_at_its_step(tmp_path: Path, value: str, word: str) -> None:
     plugin = tmp_path / "bad.py"
-    plugin.write_text(BAD_PLUGIN.replace("BAD", value))
+    plugin.write_text(BAD_PLUGIN.replace("BAD", value), encoding="utf-8")
     trainer = Trainer(smoke(str(plugin)), 0, CPU)
     clock, evaluation = stopwatch.Stopwatch(CPU), stopwatch.Stopwatch(CPU)
     (outcome,) = train(trainer, work_counter.Work(), clock, [evaluation], [lambda line: None])
@@ -94,7 +94,7 @@ def test_a_loss_that_leaves_the_numbers_is_divergence_at_its_step(tmp_path: Path
 
 def test_a_diverged_run_is_a_row_with_its_step_and_no_metrics(tmp_path: Path) -> None:
     plugin = tmp_path / "bad.py"
-    plugin.write_text(BAD_PLUGIN.replace("BAD", "float('nan')"))
+    plugin.write_text(BAD_PLUGIN.replace("BAD", "float('nan')"), encoding="utf-8")
     row = run_single(smoke(f"{plugin}[bad_step=120]"), tmp_path, lambda line: None)
     # the two rehearsed steps that count the work are made on copies
     assert (row["status"], row["last_step"], row["work"]["steps"]) == ("diverged", 120, 120)
