@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from bench.common import plugin_source, references
+from bench.common import data_paths, plugin_source, references
 from bench.common.columns import aligned
 from bench.common.errors import UsageError, suggest
 from bench.common.paths import SUITES
@@ -59,7 +59,7 @@ def explain_reference(ref: str) -> str:
         return _card(_find_in_file(ref))
     from bench.plugins import registry
 
-    if references.names_points(name):
+    if data_paths.names_data_path(name):
         return _card(registry.find("datasets", ref))
     cards = [_card(registry.find(kind, ref)) for kind in KINDS if name in plugin_source.names(kind)]
     if name in suite_names():

@@ -18,7 +18,9 @@ BASELINE = HOME / "results" / "baselines" / "main.json"
 USERS_BASELINE = Path("ebm-baseline.json")  # of a suite of somebody's own, in the working directory
 SUITES = PACKAGE / "suites"
 TEMPLATES = PACKAGE / "templates"
-USER_POINTS = PACKAGE / "data" / "user_points.py"  # which reads a data set that is given by the path of its file
+# which read a data set that is given by the path of its file, or of its folder
+USER_POINTS = PACKAGE / "data" / "user_points.py"
+USER_IMAGES = PACKAGE / "data" / "user_images.py"
 HARNESS = PACKAGE / "runner" / "stacked_run.py"  # whose code every run depends on; it imports single_run.py
 EXTRACTORS = PACKAGE / "extractors"
 

@@ -37,11 +37,6 @@ def split_reference(ref: str) -> tuple[str, dict[str, Any]]:
     return name, given
 
 
-def names_points(name: str) -> bool:
-    """Whether a data set is given as a file of points, or as a folder."""
-    return name.lower().endswith(POINTS) or (("/" in name or name in (".", "..")) and expanded(Path(name)).is_dir())
-
-
 MOST_SEEDS = 10_000
 LARGEST_SEED = 2**31 - 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bench.common import references
+from bench.common import data_paths, references
 from bench.common.errors import UsageError, suggest
 from bench.common.paths import expanded
 from bench.contract import data_rules, denoiser_rules, metric_rules, network_rules, objective_rules
@@ -122,7 +122,7 @@ def _held(name: str, rule: Rule, plugin: registry.Plugin, ref: str) -> Finding:
 
 def _find(ref: str) -> registry.Plugin:
     name = references.split_reference(ref)[0]
-    if references.names_points(name):
+    if data_paths.names_data_path(name):
         return registry.find("datasets", ref)
     if not name.endswith(".py"):
         for kind in registry.FOLDERS:

@@ -15,12 +15,12 @@ from bench.common.errors import UsageError
 from bench.core.data_types import Data, Grid
 from bench.core.rng import Rng
 from bench.core.search_spaces import Choice, Linear
+from bench.data.hash_split import hash_split
 from bench.data.local_scale import estimate_local_scale
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FEWEST = 10  # examples in each part
 MARGIN = 0.25  # of the data's range, on each side of the box in which a model is integrated
 
 
@@ -49,7 +49,8 @@ def user_points(
             there are too few rows.
     """
     rows = read_points(path)
-    parts = _split(rows, path.name, valid, test)
+    digests = [hashlib.sha256(row.tobytes()).digest()[:8] for row in rows]
+    parts = {name: rows[chosen] for name, chosen in hash_split(digests, path.name, valid, test).items()}
     offset, unit = np.zeros(rows.shape[1]), np.ones(rows.shape[1])
     if standardise == "yes":
         offset, unit = parts["train"].mean(0), parts["train"].std(0)
@@ -119,8 +120,7 @@ def _read_npy(path: Path) -> pd.DataFrame:
     array = np.load(path, allow_pickle=False)
     if array.ndim not in (1, 2):
         raise UsageError(
-            f"points are an array (n, d) or (n,); {path.name} has {array.shape}: for images write a data set of your "
-            "own, from `new dataset NAME`"
+            f"points are an array (n, d) or (n,), images (n, H, W) and more; {path.name} has {array.shape}"
         )
     if array.dtype.kind not in "fiub":
         raise UsageError(f"{path.name} must hold real numbers; got {array.dtype}: convert it with .astype(float)")
@@ -160,23 +160,6 @@ def _check(frame: pd.DataFrame, name: str) -> None:
 
 def _column(name: object) -> str:
     return f"column {name + 1}" if isinstance(name, int) else f"column '{name}'"
-
-
-def _split(rows: np.ndarray, name: str, valid: float, test: float) -> dict[str, np.ndarray]:
-    """Training, validation and test rows, by the hash of each row."""
-    digests = b"".join(hashlib.sha256(row.tobytes()).digest()[:8] for row in rows)
-    u = np.frombuffer(digests, np.uint64) / 2.0**64
-    parts = {
-        "train": rows[u >= valid + test],
-        "valid": rows[(u >= test) & (u < valid + test)],
-        "test": rows[u < test],
-    }
-    if few := [f"{len(part)} to {part_name}" for part_name, part in parts.items() if len(part) < FEWEST]:
-        raise UsageError(
-            f"each part needs {FEWEST} rows; {name} has {len(rows)}, which leaves {', '.join(few)}: give more rows, or "
-            "other shares [valid=...,test=...]"
-        )
-    return parts
 
 
 def _box(x: Tensor) -> Grid:

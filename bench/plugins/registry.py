@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import fingerprint
+from bench.common.data_paths import names_data_path
 from bench.common.errors import UsageError, suggest
-from bench.common.paths import USER_POINTS, expanded
+from bench.common.paths import expanded
 from bench.common.plugin_source import FOLDERS as FOLDERS
 from bench.common.plugin_source import Kind as Kind
 from bench.common.plugin_source import names as names
-from bench.common.references import POINTS, names_points, split_reference
+from bench.common.references import split_reference
 from bench.common.run_spec import Value
-from bench.core.data_types import Data
 from bench.core.declarations import DatasetInfo, DenoiserInfo, MetricInfo, NetworkInfo, ObjectiveInfo
-from bench.core.rng import Rng
 from bench.core.search_spaces import Parameter, StepSize, parameters, resolve
-from bench.data.user_points import user_points
+from bench.plugins.data_path import data_path
 from bench.plugins.import_trial import is_supervised, trial
 from bench.plugins.plain_network import plain_network
 
@@ -92,8 +91,9 @@ def find(kind: Kind, ref: str) -> Plugin:
         UsageError: if there is none, its file does not import, or it declares none or several of this kind.
     """
     name, given = split_reference(ref)
-    if kind == "datasets" and names_points(name):
-        return _points(name, given)
+    if kind == "datasets" and names_data_path(name):
+        info, reader = data_path(name)
+        return Plugin(kind, info, reader, reader.code, parameters(reader.read), given)
     if name.endswith(".py"):
         path = expanded(Path(name)).resolve()
         if not path.is_file():
@@ -122,34 +122,6 @@ def find(kind: Kind, ref: str) -> Plugin:
             "that its energy is evaluated at"
         )
     return Plugin(kind, target.__bench__, target, path, parameters(target), given)
-
-
-def _points(name: str, given: Mapping[str, Value]) -> Plugin:
-    """The data set in a file of points.
-
-    Raises:
-        UsageError: if there is no such file, or it is a folder.
-    """
-    path = expanded(Path(name)).resolve()
-    if path.is_dir():
-        raise UsageError(
-            f"a data set by path is a file of points ({', '.join(POINTS)}); '{name}' is a folder: for images write a "
-            "data set of your own, from `new dataset NAME`"
-        )
-    if not path.is_file():
-        raise UsageError(f"a data set given by path must exist; there is no file '{name}'")
-    info = DatasetInfo(path.name, f"the file {path.name}", 1, files=(str(path),), fixed=True)
-    return Plugin("datasets", info, PointsReader(path), USER_POINTS, parameters(user_points), given)
-
-
-class PointsReader:
-    """`user_points` of one file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.__doc__ = path, user_points.__doc__
-
-    def __call__(self, rng: Rng, **values: Any) -> Data:
-        return user_points(self.path, rng, **values)
 
 
 def _import(path: Path) -> Any:

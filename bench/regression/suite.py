@@ -130,9 +130,10 @@ def measure_suite(
 ) -> Baseline:
     """The suite, or some objectives and seeds in its setting, run into a fresh store."""
     specs = planned(objectives, seeds, of)
-    with show_progress(len(specs)) as on_event:
-        execute(specs, Store(out), jobs=jobs or workers(specs), worker=WORKER, on_event=on_event)
-    return baseline.measured_baseline(records.read_records(Store(out)), of.name, of.suite)
+    store = Store(out)
+    with show_progress(len(specs), store) as on_event:
+        execute(specs, store, jobs=jobs or workers(specs), worker=WORKER, on_event=on_event)
+    return baseline.measured_baseline(records.read_records(store), of.name, of.suite)
 
 
 def planned(

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.common import fingerprint
-from bench.common.paths import HARNESS, USER_POINTS
+from bench.common.data_paths import names_data_path, reader_of
+from bench.common.paths import HARNESS
 from bench.common.plugin_source import FOLDERS, Kind
-from bench.common.references import names_points, split_reference
+from bench.common.references import split_reference
 from bench.common.run_spec import DENOISER, RunSpec
 
 _known: dict[Path, tuple[tuple[tuple[Path, int], ...], str]] = {}
@@ -53,8 +54,8 @@ def _parts(spec: RunSpec) -> Iterator[tuple[Path, str]]:
 
 def _path(kind: Kind, ref: str) -> Path:
     name = split_reference(ref)[0] if ref else ""
-    if kind == "datasets" and names_points(name):
-        return USER_POINTS
+    if kind == "datasets" and names_data_path(name):
+        return reader_of(Path(name))
     return Path(name) if name.endswith(".py") else FOLDERS[kind] / f"{name}.py"
 
 

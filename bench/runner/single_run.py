@@ -20,6 +20,7 @@ from bench.evaluation.smoothing_floor import smoothing_floor
 from bench.plugins import builders
 from bench.runner import classical_run
 from bench.training import stopwatch, work_counter
+from bench.training.heartbeat import Heartbeat
 from bench.training.loop import Curve, Outcome, train
 from bench.training.trainer import Model, Trainer
 
@@ -36,7 +37,7 @@ def run_single(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     clock, evaluation = stopwatch.Stopwatch(trainer.device), stopwatch.Stopwatch(trainer.device)
     if spec.track == "equal_seconds":
         trainer.schedule = trainer.timed(spec.limit, clock)
-    (outcome,) = train(trainer, work, clock, [evaluation], [curve])
+    (outcome,) = train(trainer, work, clock, [evaluation], [curve], Heartbeat([folder]))
     groups = evaluate_run(trainer.models[0], outcome, evaluation, folder)
     return (
         groups | measured_groups(trainer, work, outcome.steps) | {"time": times(clock, evaluation, setup, clock.laps)}

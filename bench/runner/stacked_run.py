@@ -25,6 +25,7 @@ from bench.evaluation.sampling import all_samples
 from bench.runner.single_run import evaluate_run, measured_groups, prepare, run_single, times
 from bench.runner.worker_process import failure, reset_peak, status_bytes
 from bench.training import stopwatch
+from bench.training.heartbeat import Heartbeat
 from bench.training.loop import Curve, train
 from bench.training.trainer import Model, Trainer
 
@@ -116,7 +117,7 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
     # what they have computed on a grid is kept
     stack.data = replace(stack.data, **{name: getattr(solo.data, name) for name in ("log_density", "score", "mode_of")})
     evaluations = [stopwatch.Stopwatch(solo.device) for _ in specs]
-    outcomes = train(stack, work, clock, evaluations, curves)
+    outcomes = train(stack, work, clock, evaluations, curves, Heartbeat(folders))
     rows = []
     for model, outcome, evaluation, folder in zip(stack.models, outcomes, evaluations, folders, strict=True):
         try:

@@ -10,9 +10,10 @@ from string import Formatter
 from typing import Any
 
 from bench.common import fingerprint
+from bench.common.data_paths import names_data_path
 from bench.common.errors import UsageError, suggest
 from bench.common.paths import HARNESS, expanded
-from bench.common.references import names_points, parse_seeds, split_reference
+from bench.common.references import parse_seeds, split_reference
 from bench.common.run_spec import (
     DENOISER,
     ContrastSpec,
@@ -203,7 +204,7 @@ def _describe(plugin: registry.Plugin, ref: str, **values: Value) -> dict[str, A
 
 def _absolute(plugin: registry.Plugin, name: str) -> str:
     """A path that the child finds from wherever it starts; a name as it is."""
-    if plugin.kind == "datasets" and names_points(name):
+    if plugin.kind == "datasets" and names_data_path(name):
         return str(expanded(Path(name)).resolve())
     return str(plugin.path) if name.endswith(".py") else name
 
@@ -270,7 +271,7 @@ def _describe_dataset(ref: str, params: Mapping[str, Value]) -> tuple[DatasetSpe
     """The data set in plain values, one draw of it, and why there is none where its files are not here."""
     plugin = registry.find("datasets", ref)
     shared = {k: v for k, v in params.items() if k not in plugin.given}
-    if names_points(split_reference(ref)[0]):  # a suite's sizes are of data that are drawn
+    if names_data_path(split_reference(ref)[0]):  # a suite's sizes are of data that are drawn
         shared = {k: v for k, v in shared.items() if k in plugin.parameters}
     described = {**_describe(plugin, ref, **shared), "version": plugin.info.version}
     try:
@@ -286,7 +287,7 @@ def _check_rows(dataset: DatasetSpec, sample: Data | None, batch: int) -> None:
     Raises:
         UsageError: if there are fewer to train on.
     """
-    if sample is not None and names_points(dataset.ref) and len(sample.train) < batch:
+    if sample is not None and names_data_path(dataset.ref) and len(sample.train) < batch:
         raise UsageError(
             f"a batch of {batch} needs as many rows to train on; {dataset.name} leaves {len(sample.train)}: give more, "
             "or lower budget.batch in the suite"

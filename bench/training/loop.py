@@ -13,6 +13,7 @@ from torch import Tensor
 from bench.core.rng import Rng
 from bench.evaluation.evaluator import checkpoint_metrics
 from bench.training import stopwatch, work_counter
+from bench.training.heartbeat import Heartbeat
 from bench.training.trainer import CHECK_EVERY, Model, Trainer
 
 Curve = Callable[[dict[str, Any]], None]
@@ -78,12 +79,13 @@ def train(
     clock: stopwatch.Clock,
     evaluations: Sequence[stopwatch.Stopwatch],
     curves: Sequence[Curve],
+    heartbeat: Heartbeat | None = None,
 ) -> list[Outcome]:
     """Trains to the end, or until every seed has diverged; returns what became of each seed.
 
     At checkpoints the clock stops, and each seed that has not diverged adds a line to its curve, on its own evaluation
     clock. A seed has diverged once its loss is not finite or beyond `DIVERGENCE_THRESHOLD` nats; no seed of a stack
-    can change another's numbers.
+    can change another's numbers. The heartbeat is told of every stretch of steps.
     """
     outcomes = [Outcome() for _ in curves]
     t = 0
@@ -92,6 +94,8 @@ def train(
         losses, due = advance(trainer, t, clock)
         t += len(losses)
         of_each = losses.reshape(len(losses), -1).unbind(1)
+        if heartbeat is not None:
+            heartbeat(t, trainer.schedule.share(t), of_each)
         for outcome, values in zip(outcomes, of_each, strict=True):
             if outcome.divergence is None:
                 outcome.divergence = find_divergence(values, t)
@@ -116,6 +120,8 @@ def train(
             evaluation.stop()
         clock.start()
     clock.stop()
+    if heartbeat is not None:
+        heartbeat.stop()
     trainer.check_data()
     return outcomes
 

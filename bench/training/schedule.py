@@ -26,6 +26,9 @@ class Schedule(Protocol):
     def finished(self, t: int) -> bool:
         """Whether t steps were all."""
 
+    def share(self, t: int) -> float:
+        """How much of the run t steps are, 0 to 1."""
+
 
 class StepSchedule:
     """A given number of steps: linear warm-up, then a cosine to 0; checkpoints evenly spaced."""
@@ -49,6 +52,9 @@ class StepSchedule:
 
     def finished(self, t: int) -> bool:
         return t >= self.steps
+
+    def share(self, t: int) -> float:
+        return t / max(self.steps, 1)
 
 
 def _decay(optimiser: OptimiserSpec, steps: float) -> float:
@@ -97,3 +103,6 @@ class TimeSchedule:
 
     def finished(self, t: int) -> bool:
         return self.progress >= 1
+
+    def share(self, t: int) -> float:
+        return self.progress

@@ -144,7 +144,7 @@ BAD = {
     "words": ("a,b\n1,2\n3,high\n", "columns must be numbers; column 'b' of points.csv has 'high'"),
     "missing": ("a,b\n1,2\n3,\n", "has 1, the first in row 2, column 'b': drop these rows"),
     "constant": ("a,b\n1,2\n1,3\n", "every column must vary; column 'a' of points.csv is constant"),
-    "few": ("a,b\n1,2\n2,3\n", "each part needs 10 rows; points.csv has 2"),
+    "few": ("a,b\n1,2\n2,3\n", "each part needs 10 examples; points.csv has 2"),
     "empty": ("", "points.csv cannot be read as .csv"),
     "only a header": ("a,b\n", "must have a row for each example"),
     "semicolons": ("a;b\n1;2\n", "columns must be separated by commas; the first line of points.csv is 'a;b'"),
@@ -173,9 +173,9 @@ def test_other_arrays_and_folders_are_refused_in_words(tmp_path: Path) -> None:
     np.save(tmp_path / "complex.npy", np.ones((20, 2), complex))
     (tmp_path / "pictures").mkdir()
     said = {
-        "images.npy": "images.npy has (20, 8, 8): for images",
+        "images.npy": "pixels of images.npy must be bytes; got float64",
         "complex.npy": "must hold real numbers; got complex128",
-        "pictures": "is a folder: for images write a data set of your own",
+        "pictures": "a folder of images must hold one",
         "nowhere.csv": "there is no file",
     }
     for name, words in said.items():

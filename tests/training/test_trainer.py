@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +13,10 @@ import torch
 
 from bench.common import run_spec
 from bench.plugins import registry
-from bench.runner.single_run import run_single
+from bench.runner.single_run import prepare, run_single
 from bench.suites import expand, schema
-from bench.training import stopwatch, work_counter
+from bench.training import heartbeat, stopwatch, work_counter
+from bench.training.heartbeat import Heartbeat
 from bench.training.loop import Outcome, train
 from bench.training.trainer import Trainer, update_ema
 
@@ -205,3 +207,22 @@ def test_the_levels_that_an_energy_says_it_knows_are_those_at_which_its_loss_cal
         trainer.step(t)
     assert low * 0.999 <= min(seen) <= low * 1.1
     assert high * 0.9 <= max(seen) <= high * 1.001
+
+
+def test_training_tells_how_far_it_is_and_leaves_nothing(tmp_path: Path) -> None:
+    said: list[tuple[int, float]] = []
+
+    class Told(Heartbeat):
+        def __call__(self, step: int, share: float, losses: Sequence[torch.Tensor]) -> None:
+            self._next = 0.0
+            super().__call__(step, share, losses)
+            news = heartbeat.read(tmp_path)
+            assert news is not None
+            said.append((int(news["step"]), news["share"]))
+
+    trainer, work, _ = prepare(smoke("denoising_score_matching", steps=25))
+    clock = stopwatch.Stopwatch(trainer.device)
+    train(trainer, work, clock, [stopwatch.Stopwatch(trainer.device)], [lambda line: None], Told([tmp_path]))
+    assert said[-1] == (25, 1.0)
+    assert said == sorted(said)
+    assert list(tmp_path.iterdir()) == []

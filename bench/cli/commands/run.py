@@ -114,7 +114,7 @@ def _execute(
 
     at_once = jobs or progress.workers(specs)
     print(f"{len(specs)} runs, {at_once} in parallel, into {store.root}", file=sys.stderr)
-    with progress.show_progress(len(specs)) as on_event:
+    with progress.show_progress(len(specs), store) as on_event:
         return execute(
             specs,
             store,

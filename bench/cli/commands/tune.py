@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     jobs = job_count(options) or progress.workers(specs)
 
     def executed(runs: Sequence[RunSpec]) -> list[dict[str, Any]]:
-        with progress.show_progress(len(runs)) as on_event:
+        with progress.show_progress(len(runs), Store(options.out)) as on_event:
             return execute(
                 runs,
                 Store(options.out),
