@@ -25,6 +25,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 OBJECTIVES = "A,B[k=v],FILE.py"
 MOST_JOBS = 1024
 PRECISIONS = "float32|tf32|bfloat16"
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 
 
 class Group(StrEnum):

@@ -9,13 +9,14 @@ from pathlib import Path
 from shutil import copyfile
 
 from bench.common.errors import no_runs
-from bench.report.figures.plots import draw_figures
+from bench.report.figures.plots import draw_figures, slug
 from bench.report.markdown.blocks import marked, refresh_page
 from bench.report.markdown.pages import add_rows, all_records, write_pages
 from bench.results.records import Record, read_records
 from bench.results.store import Store
 
-PICTURES = ("learning-curves-steps", "cost", "verdict", "densities-*", "samples-*")
+OF_A_DATASET, OF_ROWS = ("densities", "samples"), ("cost", "verdict")
+PICTURES = ("learning-curves-steps", *OF_ROWS, *(f"{kind}-*" for kind in OF_A_DATASET))
 
 
 def publish(root: Path, folder: Path) -> list[Path]:
@@ -29,7 +30,12 @@ def publish(root: Path, folder: Path) -> list[Path]:
     if not records:
         raise no_runs(root)
     suites = add_rows(records, folder)
-    pictures = [path for name in suites for path in _pictures(store, _of(records, name), folder / "pictures")]
+    committed = all_records(folder)
+    pictures = [
+        path
+        for name in suites
+        for path in _pictures(store, _of(records, name), _of(committed, name), folder / "pictures")
+    ]
     return [*(folder / "data" / f"{name}.csv" for name in suites), *pictures, *render(folder)]
 
 
@@ -52,13 +58,23 @@ def _of(records: Sequence[Record], suite: str) -> list[Record]:
     return [record for record in records if record.spec.suite == suite]
 
 
-def _pictures(store: Store, records: Sequence[Record], folder: Path) -> list[Path]:
-    """The figures of one suite that a page shows, in place of those that it had."""
+def _pictures(store: Store, records: Sequence[Record], committed: Sequence[Record], folder: Path) -> list[Path]:
+    """The figures of one suite that a page shows, in place of those that it had.
+
+    Those of a data set that the store lacks stay; what is drawn from rows alone is drawn from all that are committed.
+    """
     suite = records[0].spec.suite
     folder.mkdir(parents=True, exist_ok=True)
+    elsewhere = {record.dataset for record in committed} - {record.dataset for record in records}
+    kept = {f"{suite}-{kind}-{slug(dataset)}.png" for kind in OF_A_DATASET for dataset in elsewhere}
     for old in folder.glob(f"{suite}-*.png"):
-        old.unlink()
+        if old.name not in kept:
+            old.unlink()
     with tempfile.TemporaryDirectory() as drawn:
         paths = draw_figures(store, records, Path(drawn))
-        chosen = [p for p in paths if any(fnmatch(p.stem, f"{suite}-{pattern}") for pattern in PICTURES)]
-        return [Path(copyfile(path, folder / path.name)) for path in chosen]
+        if elsewhere:
+            paths = [*paths, *draw_figures(store, committed, Path(drawn), only=OF_ROWS)]
+        # pictures of densities illustrate a ranking
+        wanted = [kind for kind in PICTURES if records[0].spec.ranked or not kind.startswith("densities")]
+        chosen = {p for p in paths if any(fnmatch(p.stem, f"{suite}-{kind}") for kind in wanted)}
+        return [Path(copyfile(path, folder / path.name)) for path in sorted(chosen)]

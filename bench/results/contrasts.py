@@ -35,7 +35,7 @@ from bench.results.records import BoardKey, Cell, Record, any_value, by_dataset
 
 MARGIN = math.log(1.25)  # ratios within ×.8 to ×1.25 are equivalent
 MOST_SEEDS = 1000
-REASONS = ("under-fits", "not run", "failed", "no common metric", "no ratio")
+REASONS = ("under-fits", "not run", "failed", "reference failed", "no common metric", "no ratio")
 SKEWED_ERRORS = {(5, 1): 0.12, (5, 4): 0.08, (16, 1): 0.09, (16, 4): 0.06}
 """By (seeds, data sets): how often a test at 5 % errs where log ratios have an exponential law, by simulation."""
 
@@ -46,7 +46,8 @@ class Part:
 
     Attributes:
         effect: with an interval that is simultaneous over all parts of the suite's contrasts (Bonferroni).
-        word: why there is none: "failed", "not run" or "no ratio"; else "".
+        word: why there is none: "failed", "reference failed", "not run" or "no ratio"; else "". A data set on which
+            only the reference failed is left out of the mean, which can hide a lead of the entry and no other.
     """
 
     dataset: str
@@ -162,10 +163,12 @@ def _draft(board: BoardKey, contrast: ContrastSpec, records: Sequence[Record], *
     asking = replace(contrast, name=contrast.name + " (tuned)") if tuned else contrast
     unseen = tuple(Part(dataset, Interval(None, None, None, 0), why) for dataset, why in left_out.items())
     finding = Finding(board, asking, metric, about.scale, about.better, unseen, Interval(None, None, None, 0))
-    words = {failure(ours, theirs, key) for _, ours, theirs, key in pairs} - {""}
+    states = [failure(ours, theirs, key) for _, ours, theirs, key in pairs]
+    compared = [pair for pair, state in zip(pairs, states, strict=True) if state != "reference failed"]
+    words = set(states) - {"", *(["reference failed"] if compared else [])}
     if len(kinds) > 1:
         words.add("no common metric")
-    values = None if words or not pairs else _values(pairs, about.scale)
+    values = None if words or not pairs else _values(compared, about.scale)
     if values is None and not words:
         words.add("no ratio")
     if not pairs:
@@ -262,14 +265,18 @@ def _line(finding: Finding) -> dict[str, str]:
 
 def _answer(finding: Finding) -> str:
     if finding.word in REASONS:
-        where = [p.dataset for p in finding.parts if p.word]
+        where = [p.dataset for p in finding.parts if p.word == finding.word] or [
+            p.dataset for p in finding.parts if p.word
+        ]
         return f"{finding.word} on {', '.join(where)}" if where else finding.word
+    left_out = [p.dataset for p in finding.parts if p.word == "reference failed"]
+    without = f" (without {', '.join(left_out)}, where the reference failed)" if left_out else ""
     if finding.word != "undecided":
-        return finding.word + _against(finding)
+        return finding.word + _against(finding) + without
     if finding.effect.word:
-        return f"undecided ({finding.effect.word})"
+        return f"undecided ({finding.effect.word}){without}"
     seeds = f"more than {MOST_SEEDS:,}" if finding.seeds is None else f"about {finding.seeds}"
-    return f"undecided ({seeds} seeds would decide)"
+    return f"undecided ({seeds} seeds would decide){without}"
 
 
 def _against(finding: Finding) -> str:

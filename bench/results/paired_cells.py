@@ -7,7 +7,7 @@ from bench.results.metric_values import MetricKey
 from bench.results.records import Cell
 
 ALPHA = 0.05
-UNTESTED = ("under-fits", "no ratio", "failed", "not run")
+UNTESTED = ("under-fits", "no ratio", "failed", "reference failed", "not run")
 
 
 def compare_cells(cell: Cell, rival: Cell, key: MetricKey | None, scale: Scale, level: float = 0.95) -> Comparison:
@@ -23,13 +23,19 @@ def values_by_seed(cell: Cell, key: MetricKey | None) -> dict[int, float | None]
 
 
 def failure(cell: Cell, rival: Cell, key: MetricKey | None) -> str:
-    """Why two cells cannot be compared, or "". A failed seed is not left out: that would reward failing."""
-    for side in (cell, rival):
-        if not side.records or any(record.status in ("missing", "skipped") for record in side.records):
-            return "not run"
-        if None in side.seeds(key) or side.uncertified(key):
-            return "failed"
-    return ""
+    """Why two cells cannot be compared, or "". A failed seed is not left out: that would reward failing.
+
+    "failed" if a seed of the cell did, "reference failed" if one of the rival's did and none of the cell's.
+    """
+    if not all(side.records and not _unfinished(side) for side in (cell, rival)):
+        return "not run"
+    if None in cell.seeds(key) or cell.uncertified(key):
+        return "failed"
+    return "reference failed" if None in rival.seeds(key) or rival.uncertified(key) else ""
+
+
+def _unfinished(cell: Cell) -> bool:
+    return any(record.status in ("missing", "skipped") for record in cell.records)
 
 
 def format_effect(effect: Interval, scale: Scale) -> str:

@@ -31,6 +31,7 @@ ENDS: dict[str, list[list[str]]] = {
     "report": [["FOLDER"], ["FOLDER/file"], ["FOLDER", "--export", "FOLDER/file"]],
     "verdict": [["FOLDER"], ["FOLDER/file"]],
     "compare": [["FOLDER", "FOLDER"], ["FOLDER/file", "FOLDER"], ["FOLDER"]],
+    "track": [["FOLDER", "--to", "tensorboard"], ["FOLDER/file", "--to", "mlflow"], ["FOLDER", "--to", "nowhere"]],
     "publish": [["FOLDER", "--out", "FOLDER/file"], ["FOLDER/none", "--out", "FOLDER/x"]],
     "verify": [["FOLDER"], ["FOLDER/file"], ["FOLDER/none"]],
     "regression": [

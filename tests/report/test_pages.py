@@ -120,6 +120,25 @@ def test_publishing_adds_rows_pictures_and_pages_and_refreshes_the_readme(shelf:
     assert render(results) == []
 
 
+def test_publishing_one_data_set_keeps_the_pictures_of_the_others(shelf: Shelf, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    publish(shelf.store.root, results)
+    kept = results / "pictures" / "toy-densities-line.png"
+    kept.write_bytes(b"of the other store")
+    verdict = (results / "pictures" / "toy-verdict.png").read_bytes()
+    other = Shelf(tmp_path / "other")
+    for name, mean in (("anchor", 0.3), ("entry", 0.1)):
+        other.entry(name, mean, scale=0.1, reference="anchor", dataset="ring")
+    other.store.write_plan(map(Planned.of, other.specs))
+    publish(other.store.root, results)
+    assert kept.read_bytes() == b"of the other store"
+    assert (results / "pictures" / "toy-verdict.png").read_bytes() != verdict
+    alone = tmp_path / "alone"
+    publish(other.store.root, alone)
+    both = (results / "pictures" / "toy-verdict.png").read_bytes()
+    assert both != (alone / "pictures" / "toy-verdict.png").read_bytes(), "drawn from all committed rows"
+
+
 def test_tables_of_committed_rows_are_those_of_the_store(shelf: Shelf, results: Path) -> None:
     before = (results / "toy.md").read_text(encoding="utf-8")
     add_rows(read_records(shelf.store), results)

@@ -121,6 +121,33 @@ def test_a_failed_seed_leaves_the_question_without_an_answer() -> None:
     assert "not run on line, ring, moons, grid" in text
 
 
+def test_a_data_set_on_which_only_the_reference_failed_is_left_out_and_named() -> None:
+    logs = {name: -0.7 + noise(k) for k, name in enumerate(("one", "two", "three"))}
+    gone = [run("anchor", 0, None, "ring"), run("three", 1, None, "ring"), run("two", 1, None, "moons")]
+    lost = {planned.key for planned, _ in gone}
+    kept = [(r.run, dict(r.row or {})) for r in filled(logs) if r.run.key not in lost]
+    found = answers(records_of([*kept, *gone]))
+    assert {name: finding.word for name, finding in found.items()} == {
+        "one": "better",
+        "two": "failed",
+        "three": "failed",
+    }
+    assert {part.dataset: part.word for part in found["one"].parts}["ring"] == "reference failed"
+    text = contrasts.contrasts_markdown(records_of([*kept, *gone]))
+    assert "better (without ring, where the reference failed)" in text
+    assert "failed on moons " in text
+    assert "failed on ring " in text
+    rest = [name != "ring" for name in SETS]
+    assert found["one"].effect.mean == pytest.approx(math.exp(logs["one"][:, rest].mean()))
+
+
+def test_a_reference_that_failed_everywhere_answers_nothing() -> None:
+    gone = [run("anchor", 0, None, name) for name in SETS]
+    lost = {planned.key for planned, _ in gone}
+    kept = [(r.run, dict(r.row or {})) for r in filled({"one": noise(1)}) if r.run.key not in lost]
+    assert answers(records_of([*kept, *gone]))["one"].word == "reference failed"
+
+
 def test_one_seed_and_a_value_below_zero_are_words() -> None:
     found = filled({name: noise(1, n=1) for name in ("one", "two", "three")})
     assert "undecided (one seed)" in contrasts.contrasts_markdown(found)

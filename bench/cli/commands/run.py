@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import Commands, Group, add_plan, add_tuned, job_count, new_parser, planned_runs
+from bench.cli.options import TRACKERS, Commands, Group, add_plan, add_tuned, job_count, new_parser, planned_runs
 from bench.common.exit_codes import FAILED, GOOD
 from bench.common.paths import default_store
 
 if TYPE_CHECKING:
     from bench.common.run_spec import RunSpec
     from bench.results.store import Store
+    from bench.runner.executor import Event
 
 GROUP = Group.TRAIN
 
@@ -42,6 +44,9 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="Keep each run's trained weights beside its row (default: where the suite says so).",
     )
+    parser.add_argument(
+        "--log", choices=TRACKERS, help="Also send curves and results there as runs go (default: nowhere)."
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -63,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
         retry=options.retry,
         batch_seeds=options.batch_seeds,
         suites=own_files(options.suite),
+        log=options.log,
     )
 
 
@@ -74,6 +80,7 @@ def run_suite(
     retry: bool,
     batch_seeds: bool = False,
     suites: Mapping[str, bytes] = MappingProxyType({}),
+    log: str | None = None,
 ) -> int:
     """Completes the runs, writes every table and plot, and lists the failures; returns the exit code.
 
@@ -86,7 +93,8 @@ def run_suite(
     from bench.results.store import Store
 
     try:
-        rows = _execute(specs, Store(out), jobs=jobs, retry=retry, batch_seeds=batch_seeds)
+        with _followed(Store(out), log) as follower:
+            rows = _execute(specs, Store(out), jobs=jobs, retry=retry, batch_seeds=batch_seeds, follower=follower)
     except KeyboardInterrupt:
         if (out / "plans").exists():
             _write_pages(out, suites)
@@ -106,15 +114,49 @@ def _write_pages(out: Path, suites: Mapping[str, bytes]) -> None:
     write_store_pages(out)
 
 
+@contextmanager
+def _followed(store: Store, log: str | None) -> Iterator[Event | None]:
+    """The event handler that sends runs to a tracking tool, if one is named."""
+    if log is None:
+        yield None
+        return
+    from bench.tracking.follower import Follower
+    from bench.tracking.trackers import tracker
+
+    follower = Follower(store, tracker(log, "", store.root))
+    try:
+        yield follower
+    finally:
+        follower.close()
+        said = (
+            f"nothing more was sent, {follower.failure}"
+            if follower.failure
+            else f"sent to {follower.tracker.destination}"
+        )
+        print(said, file=sys.stderr)
+
+
 def _execute(
-    specs: Sequence[RunSpec], store: Store, *, jobs: int | None, retry: bool, batch_seeds: bool
+    specs: Sequence[RunSpec],
+    store: Store,
+    *,
+    jobs: int | None,
+    retry: bool,
+    batch_seeds: bool,
+    follower: Event | None = None,
 ) -> list[dict[str, Any]]:
     from bench.runner import progress
     from bench.runner.executor import execute
 
     at_once = jobs or progress.workers(specs)
     print(f"{len(specs)} runs, {at_once} in parallel, into {store.root}", file=sys.stderr)
-    with progress.show_progress(len(specs), store) as on_event:
+    with progress.show_progress(len(specs), store) as shown:
+
+        def on_event(*event: Any) -> None:
+            shown(*event)
+            if follower is not None:
+                follower(*event)
+
         return execute(
             specs,
             store,

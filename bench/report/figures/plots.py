@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def draw_figures(
     suffixes: Sequence[str] = (".png",),
     *,
     captions: bool = False,
+    only: Sequence[str] = (),
 ) -> list[Path]:
     """Draws every picture that the rows allow, one file a suite, kind and suffix; returns the files.
 
@@ -42,36 +43,46 @@ def draw_figures(
 
     learning-curves-{steps,seconds}: KL along training, the band is the range over seeds. cost: KL against seconds and
     against FLOPs. verdict: every objective against the suite's reference. densities, score-errors: a file a data set,
-    on one colour scale. samples: images beside data.
+    on one colour scale. samples: images beside data. `only` names the kinds that are wanted, if not all.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sns.set_theme(style="whitegrid", context="notebook")
     drawn: list[Path] = []
     for name, board in group_boards(records).items():
-        chosen, points = board.records, _curves(store, board.records)
-        figures: dict[str, Figure | None] = {
-            "learning-curves-steps": curves.figure(points, "step"),
-            "learning-curves-seconds": curves.figure(points, "train_seconds"),
-            "cost": cost.figure(_costs(chosen)),
-            "verdict": forest.draw_forest(compare_with_reference(chosen), display_name, reference_name(chosen)),
-        }
-        for dataset, on_it in by_dataset(chosen).items():
-            figures[f"densities-{dataset}"] = _gallery(store, on_it, "log_density")
-            figures[f"score-errors-{dataset}"] = _gallery(store, on_it, "score_error")
-            arrays = _images(store, board, on_it)
-            figures[f"samples-{dataset}"] = images.samples(arrays, display_name(dataset))
-            for k, strip in enumerate(images.strips(arrays)):
-                figures[f"denoised-{dataset}-{k}"] = strip
-        for label, figure in figures.items():
+        chosen = board.records
+        for label, figure in _figures(store, board, only):
             if figure is None:
                 continue
-            kind = re.sub(r"[^\w.]+", "-", label).strip("-")
+            kind = slug(label)
             text = re.sub("[`*]", "", provenance(chosen))
             if captions:
                 lines = wrapped(text, figure.get_figwidth(), 7)
                 figure.text(0.0, -0.02, "\n".join(lines), fontsize=7, color="0.35", va="top")
             drawn += [save(figure, folder / f"{name}-{kind}{suffix}", text) for suffix in suffixes]
     return drawn
+
+
+def slug(label: str) -> str:
+    """A label as a part of a file's name."""
+    return re.sub(r"[^\w.]+", "-", label).strip("-")
+
+
+def _figures(store: Store, board: Board, only: Sequence[str]) -> Iterator[tuple[str, Figure | None]]:
+    """The figures of a board by their labels; None if the rows do not allow one."""
+    chosen = board.records
+    makers: dict[str, Callable[[], Figure | None]] = {
+        "learning-curves-steps": lambda: curves.figure(_curves(store, chosen), "step"),
+        "learning-curves-seconds": lambda: curves.figure(_curves(store, chosen), "train_seconds"),
+        "cost": lambda: cost.figure(_costs(chosen)),
+        "verdict": lambda: forest.draw_forest(compare_with_reference(chosen), display_name, reference_name(chosen)),
+    }
+    yield from ((name, make()) for name, make in makers.items() if not only or name in only)
+    for dataset, on_it in by_dataset(chosen).items() if not only else ():
+        yield f"densities-{dataset}", _gallery(store, on_it, "log_density")
+        yield f"score-errors-{dataset}", _gallery(store, on_it, "score_error")
+        arrays = _images(store, board, on_it)
+        yield f"samples-{dataset}", images.samples(arrays, display_name(dataset))
+        yield from ((f"denoised-{dataset}-{k}", strip) for k, strip in enumerate(images.strips(arrays)))
 
 
 def _curves(store: Store, records: Iterable[Record]) -> pd.DataFrame:
