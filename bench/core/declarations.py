@@ -20,6 +20,9 @@ Minimiser = Literal["data", "smoothed", "none"]
 PLAIN = "a plain module: its seeds train one by one, and it is told no noise level"
 Stationary = Literal["data", "temperature", "sampler"] | Callable[..., Tensor]
 
+# what a metric may need of the model: its draws, and its objective's own estimate of log Z
+OF_MODEL = frozenset({"samples", "log_z"})
+
 # what `bench/audit/divergences.py` has by quadrature
 DIVERGENCES = (
     "maximum likelihood",
@@ -179,7 +182,7 @@ def dataset(
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a metric needs of a data set (`Data.provides`, or "samples" of the model) and how to read it.
+    """What a metric needs of a data set (`Data.provides`) or of the model (`OF_MODEL`), and how to read it.
 
     Attributes:
         scale: "ratio" where two values are compared by their ratio, which needs positive ones; "difference" where a

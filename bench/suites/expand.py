@@ -24,7 +24,7 @@ from bench.common.run_spec import (
 )
 from bench.core import precision
 from bench.core.data_types import Data
-from bench.core.declarations import PLAIN, plain_declaration
+from bench.core.declarations import OF_MODEL, PLAIN, plain_declaration
 from bench.core.rng import Rng
 from bench.data.data_dir import AbsentDataError
 from bench.plugins import builders, registry
@@ -253,7 +253,7 @@ def _metrics(suite: Suite, data: Data | None) -> dict[str, str]:
         elif data is None:
             references += names
         else:
-            references += [n for n in names if registry.find("metrics", n).info.needs <= data.provides | {"samples"}]
+            references += [n for n in names if registry.find("metrics", n).info.needs <= data.provides | OF_MODEL]
     _check_primary(suite, [split_reference(ref)[0] for ref in references])
     return {ref: fingerprint.code(registry.find("metrics", ref).path) for ref in dict.fromkeys(references)}
 
