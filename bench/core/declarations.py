@@ -36,6 +36,8 @@ DIVERGENCES = (
     "noise contrastive",
     "conditional noise contrastive",
     "probability flow",
+    "pseudo-spherical",
+    "f-divergence",
     "contrastive",
     "metropolis contrastive",
 )
