@@ -73,6 +73,7 @@ class ObjectiveInfo:
             that quadrature gives in one dimension; empty if not. `audit` compares the gradients.
         bias: how the relative error of the expected gradient against that of the divergence vanishes: {} if there is
             none, {"sigma": 2} for O(sigma²), {"steps": -1} if it falls as steps grow, None if nothing is promised.
+        host_work: what a step has to do on the host, for which a GPU waits; empty if nothing.
     """
 
     name: str
@@ -90,6 +91,7 @@ class ObjectiveInfo:
     bias: Mapping[str, int] | None = field(default_factory=dict)
     label: str = ""
     levels: Levels = "range"
+    host_work: str = ""
 
 
 def objective(
@@ -108,6 +110,7 @@ def objective(
     divergence: str = "",
     bias: Mapping[str, int] | None = MappingProxyType({}),
     levels: Levels = "range",
+    host_work: str = "",
 ) -> Callable[[T], T]:
     """Declares an objective: a function (energy, x, rng, *, ...) -> (*batch,), or a module with memory.
 
@@ -119,7 +122,7 @@ def objective(
         own = sampler or (getattr(target, "sample", None) if inspect.isclass(target) else None)
         promised = None if bias is None else dict(bias)
         known = (name, family, energy, minimiser, control, source, note, max_dim, proof or {}, stationary, own)
-        info = ObjectiveInfo(*known, divergence, promised, label, levels)
+        info = ObjectiveInfo(*known, divergence, promised, label, levels, host_work)
         target.__bench__ = info  # type: ignore[attr-defined]
         return target
 

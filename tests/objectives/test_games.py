@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -62,3 +63,12 @@ def test_the_best_critic_gives_the_gradient_of_the_f_divergence(kind: str) -> No
     p = CELL * NEAR.log_density(NODES).exp()
     bound = [float((p * first(h) - q.detach() * second(h)).sum()) for h in (ratio, ratio + 0.1, 0.9 * ratio)]
     assert bound[0] > max(bound[1:])
+
+
+def test_noise_is_paired_with_data_at_the_least_cost() -> None:
+    paired = registry.find("objectives", "energy_matching").target.forward.__globals__["_paired"]
+    noise, x = normal(0, 6, 2), normal(1, 6, 2)
+    costs = [(noise[list(order)] - x).square().sum() for order in permutations(range(6))]
+    assert float((paired(noise, x, Rng(0)) - x).square().sum()) == pytest.approx(float(min(costs)))
+    stacked = paired(torch.stack([x, noise]), torch.stack([noise, x]), Rng([0, 1]))
+    assert torch.equal(stacked[1], paired(noise, x, Rng(0)))
