@@ -34,8 +34,8 @@ class EnergyMatching(nn.Module):
     r"""(φw(t)/d) ‖∇V(xₜ) + x - x₀‖² + c [V(x) - V(x⁻)], xₜ = (1-t) x₀ + tx + ρz, t ~ U(0, 1), V = εE, c = 0 at first.
 
     x₀ ~ N(0, I) is paired with the batch by exact optimal transport. In the first phase V learns to transport noise to
-    data, with w = 1. In the second w falls from 1 at t = τ* to 0 at t = 1, and the contrast makes e^{-V/ε}, exp(-E), the
-    data's law there. x⁻ are ends of Langevin chains on V, x <- x - ∇V dt + √(2ε(t)dt) z: a share begins in noise at
+    data, with w = 1. In the second w falls from 1 at t = τ* to 0 at t = 1, and the contrast makes e^{-V/ε} = exp(-E)
+    the data's law there. x⁻ are ends of Langevin chains on V, x <- x - ∇V dt + √(2ε(t)dt) z: a share begins in noise at
     t = 0, the others at data at t = 1. Towards t = 1 the temperature ε(t) rises from 0 up to τ* to ε; chains from noise
     that are hot too shortly are no draws of exp(-E), and bias it. The paper takes 200 transitions of dt = .01, 20,000
     calls of the first phase and 2,000 of the second.

@@ -218,7 +218,7 @@ def _describe_objective(ref: str) -> ObjectiveSpec:
     params = described["params"]
     mentioned = {name for _, name, _, _ in Formatter().parse(plugin.info.label) if name}
     changed = {k: v for k, v in params.items() if v != plugin.parameters[k].default and k not in mentioned}
-    declared = {k: v for k, v in plain_declaration(plugin.info).items() if k != "label"}
+    declared = {k: v for k, v in plain_declaration(plugin.info).items() if k not in ("label", "host_work")}
     return ObjectiveSpec(
         **described | declared,
         short_label=plugin.info.label.format(**params) or plugin.name,
