@@ -58,7 +58,7 @@ class EnergyMatching(nn.Module):
         *,
         flow: Annotated[float, Linear(0.0, 10.0)] = 1.0,
         contrast: Annotated[float, Linear(0.0, 100.0)] = 2.0,
-        flow_calls: Annotated[int, Integer(0, 1_000_000)] = 200,
+        flow_calls: Annotated[int, Integer(0, 1_000_000)] = 30,
         epsilon: Annotated[float, Log(1e-3, 10.0)] = 0.15,
         onset: Annotated[float, Linear(0.0, 0.99)] = 0.8,
         spread: Annotated[float, Linear(0.0, 1.0)] = 0.1,
