@@ -6,6 +6,7 @@ from bench.core.declarations import Download, dataset, denoiser, metric, network
 from bench.core.dense_derivatives import Features, FourierFeatures
 from bench.core.dense_energy import DenseEnergy
 from bench.core.derivatives import Energy, energy_and_score, hessian_product, laplacian, per_example, score, sum_event
+from bench.core.fitted_gaussian import FittedGaussian
 from bench.core.noising import (
     Noised,
     NoiseInterval,
@@ -48,6 +49,7 @@ from bench.samplers.chain_buffer import BoxNoise, ChainBuffer
 from bench.samplers.langevin import exponential_langevin, langevin, posterior_energy
 from bench.samplers.metropolis import hmc, mala
 from bench.samplers.noise_levels import ancestral, ancestral_from_noise, annealed, largest_level, level_by_level
+from bench.samplers.weighted_chains import WeightedChains
 
 __all__ = [
     "GRIDS",
@@ -63,6 +65,7 @@ __all__ = [
     "Energy",
     "Estimate",
     "Features",
+    "FittedGaussian",
     "FourierFeatures",
     "Grid",
     "GridDistribution",
@@ -79,6 +82,7 @@ __all__ = [
     "Sigma",
     "StepSize",
     "UsageError",
+    "WeightedChains",
     "ancestral",
     "ancestral_from_noise",
     "annealed",

@@ -27,7 +27,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Networks with derivatives of their own": ("DenseEnergy", "Features", "FourierFeatures"),
     "Samplers": (
         *("langevin", "exponential_langevin", "mala", "hmc", "posterior_energy"),
-        *("Chain", "ChainBuffer", "BoxNoise"),
+        *("Chain", "ChainBuffer", "BoxNoise", "FittedGaussian", "WeightedChains"),
         *("annealed", "ancestral", "ancestral_from_noise", "level_by_level", "largest_level"),
     ),
     "Quadrature": (

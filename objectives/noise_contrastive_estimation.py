@@ -1,13 +1,12 @@
 """Noise-contrastive estimation against a fitted Gaussian."""
 
-from math import log, pi
+from math import log
 from typing import Annotated
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from bench.api import Energy, Integer, Rng, objective
+from bench.api import Energy, FittedGaussian, Integer, Rng, objective
 
 
 @objective(
@@ -32,37 +31,16 @@ class NoiseContrastiveEstimation(nn.Module):
         x (*batch, *event) -> loss (*batch,), in nats. `log_z` is (1,), or (S, 1) for a stack.
     """
 
-    mean: Tensor
-    factor: Tensor
-    whitening: Tensor
-
     def __init__(self, x_train: Tensor, rng: Rng, *, ratio: Annotated[int, Integer(1, 1000)] = 4) -> None:
         super().__init__()
         self.ratio = ratio
-        flat = x_train.flatten(rng.batch_ndim)
-        mean = flat.mean(-2, keepdim=True)
-        covariance = (flat - mean).mT @ (flat - mean) / flat.shape[-2]
-        identity = torch.eye(flat.shape[-1], dtype=flat.dtype, device=flat.device)
-        # a pixel that never changes has no variance of its own
-        ridge = 1e-3 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] * identity
-        factor = torch.linalg.cholesky(covariance + ridge)
-        self.register_buffer("mean", mean)
-        self.register_buffer("factor", factor)
-        self.register_buffer("whitening", torch.linalg.solve_triangular(factor, identity, upper=False))
+        self.noise = FittedGaussian(x_train, rng)
         self.log_z = nn.Parameter(x_train.new_zeros(rng.batch_shape(1)))
 
-    def log_noise(self, white: Tensor) -> Tensor:
-        """log n at mean + factor·white, from the whitened point (*batch, d); the answer is (*batch,)."""
-        log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
-        return -0.5 * white.square().sum(-1) - log_det - 0.5 * white.shape[-1] * log(2 * pi)
-
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
-        batch = rng.batch_ndim - 1
-        white = (x.flatten(rng.batch_ndim) - self.mean) @ self.whitening.mT
-        white_noise = rng.normal_like(white.repeat_interleave(self.ratio, batch))
-        noise = (self.mean + white_noise @ self.factor.mT).unflatten(-1, x.shape[rng.batch_ndim :])
-        data_odds = -energy(x) - self.log_z - self.log_noise(white) - log(self.ratio)
-        noise_odds = -energy(noise) - self.log_z - self.log_noise(white_noise) - log(self.ratio)
+        noise, log_noise = self.noise.draw(x.repeat_interleave(self.ratio, rng.batch_ndim - 1), rng)
+        data_odds = -energy(x) - self.log_z - self.noise.log_density(x, rng) - log(self.ratio)
+        noise_odds = -energy(noise) - self.log_z - log_noise - log(self.ratio)
         data_loss: Tensor = softplus(-data_odds)
         noise_loss: Tensor = softplus(noise_odds).unflatten(-1, (-1, self.ratio)).sum(-1)
         return data_loss + noise_loss

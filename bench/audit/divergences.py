@@ -201,6 +201,32 @@ def probability_flow(law: Law, model: Model, theta: Tensor, hyper: Hyper) -> Ten
     return _over_neighbours(law, model, theta, hyper["sigma"], lambda rise: (0.5 * rise).exp())
 
 
+def pseudo_spherical(law: Law, model: Model, theta: Tensor, hyper: Hyper) -> Tensor:
+    """-(1/γ) log E_p[e^{-γE}] + (1/(1+γ)) log ∫ e^{-(1+γ)E}; KL(p‖q) at γ = 0."""
+    gamma = float(hyper["gamma"])
+    if gamma == 0:
+        return _kl(law, model, theta, 0.0)
+    energies, log_cell = model(NODES, theta, 0.0), math.log(CELL)
+    data = (law.log_density(NODES) - gamma * energies).logsumexp(0) + log_cell
+    norm = (-(1 + gamma) * energies).logsumexp(0) + log_cell
+    return norm / (1 + gamma) - data / gamma
+
+
+def f_divergence(law: Law, model: Model, theta: Tensor, hyper: Hyper) -> Tensor:
+    """E_q f(p/q) for the f that `kind` names."""
+    log_q = (-model(NODES, theta, 0.0)).log_softmax(-1) - math.log(CELL)
+    log_u = law.log_density(NODES) - log_q
+    u = log_u.exp()
+    f = {
+        "kullback_leibler": u * log_u,
+        "reverse_kullback_leibler": -log_u,
+        "pearson": (u - 1).square(),
+        "jensen_shannon": u * log_u - (1 + u) * ((1 + u) / 2).log(),
+        "squared_hellinger": (u.sqrt() - 1).square(),
+    }[str(hyper["kind"])]
+    return CELL * (log_q.exp() * f).sum()
+
+
 def _contrastive(law: Law, model: Model, theta: Tensor, hyper: Hyper, *, metropolis: bool) -> Tensor:
     step = hyper["step_size"]
     energies = model(NODES, theta, 0.0)
@@ -240,6 +266,8 @@ DIVERGENCES: dict[str, Divergence] = {
     "noise contrastive": noise_contrastive,
     "conditional noise contrastive": conditional_noise_contrastive,
     "probability flow": probability_flow,
+    "pseudo-spherical": pseudo_spherical,
+    "f-divergence": f_divergence,
     "contrastive": contrastive,
     "metropolis contrastive": metropolis_contrastive,
 }

@@ -20,6 +20,9 @@ Minimiser = Literal["data", "smoothed", "none"]
 PLAIN = "a plain module: its seeds train one by one, and it is told no noise level"
 Stationary = Literal["data", "temperature", "sampler"] | Callable[..., Tensor]
 
+# what a metric may need of the model: its draws, and its objective's own estimate of log Z
+OF_MODEL = frozenset({"samples", "log_z"})
+
 # what `bench/audit/divergences.py` has by quadrature
 DIVERGENCES = (
     "maximum likelihood",
@@ -33,6 +36,8 @@ DIVERGENCES = (
     "noise contrastive",
     "conditional noise contrastive",
     "probability flow",
+    "pseudo-spherical",
+    "f-divergence",
     "contrastive",
     "metropolis contrastive",
 )
@@ -68,6 +73,7 @@ class ObjectiveInfo:
             that quadrature gives in one dimension; empty if not. `audit` compares the gradients.
         bias: how the relative error of the expected gradient against that of the divergence vanishes: {} if there is
             none, {"sigma": 2} for O(sigma²), {"steps": -1} if it falls as steps grow, None if nothing is promised.
+        host_work: what a step has to do on the host, for which a GPU waits; empty if nothing.
     """
 
     name: str
@@ -85,6 +91,7 @@ class ObjectiveInfo:
     bias: Mapping[str, int] | None = field(default_factory=dict)
     label: str = ""
     levels: Levels = "range"
+    host_work: str = ""
 
 
 def objective(
@@ -103,6 +110,7 @@ def objective(
     divergence: str = "",
     bias: Mapping[str, int] | None = MappingProxyType({}),
     levels: Levels = "range",
+    host_work: str = "",
 ) -> Callable[[T], T]:
     """Declares an objective: a function (energy, x, rng, *, ...) -> (*batch,), or a module with memory.
 
@@ -114,7 +122,7 @@ def objective(
         own = sampler or (getattr(target, "sample", None) if inspect.isclass(target) else None)
         promised = None if bias is None else dict(bias)
         known = (name, family, energy, minimiser, control, source, note, max_dim, proof or {}, stationary, own)
-        info = ObjectiveInfo(*known, divergence, promised, label, levels)
+        info = ObjectiveInfo(*known, divergence, promised, label, levels, host_work)
         target.__bench__ = info  # type: ignore[attr-defined]
         return target
 
@@ -179,7 +187,7 @@ def dataset(
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a metric needs of a data set (`Data.provides`, or "samples" of the model) and how to read it.
+    """What a metric needs of a data set (`Data.provides`) or of the model (`OF_MODEL`), and how to read it.
 
     Attributes:
         scale: "ratio" where two values are compared by their ratio, which needs positive ones; "difference" where a

@@ -52,7 +52,8 @@ def _estimates(
     metric: builders.Metric, energy: Energy, samples: Samples, data: Data, rng: Rng
 ) -> Iterator[tuple[str, Estimate]]:
     """Each value by its name; one that looks at samples has a value for each sampler that has a name."""
-    missing = metric.info.needs - data.provides - {"samples"}
+    estimates = {"log_z"} if getattr(energy, "log_z_estimate", None) is not None else set()
+    missing = metric.info.needs - data.provides - {"samples"} - estimates
     if missing:
         yield metric.info.name, Estimate(None, reason=f"n/a (needs {', '.join(sorted(missing))})")
     elif "samples" not in metric.info.needs:

@@ -25,6 +25,7 @@ class TrainedEnergy(CachedFunction):
             data's law convolved with N(0, (σ/α)²I), and `levels` are these σ/α.
         noise: the standard deviation of Gaussian noise in the data themselves: at level σ the energy is that of the
             clean law under √(σ² + noise²).
+        log_z_estimate: what the objective itself takes log Z to be, in nats; None if it says nothing.
 
     Attributes:
         denoised: what `denoise.denoised` made of noisy images, by its `steps`; kept so that two metrics of one image
@@ -39,8 +40,9 @@ class TrainedEnergy(CachedFunction):
         conditional: bool = False,
         noise: float = 0.0,
         shrinks: bool = False,
+        log_z_estimate: float | None = None,
     ) -> None:
-        self.shrinks = shrinks
+        self.shrinks, self.log_z_estimate = shrinks, log_z_estimate
         self.network, self.levels, self.conditional, self.noise = network, levels, conditional, noise
         self.denoised: dict[int, dict[str, Any]] = {}
         super().__init__(network if not conditional or levels is None else self._conditioned(levels[0]))

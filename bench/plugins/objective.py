@@ -42,6 +42,7 @@ class Objective(nn.Module):
         self.loss: Callable[..., Tensor] = (
             plugin.target(x_train, rng, **self.values) if plugin.has_memory else partial(plugin.target, **self.values)
         )
+        self._log_z_shape = rng.batch_shape(1)
         # what a module needs of them it has kept
         self._sampler_hyper = {} if plugin.has_memory else self.values
 
@@ -59,6 +60,25 @@ class Objective(nn.Module):
                 "return it unreduced, and let the energy return one value per example (end a network with squeeze(-1))"
             )
         return loss
+
+    @property
+    def log_z(self) -> Tensor | None:
+        """Its own estimate of log ∫ exp(-E) under the last weights, in nats, (1,), or (S, 1) for a stack.
+
+        None, unless it is a module with a parameter, buffer or property `log_z`, which it changes in place.
+
+        Raises:
+            ValueError: if that has another shape.
+        """
+        found = getattr(self.loss, "log_z", None)
+        if found is None:
+            return None
+        if found.shape != self._log_z_shape:
+            raise ValueError(
+                f"log_z of {self.info.name} must have the shape {self._log_z_shape}, one number a seed; got "
+                f"{tuple(found.shape)}; make it x_train.new_zeros(rng.batch_shape(1))"
+            )
+        return cast(Tensor, found.detach())
 
     @torch.no_grad()
     def sample(self, energy: Energy, x_like: Tensor, rng: Rng) -> Tensor | None:

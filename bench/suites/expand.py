@@ -25,7 +25,7 @@ from bench.common.run_spec import (
 )
 from bench.core import precision
 from bench.core.data_types import Data
-from bench.core.declarations import PLAIN, plain_declaration
+from bench.core.declarations import OF_MODEL, PLAIN, plain_declaration
 from bench.core.rng import Rng
 from bench.data.data_dir import AbsentDataError
 from bench.plugins import builders, registry
@@ -219,7 +219,7 @@ def _describe_objective(ref: str) -> ObjectiveSpec:
     params = described["params"]
     mentioned = {name for _, name, _, _ in Formatter().parse(plugin.info.label) if name}
     changed = {k: v for k, v in params.items() if v != plugin.parameters[k].default and k not in mentioned}
-    declared = {k: v for k, v in plain_declaration(plugin.info).items() if k != "label"}
+    declared = {k: v for k, v in plain_declaration(plugin.info).items() if k not in ("label", "host_work")}
     return ObjectiveSpec(
         **described | declared,
         short_label=plugin.info.label.format(**params) or plugin.name,
@@ -254,7 +254,7 @@ def _metrics(suite: Suite, data: Data | None) -> dict[str, str]:
         elif data is None:
             references += names
         else:
-            references += [n for n in names if registry.find("metrics", n).info.needs <= data.provides | {"samples"}]
+            references += [n for n in names if registry.find("metrics", n).info.needs <= data.provides | OF_MODEL]
     _check_primary(suite, [split_reference(ref)[0] for ref in references])
     return {ref: fingerprint.code(registry.find("metrics", ref).path) for ref in dict.fromkeys(references)}
 

@@ -94,6 +94,7 @@ class Model:
         network: a network that its weights fit.
         objective: what it was trained by, in a stack that of all seeds.
         weights, average: its last weights and their moving average; views, which follow the training.
+        log_z: the objective's own estimate of log Z of the last weights, (1,), a view, too; None if it makes none.
     """
 
     spec: RunSpec
@@ -103,16 +104,26 @@ class Model:
     objective: Objective
     weights: list[Tensor]
     average: list[Tensor]
+    log_z: Tensor | None = None
 
     def energy_with(self, weights: list[Tensor]) -> TrainedEnergy:
-        """The energy under given weights; a noise-conditional one at the objective's smallest noise level."""
+        """The energy under given weights; a noise-conditional one at the objective's smallest noise level.
+
+        It has the objective's estimate of log Z if these are the last weights, the only ones that it is of.
+        """
         network = copy.deepcopy(self.network).requires_grad_(False)
         for parameter, weight in zip(network.parameters(), weights, strict=True):
             parameter.copy_(weight)
         conditional = self.spec.network.conditional
         shrinks = conditional and self.objective.hyper.get("kernel") == "vp"
+        log_z = float(self.log_z) if self.log_z is not None and weights is self.weights else None
         return TrainedEnergy(
-            network, levels=self.levels, conditional=conditional, noise=self.data.noise, shrinks=shrinks
+            network,
+            levels=self.levels,
+            conditional=conditional,
+            noise=self.data.noise,
+            shrinks=shrinks,
+            log_z_estimate=log_z,
         )
 
     @property
@@ -204,9 +215,9 @@ class Trainer:
     @cached_property
     def models(self) -> list[Model]:
         """What each seed has learned."""
+        objective, log_z = self.learner.objective, self.learner.objective.log_z
         if isinstance(self.seed, int):
-            objective = self.learner.objective
-            return [Model(self.spec, self.seed, self.data, self.energy, objective, self.weights, self.average)]
+            return [Model(self.spec, self.seed, self.data, self.energy, objective, self.weights, self.average, log_z)]
         data, split = self.data, ("train", "valid", "test")
         return [
             Model(
@@ -214,9 +225,10 @@ class Trainer:
                 seed,
                 replace(data, **{name: getattr(data, name)[k] for name in split}),
                 self._network(seed, data.train[k]),
-                self.learner.objective,
+                objective,
                 [w[k] for w in self._detached],
                 [w[k] for w in self.average],
+                None if log_z is None else log_z[k],
             )
             for k, seed in enumerate(self.seed)
         ]

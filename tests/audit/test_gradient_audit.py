@@ -87,7 +87,8 @@ def test_every_divergence_that_can_be_declared_has_an_integral() -> None:
 @pytest.mark.parametrize("name", sorted(divergences.DIVERGENCES))
 def test_a_gradient_is_that_of_finite_differences(name: str) -> None:
     hyper = {"sigma": 0.4, "levels": 2, "sigma_min": 0.3, "sigma_max": 1.0, "penalty": 2.0, "time_weight": 0.7}
-    hyper |= {"score_weight": 0.3, "ratio": 3, "steps": 2, "step_size": 0.05}
+    hyper |= {"score_weight": 0.3, "ratio": 3, "steps": 2, "step_size": 0.05, "gamma": 0.7}
+    hyper |= {"kind": "jensen_shannon"}
     direction = torch.linspace(-1, 1, len(MIDWAY), dtype=torch.float64)
     ends = [divergences.DIVERGENCES[name](NEAR, mixture, MIDWAY + h * direction, hyper) for h in (1e-4, -1e-4)]
     slope = float(divergences.gradient(name, NEAR, mixture, MIDWAY, hyper) @ direction)
