@@ -10,34 +10,28 @@ forked from a server that has torch loaded, so that none pays for its import.
 from __future__ import annotations
 
 import functools
-import json
-import multiprocessing
-import os
 import signal
 import socket
 import sys
 import threading
-import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from bench.common.git import current_commit, has_changes
-from bench.common.machine_faults import MACHINE_ERROR
 from bench.common.run_spec import RunSpec
 from bench.results.store import Attempt, Planned, Store, unwritten_row
+from bench.runner import child
 from bench.runner.code_check import changed_code
-from bench.runner.worker_process import failure, main
+from bench.runner.machine import machine_memory
+from bench.runner.worker_process import failure
 
 Event = Callable[[str, RunSpec, dict[str, Any] | None, int, int], None]
 Row = dict[str, Any]
 FINAL = {"ok", "diverged", "error", "timeout", "oom"}
 KILLS = 2  # as many kills are put down to the run itself, not to the machine
-GRACE = 0.25  # seconds in which an interruption explains a child's sudden end
-_starting = threading.Lock()
+MEMORY_SHARE = 0.9  # of the machine's memory, divided among the runs at a time, where a suite sets no limit
 
 
 def execute(
@@ -67,13 +61,13 @@ def execute(
 
     Raises:
         UsageError: if the store is held by another process or cannot be written to.
-        KeyboardInterrupt: on SIGINT or SIGTERM, once the children are gone and their rows `interrupted`. A second
-            signal does not wait for that.
+        KeyboardInterrupt: on SIGINT, SIGTERM or SIGHUP, once the children are gone and their rows `interrupted`. A
+            second signal does not wait for that.
     """
     import joblib
 
     planned = [Planned.of(spec) for spec in specs]
-    supervision = _Supervision(dict(zip((run.key for run in planned), specs, strict=True)), on_event)
+    supervision = _Supervision(dict(zip((run.key for run in planned), specs, strict=True)), on_event, jobs)
     with store.lock(), _interruptible(supervision):
         store.mark_orphans_killed()
         store.write_plan(planned)
@@ -115,7 +109,10 @@ class _Supervision:
     On a cluster it arrives without either; interrupting there is up to the cluster.
     """
 
-    def __init__(self, specs: dict[tuple[Any, ...], RunSpec] | None = None, on_event: Event | None = None) -> None:
+    def __init__(
+        self, specs: dict[tuple[Any, ...], RunSpec] | None = None, on_event: Event | None = None, jobs: int = 1
+    ) -> None:
+        self.jobs = jobs
         self.shutdown_signal, self._shutdown_sender = socket.socketpair()
         self.stopped = False
         self._specs, self._on_event, self._done = specs or {}, on_event, 0
@@ -139,7 +136,7 @@ class _Supervision:
 
 @contextmanager
 def _interruptible(supervision: _Supervision) -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into the shutdown signal, so that no row is lost to an exception half-way."""
+    """Turns SIGINT, SIGTERM and SIGHUP into the shutdown signal, so that no row is lost to an exception half-way."""
     import joblib
 
     shared = getattr(joblib.parallel.get_active_backend(prefer="threads")[0], "supports_sharedmem", False)
@@ -149,7 +146,8 @@ def _interruptible(supervision: _Supervision) -> Iterator[None]:
             raise KeyboardInterrupt
         supervision.stop()
 
-    signals = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is not signal.SIG_IGN]
+    known = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [s for s in known if signal.getsignal(s) is not signal.SIG_IGN]
     here = threading.current_thread() is threading.main_thread()
     before = {s: signal.signal(s, ring) for s in signals if here}
     try:
@@ -241,7 +239,8 @@ def _outcomes(
 ) -> list[dict[str, Any]]:
     """What became of each run, in the groups of a row: what the child says, or why it said nothing."""
     seeds = ", ".join(str(run.spec.seed) for run in batch)
-    said, sudden = _watched(batch, attempts, worker, supervision)
+    specs, folders = [run.spec.to_dict() for run in batch], [attempt.folder for attempt in attempts]
+    said, sudden = child.watched(specs, folders, worker, supervision.shutdown_signal, _limits(batch, supervision.jobs))
     if said is not None and len(said) == len(batch):
         return said
     if said is not None:
@@ -251,123 +250,14 @@ def _outcomes(
     return [dict(sudden) for _ in batch]
 
 
-def _watched(
-    batch: Sequence[Planned], attempts: Sequence[Attempt], worker: str, supervision: _Supervision
-) -> tuple[list[dict[str, Any]] | None, dict[str, Any]]:
-    """The child's results, or None and what became of it. It is gone on return, whatever happens."""
-    kills_before = _kernel_kills()
-    try:
-        process, receiver = _start(batch, attempts, worker)
-    except (OSError, EOFError) as error:
-        return None, {"status": MACHINE_ERROR, "reason": f"no child could be started: {_in_words(error)}"}
-    try:
-        with receiver:
-            limit = sum(float(run.spec.timeout_seconds) for run in batch)
-            ready = wait([receiver, process.sentinel, supervision.shutdown_signal], timeout=limit)
-            results = _receive(receiver)
-            if results is not None:
-                process.join(timeout=10)  # it has only to exit
-                return results, {}
-            if not ready:
-                return None, {"status": "timeout", "reason": f"over its limit of {limit:g} s"}
-            # a signal to the whole group, or a cluster's SIGTERM, may reach the child before it reaches us
-            if wait([supervision.shutdown_signal], timeout=GRACE):
-                return None, {"status": "interrupted", "reason": "interrupted by the user"}
-            process.join(timeout=10)
-            return None, _sudden_end(process.exitcode, kernel=_kernel_kills() > kills_before)
-    finally:
-        with suppress(ProcessLookupError):
-            # 255: the server is gone, which says nothing of the child
-            if process.pid is not None and process.exitcode in (None, 255):
-                os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        process.close()
-
-
-def _start(
-    batch: Sequence[Planned], attempts: Sequence[Attempt], worker: str
-) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-    """The child, at work, and the end of the pipe through which it sends its results."""
-    context = multiprocessing.get_context("forkserver")
-    receiver, sender = context.Pipe(duplex=False)
-    # the server that forks children may be older than what this process has set since
-    own = {name: value for name, value in os.environ.items() if name.startswith("EBM_BENCH_")}
-    specs, folders = [run.spec.to_dict() for run in batch], [str(attempt.folder) for attempt in attempts]
-    process = context.Process(target=main, args=(sender, worker, specs, folders, own), daemon=False)
-    try:
-        with _bare_start(worker):
-            try:
-                process.start()
-            except (EOFError, ConnectionError):  # the server that forks has died; a new one is started
-                time.sleep(GRACE)
-                process.start()
-    except BaseException:
-        receiver.close()
-        raise
-    finally:
-        sender.close()
-    return process, receiver
-
-
-def _in_words(error: Exception) -> str:
-    said = f"{type(error).__name__}: {error}"
-    return f"{said}: set TMPDIR to a folder with a shorter name" if "path too long" in said else said
-
-
-def _receive(receiver: Connection) -> list[dict[str, Any]] | None:
-    """The child's results, or None if it did not send them."""
-    try:
-        return list(json.loads(receiver.recv_bytes())) if receiver.poll() else None
-    except (EOFError, OSError):
-        return None
-
-
-def _sudden_end(code: int | None, *, kernel: bool) -> dict[str, Any]:
-    if code == 255:
-        return {"status": MACHINE_ERROR, "reason": "the fork server exited"}
-    if code is None or code >= 0:
-        return {"status": "error", "reason": f"the child ended with exit code {code} and without a result"}
-    name = signal.Signals(-code).name
-    if name == "SIGKILL" and kernel:
-        return {"status": "oom", "reason": "killed by the kernel, which had run out of memory", "signal": name}
-    return {"status": "killed", "reason": f"the child was killed by {name}", "signal": name}
-
-
-@contextmanager
-def _bare_start(worker: str) -> Iterator[None]:
-    """Starts a child that knows nothing of the caller's script, from a server with one thread and torch loaded.
-
-    Without this, multiprocessing would run the caller's main script again in every child, which a script without a
-    `__main__` guard does not survive; and the libraries that torch loads would open a pool of threads each. The
-    server loads what torch would load at a child's first optimiser, most of a second, too.
-    """
-    with _starting:
-        multiprocessing.set_forkserver_preload(
-            ["torch", "torch._dynamo", "bench.runner.worker_process", worker.partition(":")[0]]
-        )
-        script = sys.modules["__main__"]
-        single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        before = {name: os.environ.get(name) for name in single}
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        os.environ.update(single)
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = script
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-
-
-def _kernel_kills() -> int:
-    """How many processes the kernel has killed for want of memory since it started; 0 where it does not say."""
-    with suppress(OSError):
-        for line in Path("/proc/vmstat").read_text(encoding="utf-8").splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
+def _limits(batch: Sequence[Planned], jobs: int) -> child.Limits:
+    """What a child of these runs may use: the time of all of them; the memory that they ask for, or a fair share."""
+    seconds = sum(float(run.spec.timeout_seconds) for run in batch)
+    asked = [run.spec.memory_gb for run in batch if run.spec.memory_gb is not None]
+    if asked:
+        return child.Limits(seconds, 1e9 * max(asked), " ([limits] memory_gb)")
+    share = MEMORY_SHARE * machine_memory() / jobs
+    return child.Limits(seconds, share, f", {MEMORY_SHARE:g} of the machine's for {jobs} at a time; [limits] memory_gb")
 
 
 @functools.cache

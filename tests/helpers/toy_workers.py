@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -179,4 +180,38 @@ def write_a_bad_curve_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -
 def write_own_spec_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
     if spec["seed"] % 2:
         (folder / "spec.json").write_text("{", encoding="utf-8")
+    return {}
+
+
+def use_more_memory_than_allowed(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    """In a process of its own: what a run starts counts, too."""
+    subprocess.run([sys.executable, "-c", "b = bytearray(600 << 20); import time; time.sleep(60)"], check=False)
+    return {}
+
+
+def leave_processes_behind(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    """One without a parent leaves the session, one ignores what asks it to end; the run itself ends as its seed says."""
+    escape = (
+        "import os, sys, time; os.fork() and os._exit(0); os.setsid(); print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    stay = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(60)"
+    for code in (escape, stay):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        curve({"step": 1, "pid": int(process.stdout.readline())})
+    if spec["seed"] == 1:
+        os._exit(3)
+    if spec["seed"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if spec["seed"] == 3:
+        time.sleep(60)
+    return {}
+
+
+def flood_the_log(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    for _ in range(300):
+        print("x" * 1000)
+    time.sleep(0.5)
+    for _ in range(300):
+        print("x" * 1000)
     return {}

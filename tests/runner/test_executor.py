@@ -14,7 +14,7 @@ import pytest
 
 from bench.common.errors import UsageError
 from bench.results.store import Planned, Store
-from bench.runner import executor, worker_process
+from bench.runner import child, executor, worker_process
 from bench.runner.executor import execute
 from tests.helpers.executor_helpers import ROOT, SCRIPT, alive, child_pids, rows_of, run
 from tests.helpers.toy_workers import toy_spec
@@ -118,7 +118,7 @@ def test_a_kill_by_the_kernel_for_want_of_memory_is_oom(
     store: Store, monkeypatch: pytest.MonkeyPatch, kills: list[int], status: str
 ) -> None:
     counts = iter(kills)
-    monkeypatch.setattr(executor, "_kernel_kills", lambda: next(counts))
+    monkeypatch.setattr(child, "_kernel_kills", lambda: next(counts))
     (row,) = run(store, "kill_itself")
     assert (row["status"], row["signal"]) == (status, "SIGKILL")
 
