@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.machine_faults import MACHINE_ERROR
-from bench.runner.worker_process import main
+from bench.runner.worker_process import OWN, main
 
 GRACE = 0.25  # seconds in which an interruption explains a child's sudden end
 SAVING = 90.0  # seconds that an interrupted child has to write a checkpoint; one that writes none ends at once
 TICK = 1.0  # seconds between two looks at the memory and the log
 LOG_BYTES = 32 << 20
-OWN = "EBM_BENCH_"  # variables of the environment that a child gets, whatever the server had
 _MARK = "EBM_BENCH_CHILD"
 _PIECE = 3600.0  # seconds of one wait; the system's own limit is 24.8 days
 _starting = threading.Lock()

@@ -21,6 +21,7 @@ from typing import Any
 
 from bench.common.git import current_commit, has_changes
 from bench.common.run_spec import RunSpec
+from bench.results.checkpoint_files import delete_checkpoints
 from bench.results.store import Attempt, Planned, Store, unwritten_row
 from bench.runner import child
 from bench.runner.code_check import changed_code
@@ -170,17 +171,21 @@ def _is_final(rows: list[Row], run: Planned, *, retry: bool) -> bool:
     return status in FINAL or (status == "killed" and kills >= KILLS)
 
 
+def _was_killed(row: Row) -> bool:
+    return row["status"] == "oom" or (row["status"] == "killed" and row["signal"] is not None)
+
+
 def _seed_batches(
     waiting: Sequence[Planned], store: Store, stack: Callable[[Planned], bool] | None
 ) -> list[list[Planned]]:
     """The runs that share a child, in the order of their first: the seeds of a cell that may be stacked, or one run.
 
-    What was killed is tried alone, so that one seed's kills do not count against the others.
+    What a living supervisor has seen killed is tried alone, so that one seed's kills do not count against the others.
     """
     batches: dict[tuple[Any, ...], list[Planned]] = {}
     for run in waiting:
         together = stack is not None and not run.spec.skip and stack(run)
-        if together and any(row["status"] in ("killed", "oom") for row in store.rows_of(run)):
+        if together and any(_was_killed(row) for row in store.rows_of(run)):
             together = False
         batches.setdefault((*run.key[:3], run.spec.stack_id) if together else run.key, []).append(run)
     return list(batches.values())
@@ -221,7 +226,10 @@ def _write_row(run: Planned, attempt: Attempt, outcome: dict[str, Any], store: S
         if "env" in outcome:
             # what is the same for many runs is written once; a row keeps what a reader filters by
             outcome["env"] = {"env_id": store.keep_environment(outcome["env"]), **outcome["env"]}
-        return attempt.finish(outcome)
+        row = attempt.finish(outcome)
+        if row["status"] in FINAL:
+            delete_checkpoints(attempt.folder.parent, (run.cell_id, run.spec.seed))
+        return row
     except Exception as error:  # whatever it is, the runs beside it go on
         lost = failure(error)
         return unwritten_row(run, {**lost, "reason": f"its row could not be written: {lost['reason']}"})

@@ -23,6 +23,7 @@ from bench.common.machine_faults import MACHINE_ERROR, is_machine_fault
 from bench.common.paths import ROOT
 from bench.results.store import Attempt
 
+OWN = "EBM_BENCH_"  # variables of the environment that a child has from its supervisor alone
 _ADOPT = 36  # PR_SET_CHILD_SUBREAPER of Linux
 
 
@@ -34,6 +35,8 @@ def main(
     The worker gets one spec, its folder and what adds to its curve; a list of each where there are several specs.
     `variables` are the supervisor's own of the environment.
     """
+    for name in [name for name in os.environ if name.startswith(OWN)]:
+        del os.environ[name]  # the server's, which may be older
     os.environ.update(variables)
     _lead()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides
