@@ -12,7 +12,7 @@ import threading
 import time
 import types
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -47,12 +47,18 @@ class Limits:
 
 
 def watched(
-    specs: Sequence[dict[str, Any]], folders: Sequence[Path], worker: str, shutdown: socket.socket, limits: Limits
+    specs: Sequence[dict[str, Any]],
+    folders: Sequence[Path],
+    worker: str,
+    shutdown: socket.socket,
+    limits: Limits,
+    lost: Callable[[], bool] = lambda: False,
 ) -> tuple[list[dict[str, Any]] | None, dict[str, Any]]:
     """The child's results, or None and what became of it. It is gone on return, whatever happens.
 
     Args:
         shutdown: readable once the child is to end; it then has the time to write a checkpoint.
+        lost: whether the run is no longer this supervisor's.
     """
     kills_before = _kernel_kills()
     mark = uuid.uuid4().hex
@@ -64,7 +70,7 @@ def watched(
     log = folders[0] / "log.txt"
     try:
         with receiver:
-            ended, results, over = _await(process, receiver, shutdown, limits, tree, log)
+            ended, results, over = _await(process, receiver, shutdown, limits, tree, log, lost)
             if results is not None:
                 process.join(timeout=10)  # it has only to exit
                 return results, {}
@@ -146,6 +152,7 @@ def _await(
     limits: Limits,
     tree: _Tree,
     log: Path,
+    lost: Callable[[], bool],
 ) -> tuple[bool, list[dict[str, Any]] | None, dict[str, Any]]:
     """Waits for the child's end, its results, the shutdown or a limit: (whether it ended, results, the limit)."""
     deadline = time.monotonic() + limits.seconds
@@ -159,6 +166,8 @@ def _await(
         if limits.memory is not None and used > limits.memory:
             allowed = f"its memory limit of {limits.memory / 1e9:.3g} GB{limits.memory_from}"
             return False, None, {"status": "oom", "reason": f"it used {used / 1e9:.3g} GB, over {allowed}"}
+        if lost():
+            return False, None, {"status": "interrupted", "reason": "another supervisor has taken it over"}
         if time.monotonic() >= deadline:
             return False, None, {"status": "timeout", "reason": f"over its limit of {limits.seconds:g} s"}
         with suppress(OSError):

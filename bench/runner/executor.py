@@ -17,11 +17,14 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
 from bench.common.git import current_commit, has_changes
 from bench.common.run_spec import RunSpec
 from bench.results.checkpoint_files import delete_checkpoints
+from bench.results.leases import Leases
 from bench.results.store import Attempt, Planned, Store, unwritten_row
 from bench.runner import child
 from bench.runner.code_check import changed_code
@@ -31,6 +34,7 @@ from bench.runner.worker_process import failure
 Event = Callable[[str, RunSpec, dict[str, Any] | None, int, int], None]
 Row = dict[str, Any]
 FINAL = {"ok", "diverged", "error", "timeout", "oom"}
+PAUSE = 5.0  # seconds between two looks at what another supervisor holds
 KILLS = 2  # as many kills are put down to the run itself, not to the machine
 MEMORY_SHARE = 0.9  # of the machine's memory, divided among the runs at a time, where a suite sets no limit
 
@@ -45,8 +49,12 @@ def execute(
     retry: bool = False,
     stack: Callable[[Planned], bool] | None = None,
     stack_worker: str = "bench.runner.stacked_run:work",
+    plan: Sequence[RunSpec] | None = None,
 ) -> list[Row]:
     """Runs what the store lacks; returns the row of every spec, in order.
+
+    Supervisors that share a store share the work: each holds a lease on what it runs, and waits at the end for what
+    others hold.
 
     Rows that are `ok`, `diverged`, `error`, `timeout` or `oom` are kept; `interrupted`, `machine_error` and `killed`
     runs are tried again, unless a living supervisor has seen the run killed twice; `skipped` ones when the reason has
@@ -58,50 +66,71 @@ def execute(
         on_event: told (kind, spec, row, done, total) of each run "kept", "start" (without a row) and "done".
         retry: tries again everything that is not `ok`.
         stack: whether a run may share a child with other seeds of its cell; None runs every seed alone.
+        plan: all runs of the suite, of which these are a part; the denominator of the store's tables.
         stack_worker: called in that child with lists of specs, folders and curves; returns a list of groups.
 
     Raises:
-        UsageError: if the store is held by another process or cannot be written to.
+        UsageError: if the store is being restored by another process or cannot be written to.
         KeyboardInterrupt: on SIGINT, SIGTERM or SIGHUP, once the children are gone and their rows `interrupted`. A
             second signal does not wait for that.
     """
-    import joblib
-
     planned = [Planned.of(spec) for spec in specs]
     supervision = _Supervision(dict(zip((run.key for run in planned), specs, strict=True)), on_event, jobs)
-    with store.lock(), _interruptible(supervision):
+    with _interruptible(supervision):
+        store.refuse_held()
         store.mark_orphans_killed()
-        store.write_plan(planned)
+        store.write_plan(planned if plan is None else [Planned.of(spec) for spec in plan])
         rows: dict[tuple[Any, ...], Row] = {}
-        waiting = []
+        waiting: list[tuple[Planned, int]] = []  # with how many rows there are
         for run in {run.key: run for run in planned}.values():
             earlier = store.rows_of(run)
             if _is_final(earlier, run, retry=retry):
                 rows[run.key] = earlier[-1]
                 supervision.tell("kept", run, earlier[-1])
             else:
-                waiting.append(run)
-        parallel = joblib.Parallel(n_jobs=jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
-        tasks = (
-            joblib.delayed(_supervise)(
-                batch, store, worker if len(batch) == 1 else stack_worker, supervision, _provenance()
-            )
-            for batch in _seed_batches(waiting, store, stack)
-        )
+                waiting.append((run, len(earlier)))
+        workers = worker, stack_worker
         try:
-            for finished in parallel(tasks):
-                for run, row in finished:
+            while waiting and not supervision.stopped:
+                for run, row in _one_round(waiting, store, stack, workers, supervision, jobs):
                     if row is not None:
                         rows[run.key] = row
                         supervision.tell("done", run, row)
+                waiting = [(run, known) for run, known in waiting if run.key not in rows]
+                if waiting and not supervision.stopped:
+                    supervision.pause(waiting[0][0])
         finally:
             interrupted = supervision.stopped
             supervision.stop()
+            supervision.leases.close()
             with suppress(OSError):  # a full disk; the next run writes it
                 store.update_index()
         if interrupted:
             raise KeyboardInterrupt
     return [rows[run.key] for run in planned]
+
+
+def _one_round(
+    waiting: Sequence[tuple[Planned, int]],
+    store: Store,
+    stack: Callable[[Planned], bool] | None,
+    workers: tuple[str, str],
+    supervision: _Supervision,
+    jobs: int,
+) -> Iterator[tuple[Planned, Row | None]]:
+    """Every waiting run as it ends, without a row where another supervisor holds it."""
+    import joblib
+
+    known = {run.key: n for run, n in waiting}
+    parallel = joblib.Parallel(n_jobs=jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
+    tasks = (
+        joblib.delayed(_supervise)(
+            batch, store, workers[len(batch) > 1], supervision, _provenance(), [known[run.key] for run in batch]
+        )
+        for batch in _seed_batches([run for run, _ in waiting], store, stack)
+    )
+    for finished in parallel(tasks):
+        yield from finished
 
 
 class _Supervision:
@@ -111,9 +140,9 @@ class _Supervision:
     """
 
     def __init__(
-        self, specs: dict[tuple[Any, ...], RunSpec] | None = None, on_event: Event | None = None, jobs: int = 1
+        self, specs: dict[tuple[Any, ...], RunSpec] | None = None, on_event: Event | None = None, jobs: int = 0
     ) -> None:
-        self.jobs = jobs
+        self.jobs, self.leases = jobs, Leases()
         self.shutdown_signal, self._shutdown_sender = socket.socketpair()
         self.stopped = False
         self._specs, self._on_event, self._done = specs or {}, on_event, 0
@@ -126,6 +155,11 @@ class _Supervision:
         """Ends all children; safe in a signal handler."""
         self.stopped = True
         self._shutdown_sender.close()  # the end of file wakes every supervisor at once
+
+    def pause(self, run: Planned) -> None:
+        """Waits a little for what another supervisor holds."""
+        self.tell("held", run, None)
+        wait([self.shutdown_signal], timeout=min(PAUSE, self.leases.seconds / 5))
 
     def tell(self, kind: str, run: Planned, row: Row | None) -> None:
         if self._on_event is None:
@@ -192,28 +226,70 @@ def _seed_batches(
 
 
 def _supervise(
-    batch: Sequence[Planned], store: Store, worker: str, supervision: _Supervision, provenance: dict[str, Any]
+    batch: Sequence[Planned],
+    store: Store,
+    worker: str,
+    supervision: _Supervision,
+    provenance: dict[str, Any],
+    known: Sequence[int] | None = None,
 ) -> list[tuple[Planned, Row | None]]:
-    """Runs that share a child, from intent to row; no rows if they were not begun."""
+    """Runs that share a child, from intent to row; no rows if they were not begun, or are another supervisor's.
+
+    Args:
+        known: how many rows of each there were when it was planned; another supervisor may have added one since.
+    """
+    nothing: list[tuple[Planned, Row | None]] = [(run, None) for run in batch]
     if supervision.stopped:
-        return [(run, None) for run in batch]
+        return nothing
+    leases, held = supervision.leases, list[Path]()
     try:
+        for run in batch:
+            path = store.lease_of(run)
+            if not leases.claim(path):
+                return nothing
+            held.append(path)
+        found = [store.rows_of(run) for run in batch]
+        if known is not None and any(len(rows) > n for rows, n in zip(found, known, strict=True)):
+            # the others are planned again, without these
+            ended = [_is_final(rows, run, retry=False) for rows, run in zip(found, batch, strict=True)]
+            if any(ended):
+                return [(run, rows[-1] if end else None) for run, rows, end in zip(batch, found, ended, strict=True)]
+        for run in batch:
+            store.mark_orphans_killed(run)
         attempts = [store.begin(run, provenance) for run in batch]
     except OSError as error:
         return [(run, unwritten_row(run, failure(error))) for run in batch]
-    outcomes: list[dict[str, Any]]
-    if batch[0].spec.skip:
-        outcomes = [{"status": "skipped", "reason": run.spec.skip} for run in batch]
     else:
-        for run in batch:
-            supervision.tell("start", run, None)
-        try:
-            # a child imports plug-ins when it starts, or later: code that was edited by its end may be what it ran
-            outcomes = _changed(batch) or _outcomes(batch, attempts, worker, supervision)
-            outcomes = _changed(batch) or outcomes
-        except Exception as error:  # whatever it is, other runs go on
-            outcomes = [failure(error) for _ in batch]
-    return [(run, _write_row(run, a, o, store)) for run, a, o in zip(batch, attempts, outcomes, strict=True)]
+        outcomes = _outcomes_of(batch, attempts, worker, supervision, lambda: any(map(leases.lost, held)))
+        return [
+            (run, _write_row(run, a, o, store) if leases.holds(path) else None)
+            for run, a, o, path in zip(batch, attempts, outcomes, held, strict=True)
+        ]
+    finally:
+        for path in held:
+            leases.release(path)
+        if not supervision.jobs:  # it came to a worker of a cluster, and ends here
+            leases.close()
+
+
+def _outcomes_of(
+    batch: Sequence[Planned],
+    attempts: Sequence[Attempt],
+    worker: str,
+    supervision: _Supervision,
+    lost: Callable[[], bool],
+) -> list[dict[str, Any]]:
+    """What became of runs whose intent is written; whatever it is, other runs go on."""
+    if batch[0].spec.skip:
+        return [{"status": "skipped", "reason": run.spec.skip} for run in batch]
+    for run in batch:
+        supervision.tell("start", run, None)
+    try:
+        # a child imports plug-ins when it starts, or later: code that was edited by its end may be what it ran
+        outcomes = _changed(batch) or _outcomes(batch, attempts, worker, supervision, lost)
+        return _changed(batch) or outcomes
+    except Exception as error:
+        return [failure(error) for _ in batch]
 
 
 def _write_row(run: Planned, attempt: Attempt, outcome: dict[str, Any], store: Store) -> Row:
@@ -243,12 +319,17 @@ def _changed(batch: Sequence[Planned]) -> list[dict[str, Any]]:
 
 
 def _outcomes(
-    batch: Sequence[Planned], attempts: Sequence[Attempt], worker: str, supervision: _Supervision
+    batch: Sequence[Planned],
+    attempts: Sequence[Attempt],
+    worker: str,
+    supervision: _Supervision,
+    lost: Callable[[], bool],
 ) -> list[dict[str, Any]]:
     """What became of each run, in the groups of a row: what the child says, or why it said nothing."""
     seeds = ", ".join(str(run.spec.seed) for run in batch)
     specs, folders = [run.spec.to_dict() for run in batch], [attempt.folder for attempt in attempts]
-    said, sudden = child.watched(specs, folders, worker, supervision.shutdown_signal, _limits(batch, supervision.jobs))
+    limits = _limits(batch, supervision.jobs)
+    said, sudden = child.watched(specs, folders, worker, supervision.shutdown_signal, limits, lost)
     if said is not None and len(said) == len(batch):
         return said
     if said is not None:
@@ -264,6 +345,8 @@ def _limits(batch: Sequence[Planned], jobs: int) -> child.Limits:
     asked = [run.spec.memory_gb for run in batch if run.spec.memory_gb is not None]
     if asked:
         return child.Limits(seconds, 1e9 * max(asked), " ([limits] memory_gb)")
+    if not jobs:  # nobody knows how many share a machine of the cluster
+        return child.Limits(seconds)
     share = MEMORY_SHARE * machine_memory() / jobs
     return child.Limits(seconds, share, f", {MEMORY_SHARE:g} of the machine's for {jobs} at a time; [limits] memory_gb")
 

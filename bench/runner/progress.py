@@ -60,8 +60,12 @@ class LineProgress:
 
     def __init__(self) -> None:
         self._pace = _Pace()
+        self._waits = False
 
     def __call__(self, kind: str, spec: RunSpec, row: dict[str, Any] | None, done: int, total: int) -> None:
+        if kind == "held" and not self._waits:
+            self._waits = True
+            print(f"[{done}/{total}] waiting for runs that another supervisor of this store holds", file=sys.stderr)
         if kind == "start" or row is None:
             return
         if kind == "kept":

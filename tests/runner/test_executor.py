@@ -237,8 +237,8 @@ def test_progress_counts_every_run_once(store: Store) -> None:
     ]
 
 
-def test_a_store_in_use_is_refused(store: Store) -> None:
-    with store.lock(), pytest.raises(UsageError, match="one run at a time"):
+def test_a_store_that_is_being_restored_is_refused(store: Store) -> None:
+    with store.lock(), pytest.raises(UsageError, match="nothing else writes to a store"):
         run(store, "succeed")
     assert store.attempts() == []
 
