@@ -19,6 +19,7 @@ from bench.common.paths import default_store
 if TYPE_CHECKING:
     from bench.common.run_spec import RunSpec
     from bench.results.store import Store
+    from bench.suites.shards import Shard
 
 GROUP = Group.TRAIN
 
@@ -42,6 +43,11 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="Keep each run's trained weights beside its row (default: where the suite says so).",
     )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="Run this part of the suite only and write no pages, for one of several jobs (default: all of it).",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,7 +58,9 @@ def run(options: argparse.Namespace) -> int:
         KeyboardInterrupt: on an interrupt, after the interrupted runs have been recorded.
     """
     from bench.suites.schema import own_files
+    from bench.suites.shards import parse_shard
 
+    shard = None if options.shard is None else parse_shard(options.shard)
     specs = planned_runs(options)
     if options.save_weights:
         specs = [replace(spec, save_weights=True) for spec in specs]
@@ -63,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
         retry=options.retry,
         batch_seeds=options.batch_seeds,
         suites=own_files(options.suite),
+        shard=shard,
     )
 
 
@@ -74,8 +83,11 @@ def run_suite(
     retry: bool,
     batch_seeds: bool = False,
     suites: Mapping[str, bytes] = MappingProxyType({}),
+    shard: Shard | None = None,
 ) -> int:
     """Completes the runs, writes every table and plot, and lists the failures; returns the exit code.
+
+    Of a shard only the runs are completed: other jobs may be at work, and `table` shows what they have made together.
 
     Raises:
         UsageError: if the store cannot be written to or is in use.
@@ -85,6 +97,11 @@ def run_suite(
     from bench.results.records import read_records
     from bench.results.store import Store
 
+    if shard is not None:
+        own = shard.of(specs)
+        Store(out).keep_suites(suites)
+        rows = _execute(own, Store(out), jobs=jobs, retry=retry, batch_seeds=batch_seeds, plan=specs)
+        return _report_failures(own, rows)
     try:
         rows = _execute(specs, Store(out), jobs=jobs, retry=retry, batch_seeds=batch_seeds)
     except KeyboardInterrupt:
@@ -107,7 +124,13 @@ def _write_pages(out: Path, suites: Mapping[str, bytes]) -> None:
 
 
 def _execute(
-    specs: Sequence[RunSpec], store: Store, *, jobs: int | None, retry: bool, batch_seeds: bool
+    specs: Sequence[RunSpec],
+    store: Store,
+    *,
+    jobs: int | None,
+    retry: bool,
+    batch_seeds: bool,
+    plan: Sequence[RunSpec] | None = None,
 ) -> list[dict[str, Any]]:
     from bench.runner import progress
     from bench.runner.executor import execute
@@ -123,6 +146,7 @@ def _execute(
             on_event=on_event,
             retry=retry,
             stack=partial(progress.stackable, asked=batch_seeds),
+            plan=plan,
         )
 
 
