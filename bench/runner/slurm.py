@@ -64,8 +64,8 @@ class ArrayJob:
         return f"""#!/bin/bash
 {head}
 
-# {NOTICE} s before the time is over Slurm sends a signal: runs write checkpoints, and the job is put back into the queue,
-# where it goes on. A job that is preempted or whose node fails is put back by Slurm itself.
+# {NOTICE} s before the time is over Slurm sends a signal: runs write checkpoints, and the job is put back into the
+# queue, where it goes on. A job that is preempted or whose node fails is put back by Slurm itself.
 {words} --shard "$SLURM_ARRAY_TASK_ID/{self.shards}" &
 run=$!
 trap 'kill -TERM "$run"' TERM
