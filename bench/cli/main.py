@@ -8,12 +8,13 @@ import io
 import os
 import pkgutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from bench.cli import commands
 from bench.cli.aliases import replace_old_names
 from bench.cli.options import Commands, Group
+from bench.cli.supervised import supervised
 from bench.common.errors import UsageError
 from bench.common.exit_codes import FAILED, GOOD, INTERRUPTED, USAGE
 from bench.common.git import current_commit
@@ -23,6 +24,7 @@ PROGRAM = "python -m bench"
 DESCRIPTION = "Benchmark of training objectives for energy-based models."
 _UNDECODABLE = "an argument must be text in the encoding of the locale; got {}: use LC_ALL=C.UTF-8, or rename the file"
 COMPLETION = 'Complete words in bash or zsh: eval "$(register-python-argcomplete ebm-bench)"'
+SUPERVISED = ("audit", "check", "cost", "plan", "run", "show", "tune")  # they call functions of plug-ins
 EXIT_CODES = """exit codes:
   0 success; 1 regression; 2 bad input; 3 some runs failed; 4 undecided or not measured; 130 interrupted"""
 
@@ -69,15 +71,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print_in_any_locale()
     modules = command_modules()
     given = replace_old_names(sys.argv[1:] if arguments is None else arguments)
-    try:
-        parser = build_parser(modules)
-        if "_ARGCOMPLETE" in os.environ:  # set by a shell that asks what might come next
-            import argcomplete
+    return _coded(lambda: _obey(modules, given, supervise=arguments is None))
 
-            argcomplete.autocomplete(parser)
-        options = parser.parse_args(_checked(given))
-        code = _run(modules[options.command], options)
-        sys.stdout.flush()
+
+def _obey(modules: Mapping[str, Command], given: Sequence[str], *, supervise: bool) -> int:
+    """Parses the words and runs the command, in a child if it calls plug-ins and this process is nobody's library."""
+    parser = build_parser(modules)
+    if "_ARGCOMPLETE" in os.environ:  # set by a shell that asks what might come next
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(_checked(given))
+    command = modules[options.command]
+    if supervise and options.command in SUPERVISED:
+        limit = getattr(options, "time_limit", None)
+        return supervised(options.command, lambda: _coded(lambda: _run(command, options)), limit)
+    code = _run(command, options)
+    sys.stdout.flush()
+    return code
+
+
+def _coded(action: Callable[[], int]) -> int:
+    """The action's exit code, or that of what it raises, which is said in a line."""
+    try:
+        return action()
     except UsageError as error:
         print(f"bench: {error}", file=sys.stderr)
         return USAGE
@@ -94,7 +111,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"bench: {_in_words(error)}", file=sys.stderr)
         return FAILED if is_machine_fault(error) else USAGE
-    return code
 
 
 def _run(command: Command, options: argparse.Namespace) -> int:

@@ -136,6 +136,24 @@ def add_jobs(parser: argparse.ArgumentParser, default: str = "one per core") -> 
     parser.add_argument("--jobs", type=int, metavar="N", help=f"Processes to run in parallel (default: {default}).")
 
 
+def add_time_limit(parser: argparse.ArgumentParser, default: float) -> None:
+    """Adds --time-limit, which ends a command that a plug-in keeps from ending."""
+    parser.add_argument(
+        "--time-limit",
+        type=_positive,
+        default=default,
+        metavar="SECONDS",
+        help="End the command after this time, and say where it was (default: %(default)g).",
+    )
+
+
+def _positive(text: str) -> float:
+    seconds = float(text)
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"it must be a positive number of seconds; got {text}")
+    return seconds
+
+
 def add_history(parser: argparse.ArgumentParser) -> None:
     """Adds --history."""
     parser.add_argument(

@@ -32,8 +32,9 @@ Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _ASIDE = (
     *("suite", "suite_version", "seed", "timeout_seconds", "skip"),
     *("reference", "primary", "ranked", "convergence_bound", "contrasts"),
-    *("batch_seeds", "save_weights"),
+    *("batch_seeds", "save_weights", "memory_gb"),
 )
+LONGEST = 1e10  # seconds, three centuries: what stands for no limit, which JSON cannot say
 # what decides the numbers in a plug-in's description
 PLUGIN_IDENTITY = ("name", "params", "sha", "version", "content", "energy", "conditional", "sampler", "levels")
 
@@ -205,6 +206,8 @@ class RunSpec:
             ranked; None where the suite does not check.
         batch_seeds: whether the seeds of its cell train together where that is faster.
         save_weights: whether the run leaves its trained weights beside its row.
+        timeout_seconds: how long it may take; infinity becomes `LONGEST`.
+        memory_gb: how many GB it may use with all that it starts; None for a share of the machine.
         tuned: whether learning rate and hyper-parameters are those that `tune` chose for the data set.
         role: "" for an entry; the name of a reference fit, which is shown and never ranked.
     """
@@ -231,8 +234,12 @@ class RunSpec:
     tuned: bool = False
     batch_seeds: bool = False
     save_weights: bool = False
+    memory_gb: Positive | None = None
     precision: str = FULL_PRECISION
     contrasts: tuple[ContrastSpec, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "timeout_seconds", min(float(self.timeout_seconds), LONGEST))
 
     @property
     def cell_id(self) -> str:

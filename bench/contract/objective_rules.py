@@ -21,6 +21,7 @@ from bench.contract.source_lines import global_draws
 from bench.core.derivatives import Energy
 from bench.core.rng import Rng
 from bench.plugins import builders, registry
+from bench.training.state import forgotten
 from bench.training.trainer import Learner
 
 STEPS = 20
@@ -186,6 +187,9 @@ def _resume(plugin: registry.Plugin, ref: str) -> str:
     parts = ("network", "objective", "rng")
     saved = copy.deepcopy({name: getattr(bench, name).state_dict() for name in parts})
     saved["optimiser"] = copy.deepcopy(bench.learner.optimiser.state_dict())
+    twin = Bench(plugin, ref, seed=0)
+    twin.objective.load_state_dict(saved["objective"])
+    lost = ", ".join(forgotten(bench.objective, twin.objective, bench.rng)).replace("loss.", "")
     expected = bench.train(3)
     fresh = Bench(plugin, ref, seed=0)
     fresh.train(1)
@@ -194,6 +198,11 @@ def _resume(plugin: registry.Plugin, ref: str) -> str:
     fresh.learner.optimiser.load_state_dict(saved["optimiser"])
     same = all(torch.equal(a, b) for a, b in zip(expected, fresh.train(3), strict=True))
     require(same, "does not go on as it was; keep all memory in buffers and parameters")
+    require(
+        not lost,
+        f"keeps {lost} outside of buffers and parameters, where no checkpoint finds it: use register_buffer, or give "
+        "get_extra_state and set_extra_state",
+    )
     return "goes on from its state to the bit"
 
 

@@ -14,10 +14,8 @@ ROOT/pages.json                   the hashes of tables, plots and pages, which m
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.errors import UsageError
+from bench.common.hosts import is_gone, is_here, this_process
 from bench.common.json_files import digest_json, read_json, to_plain, write_json
+from bench.common.machine_faults import is_machine_fault
 from bench.common.run_spec import RunSpec
 from bench.results.attempt import SCHEMA, UNWRITTEN, now, of_this_version, readable
 from bench.results.attempt import Attempt as Attempt
@@ -40,9 +40,11 @@ from bench.results.integrity import (
     update_index,
     write_sealed,
 )
+from bench.results.leases import Leases, is_dead_here, read_lease
 
 ARTEFACTS = "artefacts.npz"  # what a run may leave in its folder for the pictures
 SAMPLES = "samples.npz"  # and for metrics of images, taken later
+LOCK = ".lock"
 WEIGHTS = "weights.safetensors"  # and, where it was asked to, of its energy
 
 
@@ -77,28 +79,46 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the store for one run; the system lets go when the process ends, however it ends.
+        """Holds the whole store, for what writes rows without a lease on each run.
+
+        Raises:
+            UsageError: if another process holds it, or the folder cannot be written to.
+        """
+        leases = Leases()
+        try:
+            self.refuse_held()
+            if not leases.claim(self.root / LOCK):
+                self.refuse_held()
+            yield
+        finally:
+            leases.close()
+
+    def refuse_held(self) -> None:
+        """Makes the folder; goes on if nobody holds the whole store.
 
         Raises:
             UsageError: if another process holds it, or the folder cannot be written to.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / ".lock").open("a+", encoding="utf-8")
+            (self.root / f".{os.getpid()}.tmp").touch()
+            (self.root / f".{os.getpid()}.tmp").unlink(missing_ok=True)
         except OSError as error:
+            if is_machine_fault(error):
+                raise
             rule = "the output folder must be writable"
             raise UsageError(f"{rule}; '{self.root}': {error.strerror}: give another --out") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                held = f"'{self.root}' is held by {file.read().strip()}"
-                raise UsageError(f"one run at a time writes to a store; {held}: wait, or give another --out") from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
-            yield
+        holder = read_lease(self.root / LOCK)
+        if holder is not None and not is_dead_here(holder):
+            held = f"'{self.root}' is held by process {holder['pid']} on {holder['host']}"
+            raise UsageError(
+                f"nothing else writes to a store that is being restored; {held}: wait, or give another --out; delete "
+                f"'{self.root / LOCK}' if that host is gone"
+            )
+
+    def lease_of(self, run: Planned) -> Path:
+        """The file by which a supervisor holds a run."""
+        return self._cell(run) / f".s{run.spec.seed}.lease"
 
     def begin(self, run: Planned, provenance: Mapping[str, Any] | None = None) -> Attempt:
         """A new attempt, with its intent on disk and this process as its supervisor.
@@ -121,7 +141,7 @@ class Store:
             "seed": run.spec.seed,
             "attempt": number,
             "spec": run.spec.to_dict(),
-            "supervisor": _this_process(),
+            "supervisor": this_process(),
             "provenance": {**(provenance or {}), "began": began},
         }
         try:
@@ -149,13 +169,18 @@ class Store:
         attempts = [a for a in self.attempts_of(run) if a.row() is not None]
         return attempts[-1] if attempts else None
 
-    def mark_orphans_killed(self) -> list[dict[str, Any]]:
-        """Writes a `killed` row for each attempt whose supervisor is gone; needs the lock. Returns those rows.
+    def mark_orphans_killed(self, run: Planned | None = None) -> list[dict[str, Any]]:
+        """Writes a `killed` row for each attempt whose supervisor is gone; returns those rows.
 
         An attempt whose intent cannot be read counts for nothing; `verify` names it.
+
+        Args:
+            run: the run whose lease the caller holds, so that no other supervisor has an attempt at it; else all whose
+                supervisor is known to be gone.
         """
-        unfinished = [a for a in self.attempts() if not (a.folder / "row.json").exists() and readable(a.intent)]
-        lost = [a for a in unfinished if _supervisor_gone(a.intent())]
+        attempts = self.attempts() if run is None else self.attempts_of(run)
+        unfinished = [a for a in attempts if not (a.folder / "row.json").exists() and readable(a.intent)]
+        lost = unfinished if run is not None else [attempt for attempt in unfinished if _is_orphan(attempt)]
         for attempt in lost:
             attempt.set_aside_foreign()
         return [a.finish({"status": "killed", "reason": "the process that supervised it is gone"}) for a in lost]
@@ -254,24 +279,17 @@ def _slug(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9._=-]+", "-", label).strip("-.")[:80] or "unnamed"
 
 
-def _this_process() -> dict[str, Any]:
-    import psutil
-
-    return {"pid": os.getpid(), "started": psutil.Process().create_time(), "host": socket.gethostname()}
-
-
-def _supervisor_gone(intent: Mapping[str, Any]) -> bool:
-    """Whether nobody will write this attempt's row any more; on another host only its deadline can tell."""
-    import psutil
-
+def _is_orphan(attempt: Attempt) -> bool:
+    """Whether nobody will write an attempt's row any more, as far as this host can tell."""
+    intent = attempt.intent()
+    holder = read_lease(attempt.folder.parent / f".s{intent['seed']}.lease")
+    if holder is not None and not is_dead_here(holder):
+        return False
     supervisor = intent["supervisor"]
-    if supervisor["host"] != socket.gethostname():
-        began = datetime.fromisoformat(intent["provenance"]["began"]).timestamp()
-        return time.time() > began + float(intent["spec"].get("timeout_seconds", 0)) + 600
-    try:
-        process = psutil.Process(supervisor["pid"])
-        # a process id is used again; one that began at another time is another process
-        another = abs(process.create_time() - supervisor["started"]) > 5
-        return another or process.pid == os.getpid() or bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+    if is_here(supervisor):
+        return is_gone(supervisor) or supervisor["pid"] == os.getpid()
+    if holder is not None:
         return True
+    # an older version held no leases: only the deadline can tell
+    began = datetime.fromisoformat(intent["provenance"]["began"]).timestamp()
+    return time.time() > began + float(intent["spec"].get("timeout_seconds", 0)) + 600

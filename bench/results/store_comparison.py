@@ -214,7 +214,7 @@ def changed(a: Cell | None, b: Cell | None) -> str:
     one, two = a.records[0].run, b.records[0].run
     if one.cell_id == two.cell_id:
         return ""
-    aside = {"suite", "suite_version", "seed", "timeout_seconds", "skip"}
+    aside = {"suite", "suite_version", "seed", "timeout_seconds", "memory_gb", "skip"}
     parts = [f.name for f in fields(RunSpec) if f.name not in aside]
     return ", ".join(k for k in parts if _identity(getattr(one.spec, k)) != _identity(getattr(two.spec, k)))
 

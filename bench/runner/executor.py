@@ -10,34 +10,33 @@ forked from a server that has torch loaded, so that none pays for its import.
 from __future__ import annotations
 
 import functools
-import json
-import multiprocessing
-import os
 import signal
 import socket
 import sys
 import threading
-import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from bench.common.git import current_commit, has_changes
-from bench.common.machine_faults import MACHINE_ERROR
 from bench.common.run_spec import RunSpec
+from bench.results.checkpoint_files import delete_checkpoints
+from bench.results.leases import Leases
 from bench.results.store import Attempt, Planned, Store, unwritten_row
+from bench.runner import child
 from bench.runner.code_check import changed_code
-from bench.runner.worker_process import failure, main
+from bench.runner.machine import machine_memory
+from bench.runner.worker_process import failure
 
 Event = Callable[[str, RunSpec, dict[str, Any] | None, int, int], None]
 Row = dict[str, Any]
 FINAL = {"ok", "diverged", "error", "timeout", "oom"}
+PAUSE = 5.0  # seconds between two looks at what another supervisor holds
 KILLS = 2  # as many kills are put down to the run itself, not to the machine
-GRACE = 0.25  # seconds in which an interruption explains a child's sudden end
-_starting = threading.Lock()
+MEMORY_SHARE = 0.9  # of the machine's memory, divided among the runs at a time, where a suite sets no limit
 
 
 def execute(
@@ -50,8 +49,12 @@ def execute(
     retry: bool = False,
     stack: Callable[[Planned], bool] | None = None,
     stack_worker: str = "bench.runner.stacked_run:work",
+    plan: Sequence[RunSpec] | None = None,
 ) -> list[Row]:
     """Runs what the store lacks; returns the row of every spec, in order.
+
+    Supervisors that share a store share the work: each holds a lease on what it runs, and waits at the end for what
+    others hold.
 
     Rows that are `ok`, `diverged`, `error`, `timeout` or `oom` are kept; `interrupted`, `machine_error` and `killed`
     runs are tried again, unless a living supervisor has seen the run killed twice; `skipped` ones when the reason has
@@ -63,50 +66,71 @@ def execute(
         on_event: told (kind, spec, row, done, total) of each run "kept", "start" (without a row) and "done".
         retry: tries again everything that is not `ok`.
         stack: whether a run may share a child with other seeds of its cell; None runs every seed alone.
+        plan: all runs of the suite, of which these are a part; the denominator of the store's tables.
         stack_worker: called in that child with lists of specs, folders and curves; returns a list of groups.
 
     Raises:
-        UsageError: if the store is held by another process or cannot be written to.
-        KeyboardInterrupt: on SIGINT or SIGTERM, once the children are gone and their rows `interrupted`. A second
-            signal does not wait for that.
+        UsageError: if the store is being restored by another process or cannot be written to.
+        KeyboardInterrupt: on SIGINT, SIGTERM or SIGHUP, once the children are gone and their rows `interrupted`. A
+            second signal does not wait for that.
     """
-    import joblib
-
     planned = [Planned.of(spec) for spec in specs]
-    supervision = _Supervision(dict(zip((run.key for run in planned), specs, strict=True)), on_event)
-    with store.lock(), _interruptible(supervision):
+    supervision = _Supervision(dict(zip((run.key for run in planned), specs, strict=True)), on_event, jobs)
+    with _interruptible(supervision):
+        store.refuse_held()
         store.mark_orphans_killed()
-        store.write_plan(planned)
+        store.write_plan(planned if plan is None else [Planned.of(spec) for spec in plan])
         rows: dict[tuple[Any, ...], Row] = {}
-        waiting = []
+        waiting: list[tuple[Planned, int]] = []  # with how many rows there are
         for run in {run.key: run for run in planned}.values():
             earlier = store.rows_of(run)
             if _is_final(earlier, run, retry=retry):
                 rows[run.key] = earlier[-1]
                 supervision.tell("kept", run, earlier[-1])
             else:
-                waiting.append(run)
-        parallel = joblib.Parallel(n_jobs=jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
-        tasks = (
-            joblib.delayed(_supervise)(
-                batch, store, worker if len(batch) == 1 else stack_worker, supervision, _provenance()
-            )
-            for batch in _seed_batches(waiting, store, stack)
-        )
+                waiting.append((run, len(earlier)))
+        workers = worker, stack_worker
         try:
-            for finished in parallel(tasks):
-                for run, row in finished:
+            while waiting and not supervision.stopped:
+                for run, row in _one_round(waiting, store, stack, workers, supervision, jobs):
                     if row is not None:
                         rows[run.key] = row
                         supervision.tell("done", run, row)
+                waiting = [(run, known) for run, known in waiting if run.key not in rows]
+                if waiting and not supervision.stopped:
+                    supervision.pause(waiting[0][0])
         finally:
             interrupted = supervision.stopped
             supervision.stop()
+            supervision.leases.close()
             with suppress(OSError):  # a full disk; the next run writes it
                 store.update_index()
         if interrupted:
             raise KeyboardInterrupt
     return [rows[run.key] for run in planned]
+
+
+def _one_round(
+    waiting: Sequence[tuple[Planned, int]],
+    store: Store,
+    stack: Callable[[Planned], bool] | None,
+    workers: tuple[str, str],
+    supervision: _Supervision,
+    jobs: int,
+) -> Iterator[tuple[Planned, Row | None]]:
+    """Every waiting run as it ends, without a row where another supervisor holds it."""
+    import joblib
+
+    known = {run.key: n for run, n in waiting}
+    parallel = joblib.Parallel(n_jobs=jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
+    tasks = (
+        joblib.delayed(_supervise)(
+            batch, store, workers[len(batch) > 1], supervision, _provenance(), [known[run.key] for run in batch]
+        )
+        for batch in _seed_batches([run for run, _ in waiting], store, stack)
+    )
+    for finished in parallel(tasks):
+        yield from finished
 
 
 class _Supervision:
@@ -115,7 +139,10 @@ class _Supervision:
     On a cluster it arrives without either; interrupting there is up to the cluster.
     """
 
-    def __init__(self, specs: dict[tuple[Any, ...], RunSpec] | None = None, on_event: Event | None = None) -> None:
+    def __init__(
+        self, specs: dict[tuple[Any, ...], RunSpec] | None = None, on_event: Event | None = None, jobs: int = 0
+    ) -> None:
+        self.jobs, self.leases = jobs, Leases()
         self.shutdown_signal, self._shutdown_sender = socket.socketpair()
         self.stopped = False
         self._specs, self._on_event, self._done = specs or {}, on_event, 0
@@ -129,6 +156,11 @@ class _Supervision:
         self.stopped = True
         self._shutdown_sender.close()  # the end of file wakes every supervisor at once
 
+    def pause(self, run: Planned) -> None:
+        """Waits a little for what another supervisor holds."""
+        self.tell("held", run, None)
+        wait([self.shutdown_signal], timeout=min(PAUSE, self.leases.seconds / 5))
+
     def tell(self, kind: str, run: Planned, row: Row | None) -> None:
         if self._on_event is None:
             return
@@ -139,7 +171,7 @@ class _Supervision:
 
 @contextmanager
 def _interruptible(supervision: _Supervision) -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into the shutdown signal, so that no row is lost to an exception half-way."""
+    """Turns SIGINT, SIGTERM and SIGHUP into the shutdown signal, so that no row is lost to an exception half-way."""
     import joblib
 
     shared = getattr(joblib.parallel.get_active_backend(prefer="threads")[0], "supports_sharedmem", False)
@@ -149,7 +181,8 @@ def _interruptible(supervision: _Supervision) -> Iterator[None]:
             raise KeyboardInterrupt
         supervision.stop()
 
-    signals = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is not signal.SIG_IGN]
+    known = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [s for s in known if signal.getsignal(s) is not signal.SIG_IGN]
     here = threading.current_thread() is threading.main_thread()
     before = {s: signal.signal(s, ring) for s in signals if here}
     try:
@@ -172,45 +205,91 @@ def _is_final(rows: list[Row], run: Planned, *, retry: bool) -> bool:
     return status in FINAL or (status == "killed" and kills >= KILLS)
 
 
+def _was_killed(row: Row) -> bool:
+    return row["status"] == "oom" or (row["status"] == "killed" and row["signal"] is not None)
+
+
 def _seed_batches(
     waiting: Sequence[Planned], store: Store, stack: Callable[[Planned], bool] | None
 ) -> list[list[Planned]]:
     """The runs that share a child, in the order of their first: the seeds of a cell that may be stacked, or one run.
 
-    What was killed is tried alone, so that one seed's kills do not count against the others.
+    What a living supervisor has seen killed is tried alone, so that one seed's kills do not count against the others.
     """
     batches: dict[tuple[Any, ...], list[Planned]] = {}
     for run in waiting:
         together = stack is not None and not run.spec.skip and stack(run)
-        if together and any(row["status"] in ("killed", "oom") for row in store.rows_of(run)):
+        if together and any(_was_killed(row) for row in store.rows_of(run)):
             together = False
         batches.setdefault((*run.key[:3], run.spec.stack_id) if together else run.key, []).append(run)
     return list(batches.values())
 
 
 def _supervise(
-    batch: Sequence[Planned], store: Store, worker: str, supervision: _Supervision, provenance: dict[str, Any]
+    batch: Sequence[Planned],
+    store: Store,
+    worker: str,
+    supervision: _Supervision,
+    provenance: dict[str, Any],
+    known: Sequence[int] | None = None,
 ) -> list[tuple[Planned, Row | None]]:
-    """Runs that share a child, from intent to row; no rows if they were not begun."""
+    """Runs that share a child, from intent to row; no rows if they were not begun, or are another supervisor's.
+
+    Args:
+        known: how many rows of each there were when it was planned; another supervisor may have added one since.
+    """
+    nothing: list[tuple[Planned, Row | None]] = [(run, None) for run in batch]
     if supervision.stopped:
-        return [(run, None) for run in batch]
+        return nothing
+    leases, held = supervision.leases, list[Path]()
     try:
+        for run in batch:
+            path = store.lease_of(run)
+            if not leases.claim(path):
+                return nothing
+            held.append(path)
+        found = [store.rows_of(run) for run in batch]
+        if known is not None and any(len(rows) > n for rows, n in zip(found, known, strict=True)):
+            # the others are planned again, without these
+            ended = [_is_final(rows, run, retry=False) for rows, run in zip(found, batch, strict=True)]
+            if any(ended):
+                return [(run, rows[-1] if end else None) for run, rows, end in zip(batch, found, ended, strict=True)]
+        for run in batch:
+            store.mark_orphans_killed(run)
         attempts = [store.begin(run, provenance) for run in batch]
     except OSError as error:
         return [(run, unwritten_row(run, failure(error))) for run in batch]
-    outcomes: list[dict[str, Any]]
-    if batch[0].spec.skip:
-        outcomes = [{"status": "skipped", "reason": run.spec.skip} for run in batch]
     else:
-        for run in batch:
-            supervision.tell("start", run, None)
-        try:
-            # a child imports plug-ins when it starts, or later: code that was edited by its end may be what it ran
-            outcomes = _changed(batch) or _outcomes(batch, attempts, worker, supervision)
-            outcomes = _changed(batch) or outcomes
-        except Exception as error:  # whatever it is, other runs go on
-            outcomes = [failure(error) for _ in batch]
-    return [(run, _write_row(run, a, o, store)) for run, a, o in zip(batch, attempts, outcomes, strict=True)]
+        outcomes = _outcomes_of(batch, attempts, worker, supervision, lambda: any(map(leases.lost, held)))
+        return [
+            (run, _write_row(run, a, o, store) if leases.holds(path) else None)
+            for run, a, o, path in zip(batch, attempts, outcomes, held, strict=True)
+        ]
+    finally:
+        for path in held:
+            leases.release(path)
+        if not supervision.jobs:  # it came to a worker of a cluster, and ends here
+            leases.close()
+
+
+def _outcomes_of(
+    batch: Sequence[Planned],
+    attempts: Sequence[Attempt],
+    worker: str,
+    supervision: _Supervision,
+    lost: Callable[[], bool],
+) -> list[dict[str, Any]]:
+    """What became of runs whose intent is written; whatever it is, other runs go on."""
+    if batch[0].spec.skip:
+        return [{"status": "skipped", "reason": run.spec.skip} for run in batch]
+    for run in batch:
+        supervision.tell("start", run, None)
+    try:
+        # a child imports plug-ins when it starts, or later: code that was edited by its end may be what it ran
+        outcomes = _changed(batch) or _outcomes(batch, attempts, worker, supervision, lost)
+        return _changed(batch) or outcomes
+    except Exception as error:
+        return [failure(error) for _ in batch]
 
 
 def _write_row(run: Planned, attempt: Attempt, outcome: dict[str, Any], store: Store) -> Row:
@@ -223,7 +302,10 @@ def _write_row(run: Planned, attempt: Attempt, outcome: dict[str, Any], store: S
         if "env" in outcome:
             # what is the same for many runs is written once; a row keeps what a reader filters by
             outcome["env"] = {"env_id": store.keep_environment(outcome["env"]), **outcome["env"]}
-        return attempt.finish(outcome)
+        row = attempt.finish(outcome)
+        if row["status"] in FINAL:
+            delete_checkpoints(attempt.folder.parent, (run.cell_id, run.spec.seed))
+        return row
     except Exception as error:  # whatever it is, the runs beside it go on
         lost = failure(error)
         return unwritten_row(run, {**lost, "reason": f"its row could not be written: {lost['reason']}"})
@@ -237,11 +319,17 @@ def _changed(batch: Sequence[Planned]) -> list[dict[str, Any]]:
 
 
 def _outcomes(
-    batch: Sequence[Planned], attempts: Sequence[Attempt], worker: str, supervision: _Supervision
+    batch: Sequence[Planned],
+    attempts: Sequence[Attempt],
+    worker: str,
+    supervision: _Supervision,
+    lost: Callable[[], bool],
 ) -> list[dict[str, Any]]:
     """What became of each run, in the groups of a row: what the child says, or why it said nothing."""
     seeds = ", ".join(str(run.spec.seed) for run in batch)
-    said, sudden = _watched(batch, attempts, worker, supervision)
+    specs, folders = [run.spec.to_dict() for run in batch], [attempt.folder for attempt in attempts]
+    limits = _limits(batch, supervision.jobs)
+    said, sudden = child.watched(specs, folders, worker, supervision.shutdown_signal, limits, lost)
     if said is not None and len(said) == len(batch):
         return said
     if said is not None:
@@ -251,123 +339,16 @@ def _outcomes(
     return [dict(sudden) for _ in batch]
 
 
-def _watched(
-    batch: Sequence[Planned], attempts: Sequence[Attempt], worker: str, supervision: _Supervision
-) -> tuple[list[dict[str, Any]] | None, dict[str, Any]]:
-    """The child's results, or None and what became of it. It is gone on return, whatever happens."""
-    kills_before = _kernel_kills()
-    try:
-        process, receiver = _start(batch, attempts, worker)
-    except (OSError, EOFError) as error:
-        return None, {"status": MACHINE_ERROR, "reason": f"no child could be started: {_in_words(error)}"}
-    try:
-        with receiver:
-            limit = sum(float(run.spec.timeout_seconds) for run in batch)
-            ready = wait([receiver, process.sentinel, supervision.shutdown_signal], timeout=limit)
-            results = _receive(receiver)
-            if results is not None:
-                process.join(timeout=10)  # it has only to exit
-                return results, {}
-            if not ready:
-                return None, {"status": "timeout", "reason": f"over its limit of {limit:g} s"}
-            # a signal to the whole group, or a cluster's SIGTERM, may reach the child before it reaches us
-            if wait([supervision.shutdown_signal], timeout=GRACE):
-                return None, {"status": "interrupted", "reason": "interrupted by the user"}
-            process.join(timeout=10)
-            return None, _sudden_end(process.exitcode, kernel=_kernel_kills() > kills_before)
-    finally:
-        with suppress(ProcessLookupError):
-            # 255: the server is gone, which says nothing of the child
-            if process.pid is not None and process.exitcode in (None, 255):
-                os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        process.close()
-
-
-def _start(
-    batch: Sequence[Planned], attempts: Sequence[Attempt], worker: str
-) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-    """The child, at work, and the end of the pipe through which it sends its results."""
-    context = multiprocessing.get_context("forkserver")
-    receiver, sender = context.Pipe(duplex=False)
-    # the server that forks children may be older than what this process has set since
-    own = {name: value for name, value in os.environ.items() if name.startswith("EBM_BENCH_")}
-    specs, folders = [run.spec.to_dict() for run in batch], [str(attempt.folder) for attempt in attempts]
-    process = context.Process(target=main, args=(sender, worker, specs, folders, own), daemon=False)
-    try:
-        with _bare_start(worker):
-            try:
-                process.start()
-            except (EOFError, ConnectionError):  # the server that forks has died; a new one is started
-                time.sleep(GRACE)
-                process.start()
-    except BaseException:
-        receiver.close()
-        raise
-    finally:
-        sender.close()
-    return process, receiver
-
-
-def _in_words(error: Exception) -> str:
-    said = f"{type(error).__name__}: {error}"
-    return f"{said}: set TMPDIR to a folder with a shorter name" if "path too long" in said else said
-
-
-def _receive(receiver: Connection) -> list[dict[str, Any]] | None:
-    """The child's results, or None if it did not send them."""
-    try:
-        return list(json.loads(receiver.recv_bytes())) if receiver.poll() else None
-    except (EOFError, OSError):
-        return None
-
-
-def _sudden_end(code: int | None, *, kernel: bool) -> dict[str, Any]:
-    if code == 255:
-        return {"status": MACHINE_ERROR, "reason": "the fork server exited"}
-    if code is None or code >= 0:
-        return {"status": "error", "reason": f"the child ended with exit code {code} and without a result"}
-    name = signal.Signals(-code).name
-    if name == "SIGKILL" and kernel:
-        return {"status": "oom", "reason": "killed by the kernel, which had run out of memory", "signal": name}
-    return {"status": "killed", "reason": f"the child was killed by {name}", "signal": name}
-
-
-@contextmanager
-def _bare_start(worker: str) -> Iterator[None]:
-    """Starts a child that knows nothing of the caller's script, from a server with one thread and torch loaded.
-
-    Without this, multiprocessing would run the caller's main script again in every child, which a script without a
-    `__main__` guard does not survive; and the libraries that torch loads would open a pool of threads each. The
-    server loads what torch would load at a child's first optimiser, most of a second, too.
-    """
-    with _starting:
-        multiprocessing.set_forkserver_preload(
-            ["torch", "torch._dynamo", "bench.runner.worker_process", worker.partition(":")[0]]
-        )
-        script = sys.modules["__main__"]
-        single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        before = {name: os.environ.get(name) for name in single}
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        os.environ.update(single)
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = script
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-
-
-def _kernel_kills() -> int:
-    """How many processes the kernel has killed for want of memory since it started; 0 where it does not say."""
-    with suppress(OSError):
-        for line in Path("/proc/vmstat").read_text(encoding="utf-8").splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
+def _limits(batch: Sequence[Planned], jobs: int) -> child.Limits:
+    """What a child of these runs may use: the time of all of them; the memory that they ask for, or a fair share."""
+    seconds = sum(float(run.spec.timeout_seconds) for run in batch)
+    asked = [run.spec.memory_gb for run in batch if run.spec.memory_gb is not None]
+    if asked:
+        return child.Limits(seconds, 1e9 * max(asked), " ([limits] memory_gb)")
+    if not jobs:  # nobody knows how many share a machine of the cluster
+        return child.Limits(seconds)
+    share = MEMORY_SHARE * machine_memory() / jobs
+    return child.Limits(seconds, share, f", {MEMORY_SHARE:g} of the machine's for {jobs} at a time; [limits] memory_gb")
 
 
 @functools.cache

@@ -144,9 +144,13 @@ class LineProgress:
 
     def __init__(self, store: Store | None = None) -> None:
         self._pace, self.running = _Pace(), Running(store)
+        self._waits = False
 
     def __call__(self, kind: str, spec: RunSpec, row: dict[str, Any] | None, done: int, total: int) -> None:
         self.running.note(kind, spec)
+        if kind == "held" and not self._waits:
+            self._waits = True
+            print(f"[{done}/{total}] waiting for runs that another supervisor of this store holds", file=sys.stderr)
         if kind == "start" or row is None:
             return
         if kind == "kept":

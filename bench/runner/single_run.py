@@ -19,6 +19,7 @@ from bench.evaluation.saved_energy import save_energies
 from bench.evaluation.smoothing_floor import smoothing_floor
 from bench.plugins import builders
 from bench.runner import classical_run
+from bench.runner.resumption import Keeper
 from bench.training import stopwatch, work_counter
 from bench.training.heartbeat import Heartbeat
 from bench.training.loop import Curve, Outcome, train
@@ -37,11 +38,12 @@ def run_single(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     clock, evaluation = stopwatch.Stopwatch(trainer.device), stopwatch.Stopwatch(trainer.device)
     if spec.track == "equal_seconds":
         trainer.schedule = trainer.timed(spec.limit, clock)
-    (outcome,) = train(trainer, work, clock, [evaluation], [curve], Heartbeat([folder]))
+    keeper = Keeper([spec], folder.parent)
+    curves, heartbeat = keeper.noting([curve]), Heartbeat([folder])
+    (outcome,) = train(trainer, work, clock, [evaluation], curves, keeper, heartbeat)
     groups = evaluate_run(trainer.models[0], outcome, evaluation, folder)
-    return (
-        groups | measured_groups(trainer, work, outcome.steps) | {"time": times(clock, evaluation, setup, clock.laps)}
-    )
+    about = times(clock, evaluation, setup, clock.laps) | keeper.said()
+    return groups | measured_groups(trainer, work, outcome.steps) | {"time": about}
 
 
 def prepare(spec: RunSpec) -> tuple[Trainer, work_counter.Work, stopwatch.Stopwatch]:

@@ -22,6 +22,7 @@ from bench.common.run_spec import RunSpec
 from bench.core.rng import Rng
 from bench.evaluation.evaluator import evaluate
 from bench.evaluation.sampling import all_samples
+from bench.runner.resumption import Keeper
 from bench.runner.single_run import evaluate_run, measured_groups, prepare, run_single, times
 from bench.runner.worker_process import failure, reset_peak, status_bytes
 from bench.training import stopwatch
@@ -72,6 +73,15 @@ class SingleSeedTimer:
             self.cuda += share * cuda
         self._pending = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """The seconds that are charged so far, and the steps that were timed."""
+        return {"wall": self.wall, "cpu": self.cpu, "cuda": self.cuda, "laps": self.watch.laps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from the seconds of an earlier process."""
+        self.wall, self.cpu, self.cuda = state["wall"], state["cpu"], state["cuda"]
+        self.watch.laps[:0] = state["laps"]
+
     def _measure(self, steps: int) -> tuple[float, float, float]:
         before = self.watch.wall, self.watch.cpu, self.watch.cuda or 0.0
         self.watch.start()
@@ -93,6 +103,8 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
         NotStackableError: if the seeds are to be run alone.
     """
     of_one_seed = {"own", "continued"} & set(specs[0].evaluation.samplers)
+    if any(Keeper([spec], folder.parent).exists() for spec, folder in zip(specs, folders, strict=True)):
+        raise NotStackableError("one of them goes on from its own checkpoint")
     if specs[0].classical or of_one_seed:
         raise NotStackableError("a classical denoiser, or an objective's own sampler, is of one seed")
     solo, work, setup = prepare(specs[0])
@@ -110,14 +122,15 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
     seeds = [spec.seed for spec in specs]
     stack = Trainer(specs[0], seeds, solo.device, rates if len(set(rates)) > 1 else None)
     together = stack.step_seconds(REHEARSED)
-    if together > alone:
+    keeper = Keeper(specs, folders[0].parent)
+    if together > alone and not keeper.exists():
         said = f"{1e3 * together:.3g} ms stacked, {1e3 * alone:.3g} alone"
         raise NotStackableError(f"a step of {len(specs)} seeds takes {said}")
     stack.schedule = solo.schedule
     # what they have computed on a grid is kept
     stack.data = replace(stack.data, **{name: getattr(solo.data, name) for name in ("log_density", "score", "mode_of")})
     evaluations = [stopwatch.Stopwatch(solo.device) for _ in specs]
-    outcomes = train(stack, work, clock, evaluations, curves, Heartbeat(folders))
+    outcomes = train(stack, work, clock, evaluations, keeper.noting(curves), keeper, Heartbeat(folders))
     rows = []
     for model, outcome, evaluation, folder in zip(stack.models, outcomes, evaluations, folders, strict=True):
         try:
@@ -126,6 +139,7 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
             traceback.print_exc()
             groups = failure(error)
         about = times(clock, evaluation, setup, clock.watch.laps) | {"method": METHOD, "stack": len(specs)}
+        about |= keeper.said()
         rows.append(measured_groups(solo, work, outcome.steps) | {"memory": memory} | groups | {"time": about})
     return rows
 

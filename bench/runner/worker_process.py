@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import multiprocessing
@@ -12,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from bench.common.json_files import to_plain
 from bench.common.machine_faults import MACHINE_ERROR, is_machine_fault
 from bench.common.paths import ROOT
 from bench.results.store import Attempt
+
+OWN = "EBM_BENCH_"  # variables of the environment that a child has from its supervisor alone
+_ADOPT = 36  # PR_SET_CHILD_SUBREAPER of Linux
 
 
 def main(
@@ -30,8 +35,12 @@ def main(
     The worker gets one spec, its folder and what adds to its curve; a list of each where there are several specs.
     `variables` are the supervisor's own of the environment.
     """
+    for name in [name for name in os.environ if name.startswith(OWN)]:
+        del os.environ[name]  # the server's, which may be older
     os.environ.update(variables)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    _lead()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_follow_supervisor, daemon=True).start()
     attempts = [Attempt(Path(folder)) for folder in folders]
     try:
@@ -116,7 +125,18 @@ def _follow_supervisor() -> None:
     supervisor = multiprocessing.parent_process()
     if supervisor is not None:
         supervisor.join()
+        with suppress(OSError):
+            if os.getpgrp() == os.getpid():
+                os.killpg(0, signal.SIGKILL)  # with what it has started
         os._exit(1)
+
+
+def _lead() -> None:
+    """Makes this process the leader of a session, and what adopts the orphans of its descendants, where it can."""
+    with suppress(OSError):
+        os.setsid()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_ADOPT, 1, 0, 0, 0)
 
 
 def _redirect(logs: list[Path]) -> None:

@@ -110,6 +110,7 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
                     ranked=suite.ranked,
                     batch_seeds=suite.batch_seeds,
                     save_weights=suite.save_weights,
+                    memory_gb=suite.limits.memory_gb,
                     convergence_bound=suite.convergence.bound if suite.convergence else None,
                 )
                 for seed in seeds

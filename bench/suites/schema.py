@@ -76,6 +76,17 @@ class TuningBudget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunLimits:
+    """What a run may use.
+
+    Attributes:
+        memory_gb: resident memory, of the run and all that it starts; a fair share of the machine where it is not set.
+    """
+
+    memory_gb: Positive | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What a suite's file says, every default filled in.
 
@@ -91,6 +102,8 @@ class Suite:
         batch_seeds: trains the seeds of a cell together where that is faster; the numbers are the same.
         save_weights: whether each run leaves its trained weights beside its row, for `bench.api.load_energy`.
         tuning: what `tune` may spend.
+        timeout_seconds: how long a run may take; `inf` for no limit.
+        limits: what else a run may use.
         convergence: the check without which nothing is ranked; None for suites that have no exact reference.
     """
 
@@ -118,6 +131,7 @@ class Suite:
     save_weights: bool = False
     convergence: ConvergenceCheck | None = None
     tuning: TuningBudget = field(default_factory=TuningBudget)
+    limits: RunLimits = field(default_factory=RunLimits)
 
 
 def read_suite(ref: str) -> list[Suite]:
@@ -232,7 +246,8 @@ def _refuse_unknown(raw: Mapping[str, Any], kind: type, prefix: str = "") -> Non
 
 def _refuse_infinite(raw: Mapping[str, Any]) -> None:
     for path, value in _values(raw):
-        if isinstance(value, float) and not math.isfinite(value):
+        unlimited = path == "timeout_seconds" and value == math.inf
+        if isinstance(value, float) and not math.isfinite(value) and not unlimited:
             raise UsageError(f"{path} must be a finite number; got {value}")
 
 

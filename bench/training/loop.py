@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -73,22 +73,45 @@ class Outcome:
         return seen
 
 
+class Keeper(Protocol):
+    """Who keeps checkpoints of a run on disk, and knows of an earlier one."""
+
+    def resume(
+        self, trainer: Trainer, outcomes: Sequence[Outcome], clocks: Sequence[Any], curves: Sequence[Curve]
+    ) -> int:
+        """Puts everything where the newest checkpoint was taken; returns its step, 0 if there is none."""
+
+    def due(self, t: int) -> bool:
+        """Whether a checkpoint is to be written after t steps."""
+
+    def save(self, trainer: Trainer, t: int, outcomes: Sequence[Outcome], clocks: Sequence[Any]) -> None:
+        """Writes one; may end the process if it was asked to."""
+
+    def close(self) -> None:
+        """Training is over."""
+
+
 def train(
     trainer: Trainer,
     work: work_counter.Work,
     clock: stopwatch.Clock,
     evaluations: Sequence[stopwatch.Stopwatch],
     curves: Sequence[Curve],
+    keeper: Keeper | None = None,
     heartbeat: Heartbeat | None = None,
 ) -> list[Outcome]:
     """Trains to the end, or until every seed has diverged; returns what became of each seed.
 
     At checkpoints the clock stops, and each seed that has not diverged adds a line to its curve, on its own evaluation
     clock. A seed has diverged once its loss is not finite or beyond `DIVERGENCE_THRESHOLD` nats; no seed of a stack
-    can change another's numbers. The heartbeat is told of every stretch of steps.
+    can change another's numbers.
+
+    Args:
+        keeper: writes checkpoints, off the clock, and goes on from an earlier one.
+        heartbeat: is told of every stretch of steps.
     """
     outcomes = [Outcome() for _ in curves]
-    t = 0
+    t = 0 if keeper is None else keeper.resume(trainer, outcomes, [clock, *evaluations], curves)
     clock.start()
     while not (trainer.schedule.finished(t) or all(o.divergence for o in outcomes)):
         losses, due = advance(trainer, t, clock)
@@ -100,6 +123,10 @@ def train(
             if outcome.divergence is None:
                 outcome.divergence = find_divergence(values, t)
                 outcome.steps = t if outcome.divergence is None else outcome.divergence.step
+        if keeper is not None and not due and keeper.due(t):
+            clock.stop()
+            keeper.save(trainer, t, outcomes, [clock, *evaluations])
+            clock.start()
         if not due:
             continue
         clock.stop()
@@ -118,10 +145,14 @@ def train(
             }
             curve(line | outcome.record_checkpoint(model, Rng(model.seed, "eval", trainer.device)))
             evaluation.stop()
+        if keeper is not None and keeper.due(t):
+            keeper.save(trainer, t, outcomes, [clock, *evaluations])
         clock.start()
     clock.stop()
     if heartbeat is not None:
         heartbeat.stop()
+    if keeper is not None:
+        keeper.close()
     trainer.check_data()
     return outcomes
 

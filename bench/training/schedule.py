@@ -77,7 +77,7 @@ class TimeSchedule:
     ) -> None:
         self.seconds, self.optimiser, self.checkpoints = seconds, optimiser, checkpoints
         self.elapsed, self.every = elapsed, every
-        self.progress, self._reached = 0.0, 0
+        self.progress, self.reached = 0.0, 0
 
     def lr_factor(self, t: int) -> float:
         share = self.optimiser.warm_up_share
@@ -98,8 +98,8 @@ class TimeSchedule:
     def checkpoint_due(self, t: int) -> bool:
         if t % self.every == 0:
             self.progress = min(1.0, self.elapsed() / self.seconds)
-        reached, self._reached = self._reached, math.floor(self.progress * self.checkpoints)
-        return self._reached > reached
+        reached, self.reached = self.reached, math.floor(self.progress * self.checkpoints)
+        return self.reached > reached
 
     def finished(self, t: int) -> bool:
         return self.progress >= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -38,6 +38,7 @@ class Stopwatch:
         self.laps: list[float] = []
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._cuda = device.type == "cuda"
+        self._cuda_before = 0.0  # seconds of an earlier process
         self._began: tuple[float, float] | None = None
 
     def start(self) -> None:
@@ -79,7 +80,18 @@ class Stopwatch:
     @property
     def cuda(self) -> float | None:
         """Seconds between CUDA events, or None on a CPU."""
-        return sum(a.elapsed_time(b) for a, b in self._events) / 1000 if self._cuda else None
+        if not self._cuda:
+            return None
+        return float(self._cuda_before + sum(a.elapsed_time(b) for a, b in self._events) / 1000)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seconds so far, of a clock that stands still."""
+        return {"wall": self.wall, "cpu": self.cpu, "cuda": self.cuda, "laps": self.laps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from the seconds of an earlier process."""
+        self.wall, self.cpu, self.laps = state["wall"], state["cpu"], list(state["laps"])
+        self._cuda_before = state["cuda"] or 0.0
 
 
 def step_milliseconds(steps: list[float], warm_up: int = 10) -> dict[str, float | int | None]:

@@ -170,13 +170,7 @@ class Trainer:
         self.data = freeze(data.to(device))
         self._version = self.data.train._version  # grows with every change in place
         self.energy = self._network(seed, self.data.train)
-        objective = builders.objective(
-            spec.objective.ref,
-            self.data.train,
-            self.rng,
-            local_scale=self.data.local_scale,
-            **spec.objective.params,
-        ).to(device)
+        objective = self._objective(self.rng)
         self.learner = Learner(self.energy, objective, spec.optimiser, spec.precision, rates)
         self.weights: list[Tensor] = list(self.energy.parameters())
         self.average = [w.detach().clone() for w in self.weights]
@@ -201,6 +195,15 @@ class Trainer:
             about.ref, event, rng, conditional=about.conditional, x_train=x_train.cpu(), **about.params
         )
         return network.to(self.device)
+
+    def _objective(self, rng: Rng) -> Objective:
+        about, scale = self.spec.objective, self.data.local_scale
+        built = builders.objective(about.ref, self.data.train, rng, local_scale=scale, **about.params)
+        return built.to(self.device)
+
+    def twin(self) -> tuple[nn.Module, Objective]:
+        """The network and the objective as they were before the first step."""
+        return self._network(self.seed, self.data.train), self._objective(Rng(self.seed, "objective", self.device))
 
     def paced(self, steps: int) -> StepSchedule:
         """The pace of a given number of steps."""

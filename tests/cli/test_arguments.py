@@ -16,7 +16,24 @@ ROOT = Path(__file__).resolve().parents[2]
 CODES = {0, 1, 2, 3, 4, 130}
 # the last words make each command end before it trains, measures or downloads anything
 ENDS: dict[str, list[list[str]]] = {
-    "run": [["--suite", "nowhere"], ["--suite", "FOLDER/a.toml"], ["--suite", "smoke", "--objective", "nothing"]],
+    "run": [
+        ["--suite", "nowhere"],
+        ["--suite", "FOLDER/a.toml"],
+        ["--suite", "smoke", "--objective", "nothing"],
+        ["--suite", "smoke", "--shard", "3/2"],
+        ["--suite", "smoke", "--shard", "1"],
+    ],
+    "slurm": [
+        ["--suite", "nowhere"],
+        ["--suite", "smoke", "--time", "soon"],
+        ["--suite", "smoke", "--memory", "much"],
+        ["--suite", "smoke", "--shards", "0"],
+        ["--suite", "smoke", "--sbatch", "partition"],
+        ["--suite", "smoke", "--submit"],
+        ["--suite", "smoke", "--script", "FOLDER"],
+        ["--suite", "smoke"],
+    ],
+    "merge": [["FOLDER", "--out", "FOLDER/x"], ["FOLDER/file"], ["FOLDER", "--out", "FOLDER"], []],
     "plan": [
         ["--suite", "nowhere"],
         ["--suite", "FOLDER"],

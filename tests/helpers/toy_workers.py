@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -180,3 +181,58 @@ def write_own_spec_if_odd(spec: dict[str, Any], folder: Path, curve: Curve) -> d
     if spec["seed"] % 2:
         (folder / "spec.json").write_text("{", encoding="utf-8")
     return {}
+
+
+def use_more_memory_than_allowed(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    """In a process of its own: what a run starts counts, too."""
+    subprocess.run([sys.executable, "-c", "b = bytearray(600 << 20); import time; time.sleep(60)"], check=False)
+    return {}
+
+
+def leave_processes_behind(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    """One without a parent leaves the session, one ignores what asks it to end; it ends as its seed says."""
+    escape = "import os, time; os.fork() and os._exit(0); os.setsid(); print(os.getpid(), flush=True); time.sleep(60)"
+    stay = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(60)"
+    for code in (escape, stay):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        curve({"step": 1, "pid": int(process.stdout.readline())})
+    if spec["seed"] == 1:
+        os._exit(3)
+    if spec["seed"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if spec["seed"] == 3:
+        time.sleep(60)
+    return {}
+
+
+def flood_the_log(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    for _ in range(300):
+        print("x" * 1000)
+    time.sleep(0.5)
+    for _ in range(300):
+        print("x" * 1000)
+    return {}
+
+
+def stop_half_way(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    """A real run, ended by EBM_BENCH_TEST_SIGNAL at its middle, in its first attempt alone."""
+    from bench.runner import single_run
+
+    return single_run.work(spec, folder, _stopping(spec, folder, curve))
+
+
+def stop_stack_half_way(specs: list[dict[str, Any]], folders: list[Path], curves: list[Curve]) -> list[dict[str, Any]]:
+    from bench.runner import stacked_run
+
+    return stacked_run.work(specs, folders, [_stopping(specs[0], folders[0], curves[0]), *curves[1:]])
+
+
+def _stopping(spec: dict[str, Any], folder: Path, curve: Curve) -> Curve:
+    def add(line: dict[str, Any]) -> None:
+        curve(line)
+        number = os.environ.get("EBM_BENCH_TEST_SIGNAL")
+        if number and folder.name.endswith("-a1") and line["step"] > spec["budget"]["steps"] // 2 + 10:
+            os.kill(os.getpid(), int(number))
+
+    return add

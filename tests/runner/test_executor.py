@@ -14,7 +14,7 @@ import pytest
 
 from bench.common.errors import UsageError
 from bench.results.store import Planned, Store
-from bench.runner import executor, worker_process
+from bench.runner import child, executor, worker_process
 from bench.runner.executor import execute
 from tests.helpers.executor_helpers import ROOT, SCRIPT, alive, child_pids, rows_of, run
 from tests.helpers.toy_workers import toy_spec
@@ -118,7 +118,7 @@ def test_a_kill_by_the_kernel_for_want_of_memory_is_oom(
     store: Store, monkeypatch: pytest.MonkeyPatch, kills: list[int], status: str
 ) -> None:
     counts = iter(kills)
-    monkeypatch.setattr(executor, "_kernel_kills", lambda: next(counts))
+    monkeypatch.setattr(child, "_kernel_kills", lambda: next(counts))
     (row,) = run(store, "kill_itself")
     assert (row["status"], row["signal"]) == (status, "SIGKILL")
 
@@ -237,8 +237,8 @@ def test_progress_counts_every_run_once(store: Store) -> None:
     ]
 
 
-def test_a_store_in_use_is_refused(store: Store) -> None:
-    with store.lock(), pytest.raises(UsageError, match="one run at a time"):
+def test_a_store_that_is_being_restored_is_refused(store: Store) -> None:
+    with store.lock(), pytest.raises(UsageError, match="nothing else writes to a store"):
         run(store, "succeed")
     assert store.attempts() == []
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bench.results.store import Planned, Store
-from bench.runner import executor
+from bench.runner import child, executor
 from tests.helpers.executor_helpers import SCRIPT, alive, child_pids, rows_of, run, wait_for
 from tests.helpers.toy_workers import toy_spec
 
@@ -62,7 +62,7 @@ def test_an_interruption_ends_the_children_and_loses_nothing(store: Store, numbe
 def test_a_signal_that_reaches_the_child_first_is_an_interruption_all_the_same(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor, "GRACE", 20)
+    monkeypatch.setattr(child, "GRACE", 20)
     supervision = executor._Supervision()
 
     def signal_the_group_slowly() -> None:

@@ -222,7 +222,7 @@ def test_training_tells_how_far_it_is_and_leaves_nothing(tmp_path: Path) -> None
 
     trainer, work, _ = prepare(smoke("denoising_score_matching", steps=25))
     clock = stopwatch.Stopwatch(trainer.device)
-    train(trainer, work, clock, [stopwatch.Stopwatch(trainer.device)], [lambda line: None], Told([tmp_path]))
+    train(trainer, work, clock, [stopwatch.Stopwatch(trainer.device)], [lambda line: None], heartbeat=Told([tmp_path]))
     assert said[-1] == (25, 1.0)
     assert said == sorted(said)
     assert list(tmp_path.iterdir()) == []

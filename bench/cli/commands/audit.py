@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.cli.options import Commands, Group, add_jobs, add_objective, job_count, joined, new_parser
+from bench.cli.options import Commands, Group, add_jobs, add_objective, add_time_limit, job_count, joined, new_parser
 from bench.common.exit_codes import GOOD, REGRESSION
 from bench.common.paths import default_store
 
@@ -28,6 +28,7 @@ def add_parser(commands: Commands) -> None:
         help="Folder to write tables and plots into (default: %(default)s).",
     )
     add_jobs(parser)
+    add_time_limit(parser, 14400)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench.cli.options import Commands, Group, add_data_dir, joined, new_parser, use_data_dir
+from bench.cli.options import Commands, Group, add_data_dir, add_time_limit, joined, new_parser, use_data_dir
 from bench.common.exit_codes import FAILED, GOOD
 
 GROUP = Group.PLUGINS
@@ -25,6 +25,7 @@ def add_parser(commands: Commands) -> None:
         help="Take at most N examples a seed on each law for an objective's minimiser (default: 32768).",
     )
     add_data_dir(parser)
+    add_time_limit(parser, 900)
 
 
 def _show(rule: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.options import PRECISIONS, Commands, Group, add_device, add_objective, joined, new_parser
+from bench.cli.options import PRECISIONS, Commands, Group, add_device, add_objective, add_time_limit, joined, new_parser
 from bench.common.errors import UsageError
 from bench.common.exit_codes import GOOD
 from bench.common.paths import default_store
@@ -55,6 +55,7 @@ def add_parser(commands: Commands) -> None:
         metavar="DIR",
         help="Folder to write tables into (default: %(default)s).",
     )
+    add_time_limit(parser, 14400)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.options import Commands, Group, add_plan, add_tuned, job_count, new_parser, planned_runs
+from bench.cli.options import Commands, Group, add_plan, add_time_limit, add_tuned, job_count, new_parser, planned_runs
 from bench.common.exit_codes import GOOD, REGRESSION
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def add_parser(commands: Commands) -> None:
         metavar="STORE",
         help="Compare predicted costs with the completed runs of this store (default: no comparison).",
     )
+    add_time_limit(parser, 3600)
 
 
 def run(options: argparse.Namespace) -> int:

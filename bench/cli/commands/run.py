@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bench.common.run_spec import RunSpec
     from bench.results.store import Store
     from bench.runner.executor import Event
+    from bench.suites.shards import Shard
 
 GROUP = Group.TRAIN
 
@@ -47,6 +48,11 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--log", choices=TRACKERS, help="Also send curves and results there as runs go (default: nowhere)."
     )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="Run this part of the suite only and write no pages, for one of several jobs (default: all of it).",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
         KeyboardInterrupt: on an interrupt, after the interrupted runs have been recorded.
     """
     from bench.suites.schema import own_files
+    from bench.suites.shards import parse_shard
 
+    shard = None if options.shard is None else parse_shard(options.shard)
     specs = planned_runs(options)
     if options.save_weights:
         specs = [replace(spec, save_weights=True) for spec in specs]
@@ -69,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
         batch_seeds=options.batch_seeds,
         suites=own_files(options.suite),
         log=options.log,
+        shard=shard,
     )
 
 
@@ -81,8 +90,11 @@ def run_suite(
     batch_seeds: bool = False,
     suites: Mapping[str, bytes] = MappingProxyType({}),
     log: str | None = None,
+    shard: Shard | None = None,
 ) -> int:
     """Completes the runs, writes every table and plot, and lists the failures; returns the exit code.
+
+    Of a shard only the runs are completed: other jobs may be at work, and `table` shows what they have made together.
 
     Raises:
         UsageError: if the store cannot be written to or is in use.
@@ -92,6 +104,14 @@ def run_suite(
     from bench.results.records import read_records
     from bench.results.store import Store
 
+    if shard is not None:
+        own = shard.of(specs)
+        Store(out).keep_suites(suites)
+        with _followed(Store(out), log) as follower:
+            rows = _execute(
+                own, Store(out), jobs=jobs, retry=retry, batch_seeds=batch_seeds, plan=specs, follower=follower
+            )
+        return _report_failures(own, rows)
     try:
         with _followed(Store(out), log) as follower:
             rows = _execute(specs, Store(out), jobs=jobs, retry=retry, batch_seeds=batch_seeds, follower=follower)
@@ -144,6 +164,7 @@ def _execute(
     retry: bool,
     batch_seeds: bool,
     follower: Event | None = None,
+    plan: Sequence[RunSpec] | None = None,
 ) -> list[dict[str, Any]]:
     from bench.runner import progress
     from bench.runner.executor import execute
@@ -165,6 +186,7 @@ def _execute(
             on_event=on_event,
             retry=retry,
             stack=partial(progress.stackable, asked=batch_seeds),
+            plan=plan,
         )
 
 
