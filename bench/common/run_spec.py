@@ -32,7 +32,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _ASIDE = (
     *("suite", "suite_version", "seed", "timeout_seconds", "skip"),
     *("reference", "primary", "ranked", "convergence_bound", "contrasts"),
-    *("batch_seeds", "save_weights", "memory_gb"),
+    *("batch_seeds", "save_weights", "memory_gb", "contract"),
 )
 LONGEST = 1e10  # seconds, three centuries: what stands for no limit, which JSON cannot say
 # what decides the numbers in a plug-in's description
@@ -209,6 +209,7 @@ class RunSpec:
         timeout_seconds: how long it may take; infinity becomes `LONGEST`.
         memory_gb: how many GB it may use with all that it starts; None for a share of the machine.
         tuned: whether learning rate and hyper-parameters are those that `tune` chose for the data set.
+        contract: what is known of each file of somebody's own that is not shown to keep it, "x.py: unchecked".
         role: "" for an entry; the name of a reference fit, which is shown and never ranked.
     """
 
@@ -237,6 +238,7 @@ class RunSpec:
     memory_gb: Positive | None = None
     precision: str = FULL_PRECISION
     contrasts: tuple[ContrastSpec, ...] = ()
+    contract: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timeout_seconds", min(float(self.timeout_seconds), LONGEST))

@@ -12,7 +12,15 @@ import torch
 from bench.common import data_paths, references
 from bench.common.errors import UsageError, suggest
 from bench.common.paths import expanded
-from bench.contract import data_rules, denoiser_rules, metric_rules, network_rules, objective_rules
+from bench.contract import (
+    data_rules,
+    denoiser_rules,
+    ledger,
+    metric_rules,
+    network_rules,
+    objective_rules,
+    stationarity,
+)
 from bench.contract.objective_rules import with_draws
 from bench.contract.rule import Broken, Rule
 from bench.contract.source_lines import line_of_error
@@ -74,7 +82,27 @@ def check_plugin(
                 findings.append(_unchecked(name, findings) or _held(name, rule, plugin, ref))
     torch.random.set_rng_state(torch_state)
     torch.set_num_threads(threads)
+    broken = [finding.rule for finding in findings if not finding.passed]
+    # what has kept some rules, or all with fewer draws, is still unchecked
+    if plugin.is_own and (broken or not (only or draws)):
+        ledger.remember(plugin.path, broken)
     return findings
+
+
+def estimated_seconds(ref: str, *, draws: int | None = None) -> float | None:
+    """About how long an objective's minimiser takes at most, the longest rule of all; None if nothing can be said.
+
+    Raises:
+        UsageError: if there is no such plug-in, or its file does not import.
+    """
+    plugin = _find(ref)
+    if plugin.kind != "objectives":
+        return None
+    calls = stationarity.CALLS if draws is None else draws // stationarity.BATCH
+    try:
+        return stationarity.estimated_seconds(plugin, ref, calls)
+    except (Exception, SystemExit):  # the rules say what is wrong with it
+        return None
 
 
 def in_lines(findings: Sequence[Finding]) -> list[str]:

@@ -9,6 +9,7 @@ An objective that no law minimises may declare another place at which it is `sta
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -146,6 +147,18 @@ def verdicts(plugin: registry.Plugin, ref: str, calls: int = CALLS) -> Iterator[
             yield _verdict(law, info, ref, {**info.proof, **plugin.given}, calls)
 
 
+def estimated_seconds(plugin: registry.Plugin, ref: str, calls: int = CALLS) -> float:
+    """About how long `verdicts` takes at most: one call on the first law, for all calls on all laws that apply."""
+    laws = [law for law in LAWS if not why_not(plugin.info, law)]
+    if not laws or not place(plugin.info):
+        return 0.0
+    problem = _problem(laws[0], plugin.info, ref, {**plugin.info.proof, **plugin.given})
+    problem.gradient()  # the first call also warms up
+    began = time.perf_counter()
+    problem.gradient()
+    return (time.perf_counter() - began) * len(laws) * (calls + SETTLING_CALLS)
+
+
 def why_not(info: ObjectiveInfo, law: Law) -> str:
     """Why the law does not apply to an objective; empty if it does."""
     if info.max_dim is not None and law.dim > info.max_dim:
@@ -171,7 +184,23 @@ def place(info: ObjectiveInfo) -> str:
     }[info.stationary]
 
 
-def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any], calls: int) -> Verdict:
+@dataclass(frozen=True)
+class _Problem:
+    """An objective on a law, with the energy whose best parameter is θ = 1; `theta` is (3 SEEDS, 1)."""
+
+    objective: Objective
+    energy: Energy
+    theta: Tensor
+    batch: Callable[[], Tensor]
+    rng: Rng
+
+    def gradient(self) -> Tensor:
+        """∂loss/∂θ on one more batch, summed over the batch, shaped as `theta`."""
+        loss = self.objective(self.energy, self.batch(), self.rng).mean(-1).sum()
+        return torch.autograd.grad(loss, self.theta)[0]
+
+
+def _problem(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any]) -> _Problem:
     data_rng, rng = _Repeated("data"), _Repeated("objective")
     theta = torch.tensor(THETAS, dtype=torch.float64).repeat_interleave(SEEDS).unsqueeze(-1).requires_grad_()
     objective = builders.objective(ref, law.draw(TRAINING, data_rng), rng, local_scale=law.local_scale, **hyper)
@@ -182,11 +211,15 @@ def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any], cal
             return law.draw(BATCH, data_rng)
         return _own_draws(objective, partial(energy.func, torch.ones_like(theta)), law.draw(BATCH, data_rng), data_rng)
 
-    settle(objective, energy, batch, rng)
-    total = torch.zeros_like(theta)
+    return _Problem(objective, energy, theta, batch, rng)
+
+
+def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any], calls: int) -> Verdict:
+    problem = _problem(law, info, ref, hyper)
+    settle(problem.objective, problem.energy, problem.batch, problem.rng)
+    total = torch.zeros_like(problem.theta)
     for call in range(1, calls + 1):
-        loss = objective(energy, batch(), rng).mean(-1).sum()
-        total += torch.autograd.grad(loss, theta)[0]
+        total += problem.gradient()
         mean = (total.detach() / call).reshape(len(THETAS), SEEDS)
         below, here, above = (mean.mean(-1) / (mean.std(-1) / SEEDS**0.5)).tolist()
         # looked at where the calls have doubled, so that luck has few chances to stop early

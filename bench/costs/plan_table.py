@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from bench.common.duration import duration
 from bench.common.run_spec import RunSpec
 from bench.costs.estimate import CostEstimate
 from bench.results.tables import format_cells, markdown_table
-from bench.runner.progress import duration
 
 
 def plan_markdown(specs: Sequence[RunSpec], estimates: Mapping[str, CostEstimate], jobs: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from bench.common import fingerprint
 from bench.common.data_paths import names_data_path
 from bench.common.errors import UsageError, suggest
-from bench.common.paths import expanded
+from bench.common.paths import PACKAGE, expanded
 from bench.common.plugin_source import FOLDERS as FOLDERS
 from bench.common.plugin_source import Kind as Kind
 from bench.common.plugin_source import names as names
@@ -60,6 +60,11 @@ class Plugin:
     @property
     def name(self) -> str:
         return str(self.info.name)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a file of somebody's own, not one of the project's."""
+        return self.path.parent not in FOLDERS.values() and not self.path.is_relative_to(PACKAGE)
 
     @property
     def has_memory(self) -> bool:

@@ -26,6 +26,7 @@ _SPEC = (
     *(f"objective.{name}" for name in ("family", "control", "kind", "sha")),
     *("dataset.name", "dataset.label", "network.name", "network.label", "network.params"),
     "contrasts",
+    "contract",
     *("budget.steps", "budget.batch", "budget.flops", "budget.seconds"),
     *("evaluation.samples", "evaluation.metrics"),
 )
@@ -156,7 +157,7 @@ _GROUPS = ("objective.params", "network.params", "objective.control")
 _TEXTS = {
     f"spec.{place}"
     for place in _SPEC
-    if place not in (*_NUMBERS, *_GROUPS, "contrasts") and not place.startswith(("budget", "evaluation"))
+    if place not in (*_NUMBERS, *_GROUPS, "contrasts", "contract") and not place.startswith(("budget", "evaluation"))
 }
 
 

@@ -155,9 +155,11 @@ def provenance(records: Sequence[Record]) -> str:
     ok, seeds = sum(record.status == "ok" for record in records), sorted({record.spec.seed for record in records})
     versions = sorted({record.spec.suite_version or 1 for record in records})
     protocol = f"protocol version {', '.join(map(str, versions))}"
+    marks = sorted({mark for record in records for mark in record.spec.contract})
+    held = f" Not shown to keep the contract (`check`): {'; '.join(marks)}." if marks else ""
     return (
         f"*`{records[0].command}`, {protocol}, seeds {_ranges(seeds)}: {ok} of {len(records)} runs completed; "
-        f"commit {', '.join(commits) or 'unknown'}.*"
+        f"commit {', '.join(commits) or 'unknown'}.{held}*"
     )
 
 

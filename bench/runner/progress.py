@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.common.duration import duration
 from bench.common.errors import UsageError
 from bench.common.run_spec import RunSpec
 from bench.results.store import Attempt, Planned, Store
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
 
 
 WORKER = "bench.runner.single_run:work"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: "41 s", "12 min", "1 h 40 min"."""
-    minutes = round(seconds / 60)
-    if minutes < 2:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextmanager

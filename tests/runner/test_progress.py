@@ -12,9 +12,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from bench.common.duration import duration
 from bench.results.integrity import files_beside
 from bench.results.store import Planned, Store
-from bench.runner.progress import LineProgress, Running, duration, live_progress, show_progress
+from bench.runner.progress import LineProgress, Running, live_progress, show_progress
 from bench.training import heartbeat
 from bench.training.heartbeat import NAME, Heartbeat
 from tests.helpers.toy_workers import toy_spec

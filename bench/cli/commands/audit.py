@@ -38,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
         UsageError: if an option is invalid.
     """
     from bench.audit import gradient_audit, report
+    from bench.common.duration import duration
     from bench.plugins import registry
-    from bench.runner.progress import duration
 
     jobs = job_count(options) or len(os.sched_getaffinity(0))
     refs = list(joined(options.objective) or registry.names("objectives"))
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _progress(total: int) -> Callable[[str], None]:
-    from bench.runner.progress import duration
+    from bench.common.duration import duration
 
     began, done = time.monotonic(), list[str]()
 

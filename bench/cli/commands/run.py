@@ -18,6 +18,7 @@ from bench.common.exit_codes import FAILED, GOOD
 from bench.common.paths import default_store
 
 if TYPE_CHECKING:
+    from bench.common.plugin_source import Kind
     from bench.common.run_spec import RunSpec
     from bench.results.store import Store
     from bench.runner.executor import Event
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.suites.shards import parse_shard
 
     shard = None if options.shard is None else parse_shard(options.shard)
-    specs = planned_runs(options)
+    specs = _marked(planned_runs(options))
     if options.save_weights:
         specs = [replace(spec, save_weights=True) for spec in specs]
     return run_suite(
@@ -79,6 +80,28 @@ def run(options: argparse.Namespace) -> int:
         log=options.log,
         shard=shard,
     )
+
+
+def _marked(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """The specs with what is known of the contract of somebody's own files, which is said once each."""
+    from bench.contract import ledger
+    from bench.plugins import registry
+
+    known: dict[tuple[Kind, str], str] = {}
+    marked = []
+    for spec in specs:
+        parts: list[tuple[Kind, str]] = [("datasets", spec.dataset.ref), ("networks", spec.network.ref)]
+        if not spec.classical:
+            parts.append(("objectives", spec.objective.ref))
+        for part in parts:
+            if part not in known:
+                plugin = registry.find(*part)
+                found = ledger.standing(plugin.path) if plugin.is_own else ""
+                known[part] = f"{plugin.path.name}: {found}" if found else ""
+        marked.append(replace(spec, contract=tuple(filter(None, (known[part] for part in parts)))))
+    for mark in sorted(set(filter(None, known.values()))):
+        print(f"{mark}; `check FILE.py` says what it breaks, and its rows are marked until then", file=sys.stderr)
+    return marked
 
 
 def run_suite(
