@@ -103,7 +103,8 @@ def _numbered(axis: Axes, summary: pd.DataFrame, y: pd.Series, error: pd.Series 
     for each in (axis.xaxis, axis.yaxis):
         each.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
         each.set_minor_formatter(NullFormatter())
-    axis.set(xlim=(x.min() / ROOM, x.max() * ROOM), ylim=(y.min() / ROOM**2, y.max() * ROOM**2))
+    if y.notna().any():  # else no objective here declares a divergence
+        axis.set(xlim=(x.min() / ROOM, x.max() * ROOM), ylim=(y.min() / ROOM**2, y.max() * ROOM**2))
     points = axis.transData.transform(np.column_stack([x, y]))
     placed = axis.transData.inverted().transform(_apart(points, 2.1 * RADIUS * plt.rcParams["figure.dpi"] / 72))
     for at, to, number, colour in zip(np.column_stack([x, y]), placed, y.index + 1, colours, strict=True):

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from bench.contract.host_sync import host_syncs
+from bench.contract.objective_rules import RULES
+from bench.plugins import registry
 from bench.suites import expand, schema
 from bench.training.trainer import CHECK_EVERY, Trainer
 
@@ -83,3 +85,11 @@ def test_the_trainers_own_part_of_a_step_never_waits(seed: int | list[int], kern
     trainer = Trainer(replace(planned, optimiser=replace(planned.optimiser, clip=1.0)), seed, CPU)
     trainer.step(0)
     assert host_syncs(lambda: [trainer.step(t) for t in range(1, CHECK_EVERY + 2)]) == []
+
+
+def test_declared_work_on_the_host_is_told_and_not_held_against_an_objective() -> None:
+    names = registry.names("objectives")
+    declared = {n: work for n in names if (work := registry.find("objectives", n).info.host_work)}
+    assert declared
+    for name, work in declared.items():
+        assert work in RULES["no waiting"](registry.find("objectives", name), name)
