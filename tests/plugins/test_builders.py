@@ -110,8 +110,9 @@ def test_a_metric_loads_by_name_and_gives_an_estimate(name: str) -> None:
         builders.dataset(f"{n}[n_train=64,n_valid=64,n_test=256]", Rng(0, "data"))
         for n in ("eight_gaussians", "digits")
     )
-    data = next(found for found in some if metric.info.needs <= found.provides | {"samples"})
-    estimates = metric.all(quadratic, data.valid, data, Rng(0, "eval"))
+    data = next(found for found in some if metric.info.needs <= found.provides | {"samples", "log_z"})
+    energy = TrainedEnergy(quadratic, log_z_estimate=0.0)
+    estimates = metric.all(energy, data.valid, data, Rng(0, "eval"))
     assert estimates
     assert all(isinstance(estimate, Estimate) for estimate in estimates.values())
 
