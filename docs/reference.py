@@ -33,7 +33,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Quadrature": (
         *("GRIDS", "grid_points", "grid_sample", "evaluate", "in_chunks", "freeze", "CachedFunction"),
         *("tabulate", "tabulate_density", "GridDistribution", "log_partition", "Partition"),
-        *("integration_warning", "outside_mass"),
+        *("integration_warning", "outside", "outside_mass"),
     ),
     "Noising": (
         *("noise_levels", "noise_interval", "NoiseInterval", "noised", "noised_twice", "Noised"),

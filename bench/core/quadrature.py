@@ -1,8 +1,8 @@
 """Exact integrals in one and two dimensions, by the midpoint rule on a box.
 
 The midpoint rule converges faster than any power of the cell for a smooth integrand that vanishes at the box's edge.
-Every integral is taken on two grids, and the numerical error that is stated is the difference of the two. A coarse look
-at three times the box finds mass that the box does not hold.
+Every integral is taken on two grids, and the numerical error that is stated is the difference of the two. What a model
+puts outside of the box is integrated over three times the box, on coarser grids.
 """
 
 from __future__ import annotations
@@ -84,30 +84,75 @@ class GridDistribution:
 
 
 @dataclass(frozen=True)
+class Outside:
+    """What a model has outside of the box, within `OUTSIDE` times the box.
+
+    Attributes:
+        log_mass: log ∫ exp(-E) there, in nats; coarse: on half as many cells a side.
+        log_rim: of it, what lies in the outer frame of the wide box, beyond which nobody looks.
+    """
+
+    log_mass: float
+    coarse: float
+    log_rim: float
+
+    def share(self, log_z: float) -> float:
+        """P(x not in the box) = Z' / (Z + Z'); log Z over the box is `log_z`."""
+        return _share(self.log_mass, log_z)
+
+    def added(self, log_z: float, *, coarse: bool = False) -> float:
+        """log (Z + Z') - log Z, what the mass outside adds to log Z; 0 where it is no number, which is warned about."""
+        more = self.coarse if coarse else self.log_mass
+        found = float(torch.nn.functional.softplus(torch.tensor(more - log_z, dtype=torch.float64)))
+        return found if math.isfinite(found) else 0.0
+
+    def rim_share(self, log_z: float) -> float:
+        """The model's probability in the outer frame of the wide box; NaN where the energy is no number outside."""
+        return _share(self.log_rim, log_z + self.added(log_z)) if not math.isnan(self.log_mass) else math.nan
+
+
+def _share(log_part: float, log_rest: float) -> float:
+    return float(torch.sigmoid(torch.tensor(log_part - log_rest, dtype=torch.float64)))
+
+
+@dataclass(frozen=True)
 class Partition:
-    """log ∫ exp(-E) over the box in nats, its numerical error, and the mass in the box's outer frame and outside."""
+    """log ∫ exp(-E) in nats, over the box and what lies around it, its numerical error, and where the mass is.
+
+    Attributes:
+        edge_mass: the probability of the box's outer frame, given the box.
+        outside_mass: the probability outside of the box; rim_mass: in the outer frame of what is looked at.
+    """
 
     log_z: float
     error: float
     edge_mass: float
     outside_mass: float
+    rim_mass: float
 
     @property
     def warning(self) -> str:
         """Why nothing that rests on log Z may be ranked; empty if it may."""
-        return integration_warning(self.log_z, self.error, edge_mass=self.edge_mass, outside_mass=self.outside_mass)
+        return integration_warning(self.log_z, self.error, rim_mass=self.rim_mass)
 
 
 def integration_warning(
-    value: float, error: float, *, edge_mass: float = 0.0, data_mass: float = 1.0, outside_mass: float = 0.0
+    value: float,
+    error: float,
+    *,
+    edge_mass: float = 0.0,
+    data_mass: float = 1.0,
+    outside_mass: float = 0.0,
+    rim_mass: float = 0.0,
 ) -> str:
-    """Why an integral over the box is not to be ranked; empty if it may be.
+    """Why an integral is not to be ranked; empty if it may be.
 
     Args:
         value, error: the integral and the difference of two grids; at most `ERROR_BOUND` times max(1, |value|).
         edge_mass: the model's probability in the outer frame; at most `EDGE_MASS_BOUND`.
         data_mass: the integral of the data's density over the box; at most `MASS_BOUND` from 1.
-        outside_mass: the model's probability outside of the box, as `outside_mass` finds it; bounded like `edge_mass`.
+        outside_mass: the model's probability outside of the box, of an integral over the box alone.
+        rim_mass: the model's probability in the outer frame of `OUTSIDE` times the box, of an integral over all.
     """
     if not abs(data_mass - 1) <= MASS_BOUND:
         return f"the grid finds a mass of {data_mass:.4f} for the data's density, not 1"
@@ -115,6 +160,8 @@ def integration_warning(
         return f"not integrable in the box: {edge_mass:.2%} of its mass lies in the outer frame"
     if not outside_mass <= EDGE_MASS_BOUND:
         return f"not integrable in the box: {outside_mass:.2%} of its mass lies outside, within {OUTSIDE} times the box"
+    if not rim_mass <= EDGE_MASS_BOUND:
+        return f"not integrable: {rim_mass:.2%} of its mass lies in the outer frame of {OUTSIDE} times the box"
     if not error <= ERROR_BOUND * max(1.0, abs(value)):
         return f"too sharp for the grid: two grids differ by {error:.2g}"
     return ""
@@ -186,12 +233,12 @@ def tabulate_density(
     return normalise(evaluate(log_density, grid, n, like=like), grid, n)
 
 
-def outside_mass(energy: Energy, grid: Grid, log_z: float, *, like: Tensor | None = None) -> float:
-    """P(x not in the box) = Z' / (Z + Z'), Z = ∫ exp(-E) over the box, Z' over `OUTSIDE` times the box less the box.
+def outside(energy: Energy, grid: Grid, log_z: float, *, like: Tensor | None = None) -> Outside:
+    """What lies outside of the box, by midpoint rules over `OUTSIDE` times the box less the box.
 
-    By a coarse midpoint rule: a ridge of energy along the box's edge leaves the frame empty and does not hide what lies
-    behind it, but a mode far narrower than a thirtieth of the box may fall between two nodes. What lies further out is
-    not seen. NaN where the energy is not finite there, but for +inf, which is no mass.
+    A ridge of energy along the box's edge does not hide what lies behind it, but a mode far narrower than a thirtieth
+    of the box may fall between two nodes; where more than a hundredth of the mass is outside, twice as many nodes are
+    taken. An energy of +inf is no mass; one that is NaN or -inf somewhere makes every value NaN.
 
     Args:
         log_z: log ∫ exp(-E) over the box, in nats.
@@ -199,21 +246,42 @@ def outside_mass(energy: Energy, grid: Grid, log_z: float, *, like: Tensor | Non
     """
     sides = [(low, high, (OUTSIDE - 1) / 2 * (high - low)) for low, high in zip(grid.low, grid.high, strict=True)]
     wide = Grid(tuple(low - more for low, _, more in sides), tuple(high + more for _, high, more in sides))
-    log_weights = -evaluate(energy, wide, OUTSIDE_CELLS, like=like).double()
-    centres, cell = grid_points(wide, OUTSIDE_CELLS, device=log_weights.device)
-    inside = ((centres > centres.new_tensor(grid.low)) & (centres < centres.new_tensor(grid.high))).all(-1)
-    log_outside = log_weights.masked_fill(inside, -math.inf).logsumexp(0) + math.log(cell)
-    return float(torch.sigmoid(log_outside - log_z))
+
+    def integrals(n: int) -> tuple[float, float]:
+        log_weights = -evaluate(energy, wide, n, like=like).double()
+        centres, cell = grid_points(wide, n, device=log_weights.device)
+        middle = centres.new_tensor([(low + high) / 2 for low, high, _ in sides])
+        half = centres.new_tensor([(high - low) / 2 for low, high, _ in sides])
+        furthest = ((centres - middle).abs() / half).amax(-1)  # 1 at the box's edge
+        of_frame = furthest > OUTSIDE * (1 - 2 * EDGE)
+        masses = (log_weights.masked_fill(~chosen, -math.inf).logsumexp(0) for chosen in (furthest > 1, of_frame))
+        outer, rim = (float(mass) + math.log(cell) for mass in masses)
+        return (outer, rim) if not math.isinf(outer) or outer < 0 else (math.nan, math.nan)
+
+    cells = OUTSIDE_CELLS
+    (fine, rim), (coarse, _) = integrals(cells), integrals(cells // 2)
+    if _share(fine, log_z) > EDGE_MASS_BOUND:
+        coarse, (fine, rim) = fine, integrals(2 * cells)
+    return Outside(fine, coarse, rim)
+
+
+def outside_mass(energy: Energy, grid: Grid, log_z: float, *, like: Tensor | None = None) -> float:
+    """P(x not in the box) = Z' / (Z + Z'), as `outside` finds it; NaN where the energy is no number there."""
+    return outside(energy, grid, log_z, like=like).share(log_z)
 
 
 def log_partition(energy: Energy, grid: Grid, *, points: int = GRIDS[0], like: Tensor | None = None) -> Partition:
-    """log ∫ exp(-E(x)) dx over the box, on `points` cells a side; the error is the difference to half as many.
+    """log ∫ exp(-E(x)) dx over `OUTSIDE` times the box: on `points` cells a side of the box, coarser outside of it.
 
-    The sum is in float64 whatever the energy computes in; `like` as in `evaluate`.
+    The error is the difference to half as many cells. The sum is in float64 whatever the energy computes in; `like` as
+    in `evaluate`.
     """
     fine, coarse = (tabulate(energy, grid, n, like=like) for n in (points, points // 2))
-    outside = outside_mass(energy, grid, fine.log_z, like=like)
-    return Partition(fine.log_z, abs(fine.log_z - coarse.log_z), fine.edge_mass, outside)
+    beyond = outside(energy, grid, fine.log_z, like=like)
+    log_z = fine.log_z + beyond.added(fine.log_z)
+    error = abs(log_z - coarse.log_z - beyond.added(coarse.log_z, coarse=True))
+    share, rim = beyond.share(fine.log_z), beyond.rim_share(fine.log_z)
+    return Partition(log_z, error, fine.edge_mass, share, rim)
 
 
 def grid_sample(

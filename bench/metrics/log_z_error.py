@@ -15,7 +15,7 @@ def log_z_error(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estima
 
     Some objectives learn log Z beside the energy, or weigh their chains such that these estimate it; they declare it as
     `log_z`. It is an estimate for the last weights: the averaged and the best ones and other objectives have no value.
-    As in `nll`, the model is taken to live in the box; where it does not, the value is not certified. The signed error
+    Certified as in `nll`. The signed error
     stands in the detail.
     """
     assert data.grid is not None
@@ -27,8 +27,8 @@ def log_z_error(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estima
         "error": estimate - partition.log_z,
         "log_z": partition.log_z,
         "numerical_error": partition.error,
-        "edge_mass": partition.edge_mass,
         "outside_mass": partition.outside_mass,
+        "rim_mass": partition.rim_mass,
     }
     value = abs(estimate - partition.log_z)
     return Estimate(value, certified=not partition.warning, reason=partition.warning, detail=detail)

@@ -9,13 +9,13 @@ from torch import Tensor
 from bench.api import Data, Energy, Estimate, Rng, in_chunks, log_partition, metric
 
 
-@metric(needs={"grid"}, unit="nats", better="lower", version=1, scale="difference")
+@metric(needs={"grid"}, unit="nats", better="lower", version=2, scale="difference")
 def nll(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
-    """mean of E(x) over the test set + log ∫ exp(-E), the integral over the box by quadrature, in nats; of data that
-    were standardised, in the units in which they were given.
+    """mean of E(x) over the test set + log ∫ exp(-E), the integral over three times the box by quadrature, in nats; of
+    data that were standardised, in the units in which they were given.
 
-    The model is taken to live in the box: where more than a hundredth of its mass lies in the box's outer frame, or
-    outside of it within three times the box, or where two grids disagree, the value is not certified. The standard
+    Where more than a hundredth of the model's mass lies in the outer frame of three times the box, or where two grids
+    disagree, the value is not certified. The standard
     error is that of the mean over the n test points; the entropy of the data is the ruler.
     """
     assert data.grid is not None
@@ -27,6 +27,6 @@ def nll(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
     if not math.isfinite(value):
         return Estimate(None, reason=f"mean energy of the test set {float(energies.mean())}, log Z {partition.log_z}")
     n = len(energies)
-    masses = {"edge_mass": partition.edge_mass, "outside_mass": partition.outside_mass}
+    masses = {"outside_mass": partition.outside_mass, "rim_mass": partition.rim_mass}
     detail = {"log_z": partition.log_z, "numerical_error": partition.error, **masses}
     return Estimate(value, float(energies.std()) / math.sqrt(n), n, not partition.warning, partition.warning, detail)
