@@ -32,7 +32,34 @@ def environment_report() -> str:
         lines.append("cuda          none: --device cuda is refused, auto means cpu")
     lines.append(f"peak memory   {_peak_memory()}")
     lines.append(f"processor     {processor()}")
+    lines += [f"noise         {sentence}" for sentence in disturbances()]
     return "\n".join(lines)
+
+
+def disturbances(system: Path = Path("/sys/devices/system/cpu")) -> list[str]:
+    """A sentence for each thing that makes times on this machine noisy, or numbers depend on more than the seed."""
+    found = []
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > 0.5 * cores:
+        found.append(f"load is {load:.1f} on {cores} cores: other work lengthens seconds; wait, or use --jobs 1")
+    if _line(system / "smt/active") == "1":
+        found.append("two threads share a core: runs beside each other slow each other; time with half as many jobs")
+    governor = _line(system / "cpu0/cpufreq/scaling_governor")
+    if governor not in ("", "performance"):
+        found.append(f"the frequency governor is {governor}: seconds depend on what ran before; set performance")
+    if _line(system / "intel_pstate/no_turbo") == "0" or _line(system / "cpufreq/boost") == "1":
+        found.append("the processor may exceed its base frequency: seconds depend on temperature")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if os.environ.get(name, "1") != "1":
+            found.append(f"{name} is {os.environ[name]}: runs use one thread all the same, your own scripts do not")
+    return found or ["nothing known makes this machine noisy"]
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def _version(package: str) -> str:

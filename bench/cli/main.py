@@ -22,6 +22,7 @@ from bench.common.machine_faults import is_machine_fault
 
 PROGRAM = "python -m bench"
 DESCRIPTION = "Benchmark of training objectives for energy-based models."
+_LONGEST = 2000  # characters of a line of an error
 _UNDECODABLE = "an argument must be text in the encoding of the locale; got {}: use LC_ALL=C.UTF-8, or rename the file"
 COMPLETION = 'Complete words in bash or zsh: eval "$(register-python-argcomplete ebm-bench)"'
 SUPERVISED = ("audit", "check", "cost", "plan", "run", "show", "tune")  # they call functions of plug-ins
@@ -96,7 +97,7 @@ def _coded(action: Callable[[], int]) -> int:
     try:
         return action()
     except UsageError as error:
-        print(f"bench: {error}", file=sys.stderr)
+        print(f"bench: {_shortened(str(error))}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         print("bench: interrupted; run the same command again to continue", file=sys.stderr)
@@ -136,6 +137,12 @@ def _checked(words: Sequence[str]) -> Sequence[str]:
         if word.startswith("--") and word.endswith("=--"):  # argparse takes the value for the end of options
             raise UsageError(f"an option's value must not be --; got '{word}'")
     return words
+
+
+def _shortened(text: str) -> str:
+    """The text with the middle of lines left out that nobody would read to the end, such as a name of 5,000 letters."""
+    lines = text.splitlines()
+    return "\n".join(x if len(x) <= _LONGEST else f"{x[: _LONGEST // 2]} ... {x[-_LONGEST // 2 :]}" for x in lines)
 
 
 def _in_words(error: OSError) -> str:

@@ -49,7 +49,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", part.strip())
+        match = re.fullmatch(r"([0-9]{1,100})(?:-([0-9]{1,100}))?", part.strip())
         low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if high < low:
             raise UsageError(f"seeds are written like 0-4 or 0,2,5; got '{text}'")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
@@ -318,3 +318,30 @@ class RunSpec:
             return msgspec.convert(plain, cls)
         except msgspec.ValidationError as error:
             raise UsageError(f"a run's specification cannot be read: {error}; is it of another version?") from None
+
+
+class SpecReader:
+    """Reads many specs that have most of their parts in common, and makes each part once."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, Any] = get_type_hints(RunSpec, include_extras=True)
+        self._parts: dict[tuple[str, bytes], Any] = {}
+
+    def read(self, runs: bytes) -> Iterator[tuple[str, RunSpec]]:
+        """The cell's id and the spec of each entry of a JSON list of objects; other keys are ignored.
+
+        Raises:
+            UsageError: if a value is not of its type.
+        """
+        try:
+            for entry in msgspec.json.decode(runs, type=list[dict[str, msgspec.Raw]]):
+                cell_id = msgspec.json.decode(entry["cell_id"], type=str)
+                yield cell_id, RunSpec(**{k: self._part(k, bytes(v)) for k, v in entry.items() if k in self._types})
+        except (msgspec.ValidationError, TypeError, KeyError) as error:
+            raise UsageError(f"a run's specification cannot be read: {error}; is it of another version?") from None
+
+    def _part(self, name: str, raw: bytes) -> Any:
+        key = name, raw
+        if key not in self._parts:
+            self._parts[key] = msgspec.json.decode(raw, type=self._types[name])
+        return self._parts[key]

@@ -35,7 +35,7 @@ def saved_sample_metrics(
     built: dict[tuple[str, int], Data] = {}
     lines: list[dict[str, Any]] = []
     for record in records.read_records(store):
-        attempt = store.newest_attempt(record.run) if record.status == "ok" else None
+        attempt = (record.attempt or store.newest_attempt(record.run)) if record.status == "ok" else None
         arrays = attempt.arrays(SAMPLES) if attempt is not None else {}
         if not arrays:
             continue

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from bench.common.errors import UsageError
 from bench.common.json_files import read_json, to_plain, write_json
 from bench.results.integrity import changed, file_digest, files_beside, identity, row_seal
@@ -31,10 +33,12 @@ class Attempt:
 
     Attributes:
         begun: its intent, if this process has written it.
+        known: its row, where that was read and checked before.
     """
 
     folder: Path
     begun: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    known: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def number(self) -> int:
@@ -49,6 +53,8 @@ class Attempt:
         Raises:
             UsageError: if it is not what was written.
         """
+        if self.known is not None:
+            return self.known
         path = self.folder / "row.json"
         if not path.exists():
             return None
@@ -174,8 +180,8 @@ def of_this_version(value: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _point(line: bytes, where: str) -> dict[str, Any]:
     try:
-        point = json.loads(line)
-    except ValueError as error:
+        point = msgspec.json.decode(line)
+    except (ValueError, msgspec.DecodeError) as error:
         raise UsageError(f"{where} is not readable JSON ({error}); restore it, or delete its folder") from None
     if not isinstance(point, dict):
         raise UsageError(f"{where} must be a JSON object; got {type(point).__name__}; restore it, or delete its folder")

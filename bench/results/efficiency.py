@@ -74,5 +74,5 @@ def _curve(store: Store, record: Record) -> list[dict[str, Any]]:
     """The curve of the attempt whose row counts; none of a run that failed, for it would flatter it."""
     if record.status != "ok":
         return []
-    attempts = [attempt for attempt in store.attempts_of(record.run) if attempt.row() is not None]
-    return attempts[-1].curve()
+    attempt = record.attempt or store.newest_attempt(record.run)
+    return [] if attempt is None else attempt.curve()

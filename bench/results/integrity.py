@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ INDEX = "index.json"
 PAGES = "pages.json"
 RESERVED = {"env", "plans", "derived", "plots", "suites"}
 _DELETED, _CHANGED = "deleted", "changed since it was written"
+_IS_TRY = re.compile(r"s\d+-a\d+")
 _Found = Iterator[tuple[Path, str]]
 
 
@@ -90,9 +93,20 @@ def update_index(root: Path) -> None:
 
 def run_folders(root: Path, having: str = "") -> list[Path]:
     """The folder of every attempt that has a file of this name, or any."""
-    pattern = f"*/*/*/*/s*-a*{'/' * bool(having)}{having}"
-    found = sorted(path.parent if having else path for path in root.glob(pattern))
-    return [folder for folder in found if folder.relative_to(root).parts[0] not in RESERVED]
+    cells = [entry.path for entry in _folders(str(root)) if entry.name not in RESERVED]
+    for _ in range(3):
+        cells = [entry.path for cell in cells for entry in _folders(cell)]
+    tries = (entry.path for cell in cells for entry in _folders(cell) if _IS_TRY.fullmatch(entry.name))
+    return [Path(path) for path in sorted(tries) if not having or os.path.exists(f"{path}/{having}")]
+
+
+def _folders(path: str) -> list[os.DirEntry[str]]:
+    """The folders within one, but for hidden ones and links, which may lead in a circle."""
+    try:
+        with os.scandir(path) as entries:
+            return [e for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def changed_files(root: Path) -> dict[str, str]:

@@ -57,6 +57,7 @@ def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
         }
         ranked = all(cell.records[0].spec.ranked for cell in entries.values()) and not (check and check.failed)
         ranks = shared_ranks(_aligned(rankable, key), about.better, scale=about.scale) if ranked else {}
+        basis = metric_basis((record for each in entries.values() for record in each.records), key)
         for objective, cell in entries.items():
             interval = t_interval(cell.numbers(key))
             lines.append(
@@ -75,7 +76,7 @@ def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
                     "key": key,
                     "unit": about.unit,
                     "better": about.better,
-                    "basis": metric_basis((record for each in entries.values() for record in each.records), key),
+                    "basis": basis,
                     "planned": len(cell.records),
                     "skipped": sum(record.status == "skipped" for record in cell.records),
                     "ok": len(cell.completed),

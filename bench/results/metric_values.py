@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from bench.common.run_spec import Weights
@@ -11,6 +13,9 @@ from bench.common.statistics import Better, Scale, usual_scale
 
 SUFFIXES: dict[Weights, str] = {"last": "", "ema": "_ema", "best": "_best"}  # of a column, by the kind of weights
 PREFERRED: tuple[Weights, ...] = ("best", "ema", "last")
+
+_SHOWN = ("extractor", "images")  # what tables read of a value's detail
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class MetricKey(NamedTuple):
@@ -27,6 +32,7 @@ class MetricKey(NamedTuple):
     weights: Weights
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def parse(cls, name: str, weights: Weights) -> MetricKey:
         """The key of "metric" or "metric.part", as a row has it."""
         metric, _, part = name.partition(".")
@@ -43,11 +49,12 @@ class MetricKey(NamedTuple):
         return self.stem + SUFFIXES[self.weights]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MetricValue:
     """A value and what belongs to it; `value` is None where there is none, and then `reason` says why.
 
     Attributes:
+        detail: of what else was measured with it, the part that tables read.
         scale: how it is compared with another. A row of an earlier version does not say: ratio where lower is better.
     """
 
@@ -78,7 +85,7 @@ def values_of_row(row: Mapping[str, Any] | None) -> dict[MetricKey, MetricValue]
 
 
 def _value(plain: Mapping[str, Any]) -> MetricValue:
-    better = cast(Better, plain.get("better", "lower"))
+    better, detail = cast(Better, plain.get("better", "lower")), plain.get("detail")
     return MetricValue(
         plain.get("value"),
         plain.get("stderr"),
@@ -87,7 +94,7 @@ def _value(plain: Mapping[str, Any]) -> MetricValue:
         plain.get("reason") or plain.get("value_reason") or "",
         plain.get("unit", ""),
         better,
-        plain.get("detail") or {},
+        {name: detail[name] for name in _SHOWN if name in detail} if detail else _NOTHING,
         cast(Scale, plain.get("scale") or usual_scale(better)),
     )
 

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import median
 from typing import Any, NamedTuple
-
-import pandas as pd
 
 from bench.common.machine_faults import MACHINE_ERROR
 from bench.common.run_spec import RunSpec
 from bench.results.entry_names import entry_key, entry_names
 from bench.results.metric_values import MetricKey, MetricValue, values_of_row
-from bench.results.store import Planned, Store
+from bench.results.row_index import Place, newest_rows
+from bench.results.store import Attempt, Planned, Store
 
 FAILURES = ("diverged", "error", "timeout", "oom", "killed", MACHINE_ERROR)
 # where a column of results.csv stands in a row
@@ -47,12 +47,14 @@ class Record:
     Attributes:
         objective: the name under which tables and figures show its entry.
         suite: what `run --suite` takes for its suite, where that is not its name.
+        attempt: whose row it is, where it lies in a store.
     """
 
     run: Planned
     row: Mapping[str, object] | None
     objective: str
     suite: str = ""
+    attempt: Attempt | None = field(default=None, compare=False, repr=False)
 
     @property
     def command(self) -> str:
@@ -105,10 +107,15 @@ class Record:
         """A metric's value; an empty one where there is none."""
         return self.values.get(key, MetricValue()) if key else MetricValue()
 
-    def measured(self) -> dict[str, Any]:
+    @cached_property
+    def _measured(self) -> dict[str, Any]:
         values = {column: self.get(path) for column, path in MEASURED.items()}
         memory = self.get("memory.cuda_allocated_peak") or values["peak_memory_mb"]
         return {**values, "peak_memory_mb": None if memory is None else memory / 1e6}
+
+    def measured(self) -> dict[str, Any]:
+        """What the run cost and how large it was, by column."""
+        return dict(self._measured)
 
 
 @dataclass
@@ -135,8 +142,8 @@ class Cell:
         return sum(each.value is not None and not each.certified for each in found)
 
     def median(self, column: str) -> float | None:
-        values = [v for record in self.completed if (v := record.measured()[column]) is not None]
-        return float(pd.Series(values).median()) if values else None
+        values = [v for record in self.completed if (v := record._measured[column]) is not None]
+        return float(median(values)) if values else None
 
     def word(self, key: MetricKey | None) -> str:
         """What stands where a metric has no number: the commonest status, with the steps at which it came."""
@@ -153,8 +160,11 @@ def read_records(store: Store, plan: Iterable[RunSpec] | None = None) -> list[Re
     """Every planned run with its newest row; without a plan, every run that any plan of the store asks for."""
     planned = store.planned() if plan is None else [Planned.of(spec) for spec in plan]
     unique = {run.key: run for run in planned}
-    newest = ((run, store.rows_of(run)) for run in unique.values())
-    found = records_of((run, rows[-1] if rows else None) for run, rows in newest)
+    newest = newest_rows(store.root)
+    attempts = [newest.get(Place(store.cell_of(run), run.spec.seed)) for run in unique.values()]
+    rows = [None if attempt is None else attempt.row() for attempt in attempts]
+    found = records_of(zip(unique.values(), rows, strict=True))
+    found = [replace(record, attempt=attempt) for record, attempt in zip(found, attempts, strict=True)]
     references = {suite: store.suite_reference(suite) for suite in {record.spec.suite for record in found}}
     return [replace(record, suite=references[record.spec.suite]) for record in found]
 

@@ -14,6 +14,7 @@ ROOT/pages.json                   the hashes of tables, plots and pages, which m
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
@@ -21,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from bench.common.errors import UsageError
 from bench.common.hosts import is_gone, is_here, this_process
 from bench.common.json_files import digest_json, read_json, to_plain, write_json
 from bench.common.machine_faults import is_machine_fault
-from bench.common.run_spec import RunSpec
+from bench.common.run_spec import RunSpec, SpecReader
 from bench.results.attempt import SCHEMA, UNWRITTEN, now, of_this_version, readable
 from bench.results.attempt import Attempt as Attempt
 from bench.results.integrity import (
@@ -41,6 +43,7 @@ from bench.results.integrity import (
     write_sealed,
 )
 from bench.results.leases import Leases, is_dead_here, read_lease
+from bench.results.row_index import kept_plan
 
 ARTEFACTS = "artefacts.npz"  # what a run may leave in its folder for the pictures
 SAMPLES = "samples.npz"  # and for metrics of images, taken later
@@ -205,15 +208,16 @@ class Store:
         Raises:
             UsageError: if a plan is not what was written, or of a newer version.
         """
-        found_plans = [
-            unsealed(of_this_version(read_json(path), path), path) for path in (self.root / "plans").glob("*.json")
+        plans = [
+            kept_plan(self.root, path, partial(_checked_plan, path))
+            for path in sorted((self.root / "plans").glob("*.json"))
         ]
-        plans = sorted(found_plans, key=lambda plan: str(plan["created"]))
         union: dict[tuple[Any, ...], list[Planned]] = {}
-        for plan in reversed(plans):
+        specs = SpecReader()
+        for _, runs in sorted(plans, key=lambda plan: plan[0], reverse=True):
             found: dict[tuple[Any, ...], list[Planned]] = {}
-            for entry in plan["runs"]:
-                run = Planned(entry["cell_id"], RunSpec.from_dict(entry["spec"]))
+            for cell_id, spec in specs.read(runs):
+                run = Planned(cell_id, spec)
                 slot = (run.spec.track, run.spec.place, *run.key[:3], run.spec.objective.ref, run.spec.seed)
                 found.setdefault(slot, []).append(run)
             union |= {slot: runs for slot, runs in found.items() if slot not in union}
@@ -262,11 +266,19 @@ class Store:
     def _suite_file(self, suite: str) -> Path:
         return self.root / "suites" / f"{_slug(suite)}.toml"
 
-    def _cell(self, run: Planned) -> Path:
+    def cell_of(self, run: Planned) -> str:
+        """The folder of a run's cell, within the store."""
         suite, entry, dataset, cell_id, _ = run.key
         if _slug(suite) in RESERVED:
             raise UsageError(f"a suite must not be named {', '.join(sorted(RESERVED))}; got '{suite}'")
-        return self.root / _slug(suite) / _slug(entry) / _slug(dataset) / cell_id
+        return f"{_slug(suite)}/{_slug(entry)}/{_slug(dataset)}/{cell_id}"
+
+    def _cell(self, run: Planned) -> Path:
+        return self.root / self.cell_of(run)
+
+
+def _checked_plan(path: Path) -> dict[str, Any]:
+    return unsealed(of_this_version(read_json(path), path), path)
 
 
 def unwritten_row(run: Planned, outcome: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,6 +287,7 @@ def unwritten_row(run: Planned, outcome: Mapping[str, Any]) -> dict[str, Any]:
     return dict(to_plain({**about, "spec": run.spec.to_dict(), **UNWRITTEN, "provenance": {}, **outcome}))
 
 
+@functools.lru_cache(maxsize=4096)
 def _slug(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9._=-]+", "-", label).strip("-.")[:80] or "unnamed"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ _PLANNED = [
     "status",
     "reason",
 ]
+_FORMULA = tuple("=+-@\t\r")
+_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 COLUMNS = [*_PLANNED, *MEASURED]
 
 
@@ -142,12 +145,23 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 def table_text(table: pd.DataFrame, suffix: str) -> str:
     """A table as .csv, .md or .tex, as a file of that kind would hold it."""
     if suffix == ".csv":
-        return str(table.to_csv(index=False))
+        return str(table.map(_inert).to_csv(index=False))
     return (
-        markdown_table(format_cells(table)) + "\n"
+        markdown_table(format_cells(table).map(_one_cell)) + "\n"
         if suffix == ".md"
         else str(format_cells(table).to_latex(index=False, escape=True))
     )
+
+
+def _inert(value: Any) -> Any:
+    """The value; of a text that a spreadsheet would compute, with the apostrophe by which it takes it as text."""
+    computed = isinstance(value, str) and value[:1] in _FORMULA and not _NUMBER.fullmatch(value)
+    return f"'{value}" if computed else value
+
+
+def _one_cell(text: str) -> str:
+    """Text that stays in its cell of a Markdown table and is no HTML."""
+    return " ".join(text.replace("<", "&lt;").replace("|", "\\|").splitlines())
 
 
 def format_cells(table: pd.DataFrame) -> pd.DataFrame:

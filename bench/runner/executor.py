@@ -25,6 +25,7 @@ from bench.common.git import current_commit, has_changes
 from bench.common.run_spec import RunSpec
 from bench.results.checkpoint_files import delete_checkpoints
 from bench.results.leases import Leases
+from bench.results.row_index import Place, newest_rows
 from bench.results.store import Attempt, Planned, Store, unwritten_row
 from bench.runner import child
 from bench.runner.code_check import changed_code
@@ -56,9 +57,10 @@ def execute(
     Supervisors that share a store share the work: each holds a lease on what it runs, and waits at the end for what
     others hold.
 
-    Rows that are `ok`, `diverged`, `error`, `timeout` or `oom` are kept; `interrupted`, `machine_error` and `killed`
-    runs are tried again, unless a living supervisor has seen the run killed twice; `skipped` ones when the reason has
-    changed. A run whose row cannot be written costs only itself: its row is returned, and it is run again next time.
+    Rows that are `ok`, `diverged`, `error`, `timeout` or `oom` are kept, and come without their specification;
+    `interrupted`, `machine_error` and `killed` runs are tried again, unless a living supervisor has seen the run killed
+    twice; `skipped` ones when the reason has changed. A run whose row cannot be written costs only itself: its row is
+    returned, and it is run again next time.
 
     Args:
         jobs: children at a time.
@@ -82,8 +84,12 @@ def execute(
         store.write_plan(planned if plan is None else [Planned.of(spec) for spec in plan])
         rows: dict[tuple[Any, ...], Row] = {}
         waiting: list[tuple[Planned, int]] = []  # with how many rows there are
+        newest = newest_rows(store.root)
         for run in {run.key: run for run in planned}.values():
-            earlier = store.rows_of(run)
+            kept = newest.get(Place(store.cell_of(run), run.spec.seed))
+            earlier = [] if kept is None or kept.known is None else [kept.known]
+            if not _is_final(earlier, run, retry=retry):
+                earlier = store.rows_of(run)  # how often it was killed
             if _is_final(earlier, run, retry=retry):
                 rows[run.key] = earlier[-1]
                 supervision.tell("kept", run, earlier[-1])

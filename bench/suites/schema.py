@@ -28,6 +28,8 @@ from bench.common.run_spec import (
 )
 from bench.suites.files import suite_names
 
+MOST_SUITES = 100  # files of a suite
+MOST_BYTES = 1 << 20  # of a file
 STOPS_AT = {"equal_steps": "steps", "equal_flops": "flops", "equal_seconds": "seconds"}
 RESERVED = ("env", "plans", "derived", "plots", "suites")  # folders of a store that hold no suite
 PAGES = (".csv", ".json", ".md")  # and the ends of its files' names
@@ -154,8 +156,19 @@ def own_files(ref: str) -> dict[str, bytes]:
     return {suite.name: path.read_bytes() for suite, path in _read(ref) if path.resolve().parent != SUITES}
 
 
-def _read(ref: str, including: tuple[str, ...] = ()) -> list[tuple[Suite, Path]]:
+def _read(
+    ref: str, including: tuple[str, ...] = (), found: dict[Path, list[tuple[Suite, Path]]] | None = None
+) -> list[tuple[Suite, Path]]:
+    """The suites of a file; one that several lists include is read once, and comes once."""
+    found = {} if found is None else found
     path = _suite_file(ref)
+    if ref in including:
+        raise UsageError(f"suite {path.name} includes itself, by way of {', '.join(including)}")
+    if path.resolve() in found:
+        return []
+    if len(found) >= MOST_SUITES or len(including) >= MOST_SUITES:
+        raise UsageError(f"a suite includes at most {MOST_SUITES} files; {including[-1]} is one of more: split it")
+    found[path.resolve()] = []
     raw = _toml(path)
     if "include" not in raw:
         return [(parse_suite(_on_its_base(raw, (ref,)), path.name), path)]
@@ -165,9 +178,7 @@ def _read(ref: str, including: tuple[str, ...] = ()) -> list[tuple[Suite, Path]]
     names = raw["include"]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise UsageError(f"suite {path.name}: include must be a list of suite names; got {names!r}")
-    if ref in including:
-        raise UsageError(f"suite {path.name} includes itself, by way of {', '.join(including)}")
-    return [found for name in names for found in _read(name, (*including, ref))]
+    return [part for name in names for part in _read(name, (*including, ref), found)]
 
 
 def _suite_file(ref: str) -> Path:
@@ -180,9 +191,11 @@ def _suite_file(ref: str) -> Path:
 
 
 def _toml(path: Path) -> dict[str, Any]:
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise UsageError(f"a suite has at most {MOST_BYTES} bytes; {path.name} has {size}")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"suite {path.name} is not readable TOML: {error}") from None
 
 
@@ -193,6 +206,8 @@ def _on_its_base(raw: dict[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
         return raw
     if not isinstance(base, str):
         raise UsageError(f"suite {seen[-1]}: base must be the name of a suite; got {base!r}")
+    if len(seen) >= MOST_SUITES:
+        raise UsageError(f"a suite has at most {MOST_SUITES} bases, one of the other; {seen[0]} has more")
     if base in seen:
         raise UsageError(f"suite {seen[0]} is its own base, by way of {', '.join(seen)}")
     below = _toml(_suite_file(base))

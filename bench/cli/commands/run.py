@@ -154,7 +154,7 @@ def _write_pages(out: Path, suites: Mapping[str, bytes]) -> None:
     from bench.results.store import Store
 
     Store(out).keep_suites(suites)
-    write_store_pages(out)
+    write_store_pages(out, again=False)
 
 
 @contextmanager

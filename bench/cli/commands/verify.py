@@ -18,13 +18,19 @@ def add_parser(commands: Commands) -> None:
         commands, "verify", "Find files of a store that were changed or deleted after they were written."
     )
     add_store(parser)
+    parser.add_argument(
+        "--rerun",
+        type=int,
+        metavar="N",
+        help="Also run N random completed runs again and compare their numbers (default: none).",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit code.
 
     Raises:
-        UsageError: if the store is a file, or a folder that is no store.
+        UsageError: if the store is a file, or a folder that is no store, or no run can be run again.
     """
     from bench.results.store import Store
 
@@ -35,4 +41,11 @@ def run(options: argparse.Namespace) -> int:
     for problem in problems:
         print(problem)
     print(f"{len(problems)} changed or deleted files", file=sys.stderr)
+    if options.rerun is not None and not problems:
+        from bench.runner.rerun import rerun
+
+        lines, wrong = rerun(store, options.rerun)
+        print("\n".join(lines))
+        print(f"{wrong} of {len(lines)} runs came out otherwise", file=sys.stderr)
+        return FAILED if wrong else GOOD
     return FAILED if problems else GOOD

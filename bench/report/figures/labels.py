@@ -68,9 +68,12 @@ def overlap(first: Box, second: Box) -> float:
 
 def _free(point: np.ndarray, label: Label, inside: Box, used: Sequence[Box]) -> Box:
     best, least = (0.0, 0.0, 0.0, 0.0), float("inf")
+    others = np.array(used).reshape(-1, 4)
     for box in _candidates(point, label):
         outside = (box[2] - box[0]) * (box[3] - box[1]) - overlap(box, inside)
-        covered = 10 * outside + sum(overlap(box, other) for other in used)
+        wide = np.minimum(box[2], others[:, 2]) - np.maximum(box[0], others[:, 0])
+        high = np.minimum(box[3], others[:, 3]) - np.maximum(box[1], others[:, 1])
+        covered = 10 * outside + float((wide.clip(0) * high.clip(0)).sum())
         if covered < least - 1e-6:
             best, least = box, covered
         if least < 1e-6:

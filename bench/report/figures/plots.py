@@ -88,7 +88,7 @@ def _figures(store: Store, board: Board, only: Sequence[str]) -> Iterator[tuple[
 def _curves(store: Store, records: Iterable[Record]) -> pd.DataFrame:
     lines: list[dict[str, Any]] = []
     for record in records:
-        attempt = store.newest_attempt(record.run)
+        attempt = record.attempt or store.newest_attempt(record.run)
         # a curve that breaks off would make the median one over those that went on
         if attempt is None or record.status != "ok":
             continue
@@ -131,7 +131,8 @@ def first_arrays(store: Store, records: Iterable[Record]) -> dict[tuple[str, str
     found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for record in records:
         key = (record.objective, record.dataset)
-        attempt = store.newest_attempt(record.run) if key not in found and record.status == "ok" else None
+        wanted = key not in found and record.status == "ok"
+        attempt = (record.attempt or store.newest_attempt(record.run)) if wanted else None
         if attempt is not None and (arrays := attempt.arrays(ARTEFACTS)):
             found[key] = arrays
     return found

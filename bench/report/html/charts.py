@@ -109,7 +109,7 @@ def _curve(store: Store, records: Sequence[Record]) -> dict[str, Any] | None:
     """Median and range over seeds at each checkpoint, with the median FLOPs and seconds that it took."""
     lines: list[dict[str, Any]] = []
     for record in records:
-        attempt = store.newest_attempt(record.run)
+        attempt = record.attempt or store.newest_attempt(record.run)
         lines += [{**point, "checkpoint": k} for k, point in enumerate(attempt.curve() if attempt else [])]
     measure = next((m for m in CURVES if any(line.get(m) is not None for line in lines)), None)
     if measure is None:

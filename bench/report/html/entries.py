@@ -139,7 +139,7 @@ def run_entry(record: Record, key: MetricKey | None) -> dict[str, Any]:
 
 def _log(store: Store, record: Record) -> dict[str, Any] | None:
     """The end of what a run said."""
-    attempt = store.newest_attempt(record.run)
+    attempt = record.attempt or store.newest_attempt(record.run)
     path = attempt.folder / "log.txt" if attempt else None
     lines = path.read_text(errors="replace", encoding="utf-8").splitlines() if path and path.exists() else []
     if not any(line.strip() for line in lines):

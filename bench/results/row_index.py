@@ -1,0 +1,157 @@
+"""The newest row of every run of a store, from one file that may be thrown away.
+
+Rows are thousands of small files, each checked against its hash. What was checked once is kept in SQLite under the age,
+size and number of its file, and checked again once one of these differs. So are plans. `verify` reads the files.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bench.results.attempt import Attempt
+from bench.results.integrity import run_folders
+
+INDEX_FILE = ".rows.sqlite"
+VERSION = 1
+_ASIDE = ("spec",)  # which the plan has
+_Stamp = tuple[int, int, int, int]
+
+
+class Place(NamedTuple):
+    """A run within a store: its cell's folder and its seed."""
+
+    cell: str
+    seed: int
+
+
+def newest_rows(root: Path) -> dict[Place, Attempt]:
+    """The attempt whose row counts, of every run that has one; each knows its row, but for the specification.
+
+    Raises:
+        UsageError: if a row is not what was written.
+    """
+    stamps = dict(row_stamps(root))
+    known = _known(root)
+    fresh: list[tuple[str, _Stamp, bytes]] = []
+    found: dict[Place, Attempt] = {}
+    for folder, stamp in stamps.items():
+        cell, _, name = folder.rpartition("/")
+        seed, _, number = name[1:].partition("-a")
+        place = Place(cell, int(seed))
+        earlier = found.get(place)
+        stored = known.get(folder)
+        if stored is None or stored[0] != stamp:
+            row = Attempt(root / folder).row() or {}
+            content = packed(row)
+            fresh.append((folder, stamp, content))
+        else:
+            content = stored[1]
+        if earlier is None or earlier.number < int(number):
+            found[place] = Attempt(root / folder, known=KeptRow(content))
+    if fresh or known.keys() - stamps.keys():
+        _keep(root, fresh, known.keys() - stamps.keys())
+    return found
+
+
+def kept_plan(root: Path, path: Path, read: Callable[[], dict[str, Any]]) -> tuple[str, bytes]:
+    """When a plan was made, and its runs as JSON; read and checked where the index does not know the file as it is."""
+    about = path.stat()
+    stamp = about.st_mtime_ns, about.st_size, about.st_ino, about.st_ctime_ns
+    name = f"plans/{path.name}"
+    stored = _known(root, plans=True).get(name)
+    if stored is not None and stored[0] == stamp:
+        content = stored[1]
+    else:
+        plan = read()
+        runs = msgspec.json.encode([{"cell_id": run["cell_id"], **run["spec"]} for run in plan["runs"]])
+        content = zlib.compress(str(plan["created"]).encode() + b"\n" + runs, 1)
+        _keep(root, [(name, stamp, content)], ())
+    created, _, runs = zlib.decompress(content).partition(b"\n")
+    return created.decode(), runs
+
+
+def row_stamps(root: Path) -> Iterator[tuple[str, _Stamp]]:
+    """Each attempt with a row, by its folder within the store, and what its row's file looks like."""
+    for folder in run_folders(root):
+        with suppress(FileNotFoundError):
+            about = os.stat(f"{folder}/row.json")
+            yield (
+                folder.relative_to(root).as_posix(),
+                (about.st_mtime_ns, about.st_size, about.st_ino, about.st_ctime_ns),
+            )
+
+
+def _known(root: Path, *, plans: bool = False) -> dict[str, tuple[_Stamp, bytes]]:
+    path = root / INDEX_FILE
+    if not path.exists():
+        return {}
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:
+            if file.execute("PRAGMA user_version").fetchone() != (VERSION,):
+                return {}
+            like = "LIKE" if plans else "NOT LIKE"
+            rows = file.execute(
+                f"SELECT folder, age, size, number, changed, content FROM rows WHERE folder {like} 'plans/%'"
+            )
+            return {folder: (tuple(stamp), bytes(content)) for folder, *stamp, content in rows}
+    except (sqlite3.Error, OSError):
+        return {}
+
+
+def _keep(root: Path, fresh: Iterable[tuple[str, _Stamp, bytes]], gone: Iterable[str]) -> None:
+    """Writes what is new; a store that cannot be written to, or is written by another just now, is read as it is."""
+    path = root / INDEX_FILE
+    for again in (True, False):
+        try:
+            with closing(sqlite3.connect(path, timeout=1)) as file, file:
+                if file.execute("PRAGMA user_version").fetchone() != (VERSION,):
+                    file.execute("DROP TABLE IF EXISTS rows")
+                    columns = "folder TEXT PRIMARY KEY, age INT, size INT, number INT, changed INT, content BLOB"
+                    file.execute(f"CREATE TABLE rows ({columns})")
+                    file.execute(f"PRAGMA user_version = {VERSION}")
+                file.executemany("DELETE FROM rows WHERE folder = ?", [(folder,) for folder in gone])
+                lines = ((folder, *stamp, content) for folder, stamp, content in fresh)
+                file.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", lines)
+            return
+        except sqlite3.OperationalError:
+            return
+        except sqlite3.DatabaseError:  # damaged: it is made again
+            if again:
+                with suppress(OSError):
+                    path.unlink()
+
+
+def packed(row: dict[str, Any]) -> bytes:
+    """A row in few bytes: its metrics, which are most of it, apart from the rest."""
+    small = {k: v for k, v in row.items() if k not in (*_ASIDE, "metrics")}
+    parts = msgspec.json.encode(small), msgspec.json.encode(row.get("metrics"))
+    return zlib.compress(parts[0] + b"\n" + parts[1], 1)
+
+
+class KeptRow(dict[str, Any]):
+    """A row of which the metrics are unpacked each time that they are asked for, so that thousands take little room."""
+
+    def __init__(self, content: bytes) -> None:
+        small = zlib.decompress(content).partition(b"\n")[0]
+        super().__init__(msgspec.json.decode(small))
+        self._content = content
+
+    def __getitem__(self, key: str) -> Any:
+        return self._metrics() if key == "metrics" else super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key == "metrics" or super().__contains__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._metrics() if key == "metrics" else super().get(key, default)
+
+    def _metrics(self) -> Any:
+        return msgspec.json.decode(zlib.decompress(self._content).partition(b"\n")[2])

@@ -1,0 +1,111 @@
+"""The index of rows: read once, thrown away at will, and never believed over the files."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.common.errors import UsageError
+from bench.results import row_index
+from bench.results.attempt import Attempt
+from bench.results.records import read_records
+from bench.results.row_index import INDEX_FILE, newest_rows
+from bench.results.store import Planned, Store
+from bench.runner.executor import execute
+from tests.helpers.large_store import fill_large_store
+from tests.helpers.store_helpers import finished
+from tests.helpers.toy_workers import toy_spec
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def values(root: Path) -> dict[int, float]:
+    found = {}
+    for place, attempt in newest_rows(root).items():
+        row = attempt.row() or {}
+        found[place.seed] = row["metrics"]["kl"]["last"]["value"]
+    return found
+
+
+def value(number: float) -> dict[str, object]:
+    return {"metrics": {"kl": {"last": {"value": number}}}}
+
+
+def test_it_says_what_the_rows_say_first_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(3):
+        finished(tmp_path, seed, **value(seed + 0.5))
+    assert values(tmp_path) == {0: 0.5, 1: 1.5, 2: 2.5}
+    assert (tmp_path / INDEX_FILE).exists()
+    monkeypatch.setattr(Attempt, "row", lambda attempt: attempt.known)  # no file of a row is read any more
+    assert values(tmp_path) == {0: 0.5, 1: 1.5, 2: 2.5}
+
+
+def test_the_newest_attempt_counts(tmp_path: Path) -> None:
+    for number in range(12):
+        finished(tmp_path, 0, **value(float(number)))
+    assert values(tmp_path) == {0: 11.0}
+    Store(tmp_path).begin(Planned.of(toy_spec(0)))  # one without a row does not
+    assert values(tmp_path) == {0: 11.0}
+
+
+def test_a_row_that_was_changed_or_deleted_later_is_seen(tmp_path: Path) -> None:
+    attempt = finished(tmp_path, 0, **value(1.0))
+    other = finished(tmp_path, 1, **value(2.0))
+    assert len(values(tmp_path)) == 2
+    row = attempt.folder / "row.json"
+    text = row.read_text(encoding="utf-8")
+    row.write_text(text.replace("1.0", "9.0"), encoding="utf-8")
+    with pytest.raises(UsageError, match="was changed since it was written"):
+        newest_rows(tmp_path)
+    row.write_text(text, encoding="utf-8")
+    (other.folder / "row.json").unlink()
+    assert values(tmp_path) == {0: 1.0}
+
+
+@pytest.mark.parametrize("damage", [b"", b"no database", b"SQLite format 3\x00" + b"\xff" * 200])
+def test_a_damaged_index_is_made_again(tmp_path: Path, damage: bytes) -> None:
+    finished(tmp_path, 0, **value(1.0))
+    newest_rows(tmp_path)
+    (tmp_path / INDEX_FILE).write_bytes(damage)
+    assert values(tmp_path) == {0: 1.0}
+    assert values(tmp_path) == {0: 1.0}
+
+
+def test_without_a_place_for_it_the_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(tmp_path, 0, **value(1.0))
+    monkeypatch.setattr(row_index, "INDEX_FILE", "no/such/folder.sqlite")
+    assert values(tmp_path) == {0: 1.0}
+
+
+def test_records_are_as_without_it(tmp_path: Path) -> None:
+    fill_large_store(tmp_path, 2, 2, 2)
+    first, again = (read_records(Store(tmp_path)) for _ in range(2))
+    whole = {run.key: Store(tmp_path).rows_of(run)[-1] for run in Store(tmp_path).planned()}
+    for one, two in zip(first, again, strict=True):
+        row = whole[one.run.key]
+        for record in (one, two):
+            assert record.spec.to_dict() == row["spec"]
+            assert record.get("metrics") == row["metrics"]
+            assert record.get("provenance") == row["provenance"]
+            assert record.status == "ok"
+        assert one.values == two.values
+
+
+@pytest.mark.long
+def test_ten_thousand_rows_are_read_at_once(tmp_path: Path) -> None:
+    specs = fill_large_store(tmp_path)
+    command = [sys.executable, "-m", "bench", "verdict", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # fills the index
+    began = time.monotonic()
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    assert time.monotonic() - began < 10
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 350_000
+    began = time.monotonic()
+    rows = execute(specs, Store(tmp_path), worker="tests.helpers.toy_workers:kill_itself")
+    assert time.monotonic() - began < 15
+    assert {row["status"] for row in rows} == {"ok"}
