@@ -247,7 +247,8 @@ def planned_runs(options: argparse.Namespace) -> list[RunSpec]:
                 expand.plan_runs(suites, part, device, options.precision)
         faults.refuse()
         raise
-    return specs if settings is None else tuned.with_tuned(specs, settings, str(path))
+    since = {suite.name: suite.tuned_since for suite in suites if suite.tuned_since}
+    return specs if settings is None else tuned.with_tuned(specs, settings, str(path), since)
 
 
 def _parts(selection: Selection) -> Iterator[Selection]:

@@ -106,6 +106,7 @@ class Suite:
         tuning: what `tune` may spend.
         timeout_seconds: how long a run may take; `inf` for no limit.
         limits: what else a run may use.
+        tuned_since: the first version whose tuned settings hold; the present one if None.
         convergence: the check without which nothing is ranked; None for suites that have no exact reference.
     """
 
@@ -113,6 +114,7 @@ class Suite:
     objectives: tuple[str, ...]
     datasets: Names
     version: Count = 1
+    tuned_since: Count | None = None
     track: Track = "equal_steps"
     seeds: str = "0-4"
     metrics: Names = ("*",)

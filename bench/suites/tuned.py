@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.common.errors import UsageError
@@ -94,8 +95,13 @@ def read_tuned(path: Path) -> list[Tuned]:
         ) from None
 
 
-def with_tuned(specs: Iterable[RunSpec], tuned: Iterable[Tuned], where: str) -> list[RunSpec]:
+def with_tuned(
+    specs: Iterable[RunSpec], tuned: Iterable[Tuned], where: str, since: Mapping[str, int] = MappingProxyType({})
+) -> list[RunSpec]:
     """The runs with what was chosen for their objective and data set; what is not tuned as it is.
+
+    Args:
+        since: the first version of a suite whose settings still hold, by its name; only the present one if it is absent.
 
     Raises:
         UsageError: if a setting is missing, or was chosen under another version of the suite.
@@ -113,7 +119,8 @@ def with_tuned(specs: Iterable[RunSpec], tuned: Iterable[Tuned], where: str) -> 
                 f"{where} has no settings for {what}; run `tune --suite {spec.suite}`, or leave it out with "
                 "--objective and --dataset"
             )
-        if setting.protocol != spec.suite_version:
+        version = spec.suite_version or 1
+        if not since.get(spec.suite, version) <= setting.protocol <= version:
             raise UsageError(
                 f"{where} was tuned under version {setting.protocol} of suite {spec.suite}; this is version "
                 f"{spec.suite_version}: tune again"

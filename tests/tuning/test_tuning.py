@@ -165,6 +165,13 @@ def test_settings_that_do_not_fit_the_suite_are_refused(tmp_path: Path) -> None:
         tuned.with_tuned(specs, chosen[:-1], "file.csv")
     with pytest.raises(UsageError, match="tuned under version 2 of suite tiny; this is version 1: tune again"):
         tuned.with_tuned(specs, [replace(t, protocol=2) for t in chosen], "file.csv")
+    with pytest.raises(UsageError, match="tuned under version 2"):
+        tuned.with_tuned(specs, [replace(t, protocol=2) for t in chosen], "file.csv", {"tiny": 1})
+    later = [replace(spec, suite_version=3) for spec in specs]
+    earlier = [replace(t, protocol=2) for t in chosen]
+    assert all(spec.tuned for spec in tuned.with_tuned(later, earlier, "file.csv", {"tiny": 2}))
+    with pytest.raises(UsageError, match="tuned under version 2 of suite tiny; this is version 3"):
+        tuned.with_tuned(later, earlier, "file.csv", {"tiny": 3})
     (tmp_path / "other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(UsageError, match="holds no tuned settings"):
         tuned.read_tuned(tmp_path / "other.csv")
