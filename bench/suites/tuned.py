@@ -101,7 +101,7 @@ def with_tuned(
     """The runs with what was chosen for their objective and data set; what is not tuned as it is.
 
     Args:
-        since: the first version of a suite whose settings still hold, by its name; only the present one if it is absent.
+        since: the first version of a suite whose settings still hold, by its name; the present one if it is absent.
 
     Raises:
         UsageError: if a setting is missing, or was chosen under another version of the suite.
