@@ -61,13 +61,14 @@ def energy_by_hand() -> nn.Sequential:
 
 def _score(net: nn.Module, x: Tensor, *, graph: bool) -> Tensor:
     x = x if x.requires_grad else x.detach().requires_grad_()
-    slope: Tensor = torch.autograd.grad(net(x).sum(), x, create_graph=graph)[0]
-    return -slope
+    found: Tensor = -torch.autograd.grad(net(x).sum(), x, create_graph=graph)[0]
+    return found
 
 
 def _chain(net: nn.Module, x: Tensor) -> Tensor:
     for _ in range(CHAIN):
-        x = (x + 0.5 * STEP * _score(net, x, graph=False) + math.sqrt(STEP) * torch.randn_like(x)).detach()
+        moved = x + 0.5 * STEP * _score(net, x, graph=False) + math.sqrt(STEP) * torch.randn_like(x)
+        x = moved.detach()
     return x
 
 
@@ -78,7 +79,8 @@ def step_by_hand(name: str) -> Step:
 
     def contrast(start: Tensor) -> Tensor:
         memory[0] = _chain(net, start)
-        return net(x).mean() - net(memory[0]).mean()
+        loss: Tensor = net(x).mean() - net(memory[0]).mean()
+        return loss
 
     def denoise() -> Tensor:
         z = torch.randn_like(x)

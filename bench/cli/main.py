@@ -25,7 +25,8 @@ DESCRIPTION = "Benchmark of training objectives for energy-based models."
 _LONGEST = 2000  # characters of a line of an error
 _UNDECODABLE = "an argument must be text in the encoding of the locale; got {}: use LC_ALL=C.UTF-8, or rename the file"
 COMPLETION = 'Complete words in bash or zsh: eval "$(register-python-argcomplete ebm-bench)"'
-SUPERVISED = ("audit", "check", "cost", "plan", "run", "show", "tune")  # they call functions of plug-ins
+# they call functions of plug-ins
+SUPERVISED = ("audit", "check", "check-submission", "cost", "plan", "run", "show", "tune")
 EXIT_CODES = """exit codes:
   0 success; 1 regression; 2 bad input; 3 some runs failed; 4 undecided or not measured; 130 interrupted"""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import tempfile
 from collections.abc import Sequence
@@ -40,18 +41,24 @@ def rerun(store: Store, count: int, worker: str = "bench.runner.single_run:work"
     lines, wrong = [], 0
     for record in chosen:
         name = f"{record.objective} · {record.dataset} · seed {record.spec.seed}"
-        fault, how = _compared(record, fresh[record.run.key], records)
+        fault, how = compared(record, fresh[record.run.key], records)
         wrong += bool(fault)
         lines.append(f"{name}: {fault or how}")
     return lines, wrong
 
 
-def _compared(record: Record, fresh: Record, records: Sequence[Record]) -> tuple[str, str]:
-    """What is wrong with a row, "" if nothing, and in what sense the new one agrees."""
+def compared(record: Record, fresh: Record, records: Sequence[Record], *, rounded: float = 0.0) -> tuple[str, str]:
+    """What is wrong with a row, "" if nothing, and in what sense a new one of its run agrees.
+
+    Args:
+        records: those that the row's cell is among, whose spread says how far apart two may be.
+        rounded: the relative error with which the row's numbers were written.
+    """
     if fresh.status != "ok":
         return f"now {fresh.status}: {fresh.reason}", ""
     exact = (
-        record.get("env.env_id") == fresh.get("env.env_id")
+        record.run.cell_id == fresh.run.cell_id
+        and record.get("env.env_id") == fresh.get("env.env_id")
         and record.spec.device == "cpu"
         and record.spec.track != "equal_seconds"
         and record.get("time.stack") is None
@@ -59,11 +66,13 @@ def _compared(record: Record, fresh: Record, records: Sequence[Record]) -> tuple
     cell = [other for other in records if other.run.key[:4] == record.run.key[:4] and other is not record]
     for key, found in record.values.items():
         now = fresh.value(key).value
-        if found.value == now:
+        if found.value == now or (found.value and now and math.isclose(found.value, now, rel_tol=rounded)):
             continue
         seeds = [v for other in cell if (v := other.value(key).value) is not None]
         allowed = SPREADS * stdev(seeds) if len(seeds) > 1 else float("inf")
         if exact or found.value is None or now is None or abs(found.value - now) > allowed:
             rule = "equal, in the same environment" if exact else f"within {allowed:.3g}, the spread of its seeds"
             return f"{key.column} was {found.value} and is now {now}; it must be {rule}", ""
-    return "", "the same to the bit" if exact else "within the spread of its seeds"
+    return "", (
+        "the same in all written digits" if rounded else "the same to the bit"
+    ) if exact else "within the spread of its seeds"

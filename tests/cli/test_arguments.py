@@ -49,6 +49,8 @@ ENDS: dict[str, list[list[str]]] = {
     "verdict": [["FOLDER"], ["FOLDER/file"]],
     "compare": [["FOLDER", "FOLDER"], ["FOLDER/file", "FOLDER"], ["FOLDER"]],
     "track": [["FOLDER", "--to", "tensorboard"], ["FOLDER/file", "--to", "mlflow"], ["FOLDER", "--to", "nowhere"]],
+    "submit": [["FOLDER", "--objective", "FOLDER/none.py"], ["FOLDER/file", "--objective", "FOLDER/broken.py"]],
+    "check-submission": [["FOLDER"], ["FOLDER/none"], ["FOLDER/file"], ["FOLDER", "--rerun", "x"]],
     "publish": [["FOLDER", "--out", "FOLDER/file"], ["FOLDER/none", "--out", "FOLDER/x"]],
     "verify": [["FOLDER"], ["FOLDER/file"], ["FOLDER/none"]],
     "regression": [

@@ -1,6 +1,7 @@
 """The pages of results: one a suite, from its committed rows, and an index of them.
 
 FOLDER/data/<suite>.csv             rows of a suite (`bench.results.committed_rows`)
+FOLDER/submissions/<name>/          entries of others, which `submit` packed
 FOLDER/data/reference/<data set>.csv  image metrics of sets whose quality is known, where a suite has images
 FOLDER/pictures/<suite>-<figure>.png  figures of a suite
 FOLDER/<suite>.md, FOLDER/RESULTS.md  rendered whole: nobody edits them
@@ -22,6 +23,7 @@ from bench.results.committed_rows import read_rows, write_rows
 from bench.results.records import Record
 from bench.results.samples_table import ReferenceSets, read_reference_sets
 from bench.results.standings import provenance
+from bench.results.submission_files import submitted_records
 from bench.suites.files import suite_descriptions
 
 INDEX = "RESULTS.md"
@@ -34,7 +36,9 @@ def page_texts(folder: Path) -> dict[Path, str]:
     Raises:
         UsageError: if a file of rows cannot be read.
     """
-    suites = {path.stem: read_rows(path) for path in sorted((folder / "data").glob("*.csv"))}
+    suites: dict[str, list[Record]] = {}
+    for record in all_records(folder):
+        suites.setdefault(record.spec.suite, []).append(record)
     reference = {p.stem: read_reference_sets(p) for p in sorted((folder / "data" / "reference").glob("*.csv"))}
     texts = {folder / f"{name}.md": _suite_page(name, records, folder, reference) for name, records in suites.items()}
     return texts | {folder / INDEX: _index(suites)}
@@ -65,8 +69,9 @@ def _is(path: Path, text: str) -> bool:
 
 
 def all_records(folder: Path) -> list[Record]:
-    """The committed rows of every suite."""
-    return [record for path in sorted((folder / "data").glob("*.csv")) for record in read_rows(path)]
+    """The committed rows of every suite, and those of submissions to it."""
+    own = [record for path in sorted((folder / "data").glob("*.csv")) for record in read_rows(path)]
+    return [*own, *submitted_records(folder)]
 
 
 def add_rows(records: Iterable[Record], folder: Path) -> list[str]:
