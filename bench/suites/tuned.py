@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from bench.common.errors import UsageError
-from bench.common.run_spec import RunSpec
+from bench.common.plugin_source import declared_label, fill_label
+from bench.common.run_spec import ObjectiveSpec, RunSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +127,16 @@ def with_tuned(
                 f"{where} was tuned under version {setting.protocol} of suite {spec.suite}; this is version "
                 f"{spec.suite_version}: tune again"
             )
-        objective = replace(spec.objective, params=setting.params)
+        objective = replace(spec.objective, params=setting.params, short_label=_label(spec.objective, setting))
         found.append(replace(spec, objective=objective, optimiser=replace(spec.optimiser, lr=setting.lr), tuned=True))
     return found
+
+
+def _label(objective: ObjectiveSpec, setting: Tuned) -> str:
+    """The short label without the hyper-parameters that were searched, which differ by data set: "CD" of "CD-10"."""
+    if objective.ref.partition("[")[0].endswith(".py"):
+        return objective.short_label
+    template = declared_label("objectives", objective.name)
+    for part in filter(None, setting.searched.split("; ")):
+        template = re.sub(rf"[-_ ]?\{{{re.escape(part.partition(' ')[0])}\}}", "", template)
+    return fill_label(template, setting.params) or objective.short_label

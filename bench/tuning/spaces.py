@@ -47,10 +47,15 @@ def distributions(parameters: Mapping[str, Parameter], default_rate: float) -> d
 
 
 def at_edge(searched: BaseDistribution, value: Value) -> str:
-    """ "low" or "high" if a number lies within `EDGE` of that end of its range; "" elsewhere, and for words."""
+    """ "low" or "high" if a number lies within `EDGE` of that end of its range; "" elsewhere, and for words.
+
+    Of two whole numbers either is an end, which says nothing.
+    """
     import math
 
     if not isinstance(searched, FloatDistribution | IntDistribution) or not isinstance(value, int | float):
+        return ""
+    if isinstance(searched, IntDistribution) and searched.high - searched.low < 2:
         return ""
     low, high, at = float(searched.low), float(searched.high), float(value)
     if searched.log:

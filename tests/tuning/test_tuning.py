@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bench.cli.main import main
 from bench.common.errors import UsageError
@@ -206,3 +207,37 @@ def test_a_candidate_keeps_what_it_was_worth_at_each_rung(tmp_path: Path) -> Non
     assert study.tell(going, [9.0, 1.5]) == []
     best: Candidate = study.finished[0]
     assert best.values == (1.0, 1.5)
+
+
+def test_both_ends_are_marked_where_something_lies_between() -> None:
+    lr, count, sign = (
+        FloatDistribution(1e-4, 1e-1, log=True),
+        IntDistribution(1, 80, log=True),
+        IntDistribution(1, 2),
+    )
+    assert [spaces.at_edge(lr, value) for value in (1.1e-4, 3e-3, 9.9e-2)] == ["low", "", "high"]
+    assert [spaces.at_edge(count, value) for value in (1, 9, 80)] == ["low", "", "high"]
+    assert [spaces.at_edge(sign, value) for value in (1, 2)] == ["", ""]
+    assert spaces.at_edge(CategoricalDistribution(["ve", "vp"]), "ve") == ""
+
+
+def test_a_label_does_not_name_a_number_that_was_searched() -> None:
+    (suite,) = schema.read_suite("verdict_plane")
+    refs = ("contrastive_divergence", "contrastive_divergence[steps=1]", "denoising_score_matching")
+    specs = expand.plan_runs([suite], expand.Selection(objectives=refs, datasets=("rings",), seeds=(100,)), "cpu")
+    specs = [spec for spec in specs if not spec.reference_fit]
+    like = {
+        "suite": "verdict_plane",
+        "protocol": suite.version,
+        "dataset": "rings",
+        **dict.fromkeys(("criterion", "edges", "importance", "seeds", "sampler", "pruner"), ""),
+        **{"default_value": 1.0, "tuned_value": 1.0, "lr": 1e-3, "trials": 1, "pruned": 0, "gflops": 1.0},
+    }
+    searched = ("steps [1, 80] log; lr [1e-4, 1e-2] log", "lr [1e-4, 1e-2] log", "sigma [0.1, 1] log")
+    settings = [
+        tuned.Tuned(**like, label=s.objective.label, params={**s.objective.params}, searched=each)
+        for s, each in zip(specs, searched, strict=True)
+    ]
+    settings[0].params["steps"] = 59
+    named = [spec.objective.short_label for spec in tuned.with_tuned(specs, settings, "file.csv")]
+    assert named == ["CD", "CD-1", "DSM"]
