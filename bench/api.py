@@ -43,6 +43,8 @@ from bench.data.mixtures import Count, Mixture, exact_data, noisy_curves, noisy_
 from bench.evaluation.denoising import filtered, psnr, ssim
 from bench.evaluation.denoising import quality as denoising_quality
 from bench.evaluation.image_fidelity import fidelity, image_features, image_warning
+from bench.evaluation.likelihood.certificate import AnnealedPartition, annealed_partition
+from bench.evaluation.likelihood.held_out import annealed_nll
 from bench.evaluation.saved_energy import SavedEnergy, load_energy
 from bench.samplers.chain import Chain
 from bench.samplers.chain_buffer import BoxNoise, ChainBuffer
@@ -53,6 +55,7 @@ from bench.samplers.weighted_chains import WeightedChains
 
 __all__ = [
     "GRIDS",
+    "AnnealedPartition",
     "BoxNoise",
     "CachedFunction",
     "Chain",
@@ -86,6 +89,8 @@ __all__ = [
     "ancestral",
     "ancestral_from_noise",
     "annealed",
+    "annealed_nll",
+    "annealed_partition",
     "content",
     "dataset",
     "denoiser",

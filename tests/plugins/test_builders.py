@@ -12,6 +12,7 @@ from torch import nn
 from bench.api import Data, Estimate, Rng
 from bench.common.errors import UsageError
 from bench.core.search_spaces import StepSize
+from bench.evaluation.trained_energy import TrainedEnergy
 from bench.plugins import builders, registry
 from tests.helpers.dataset_params import DATASETS
 
