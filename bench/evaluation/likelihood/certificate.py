@@ -36,6 +36,9 @@ SLACK = 0.02  # nats that two runs may differ by beside their errors
 OUTSIDE = 0.01  # of points that may lie where the base hardly has a particle
 R_HAT = 1.01  # two groups of chains whose means differ by a fifth of a chain's standard deviation
 R_HAT_WIDE = 1.03  # by a third: particles of one island have ancestors in common
+LEAST_PARTICLES = 64
+CHECKS = 1_024  # particles of what only checks, at most
+IN_FEW_DIMENSIONS = 16_384  # particles times dimensions: on the plane the error is to be below a hundredth
 TRANSITIONS = 100  # of the long chains; the second half counts
 
 
@@ -97,31 +100,36 @@ def annealed_partition(
         energy: E, (n, *event) -> (n,), with log Z not known.
         x_train: training data (n, *event), which the base is fitted to and half of the long chains start from.
         held_out: data (n, *event) that the way back starts from; `x_train` if None.
-        particles: of each run, and as many long chains in all.
+        particles: of each run, at least 64; in fewer than 16 dimensions, where they cost little, 16384 / d if that is
+            more. The runs that only check have 1,024 at most, and half as many long chains start in each place.
         spread: the relative variance of the weights that a temperature adds.
         most: about how many temperatures there are at most; the run that is read has twice as many.
 
     Raises:
-        UsageError: if there are too few data to fit a base to.
+        UsageError: if there are too few data to fit a base to, or too few particles.
     """
     if len(x_train) < 2:
         raise UsageError(
             f"annealing starts in a Gaussian fitted to the data, of 2 examples at least; got {len(x_train)}"
         )
+    if particles < LEAST_PARTICLES or particles % ISLANDS:
+        raise UsageError(f"particles must be a multiple of {ISLANDS}, {LEAST_PARTICLES} at least; got {particles}")
     base, wide = BroadBase(x_train), BroadBase(x_train, widen=WIDE)
+    particles = max(particles, IN_FEW_DIMENSIONS // base.dim // ISLANDS * ISLANDS)
+    few = min(particles, CHECKS)
     target, far = RoundEnergy(energy, base), RoundEnergy(energy, wide)
     with torch.no_grad():
         try:
-            schedule = pilot(target, base, rng, particles=max(64, particles // 2), spread=spread, most=most)
+            schedule = pilot(target, base, rng, particles=few // 2, spread=spread, most=most)
             runs = {
                 name: anneal(target, base, its, rng, particles=particles)
                 for name, its in (("half", schedule.halved()), ("once", schedule), ("twice", schedule.doubled()))
             }
-            outer = pilot(far, wide, rng, particles=max(64, particles // 2), spread=spread, most=most)
-            runs["wide"] = anneal(far, wide, outer, rng, particles=particles, islands=ISLANDS)
+            outer = pilot(far, wide, rng, particles=few // 2, spread=spread, most=most)
+            runs["wide"] = anneal(far, wide, outer, rng, particles=few, islands=ISLANDS)
         except ArithmeticError as error:
             return AnnealedPartition(math.nan, math.nan, 0.0, str(error))
-        chosen = rng.distinct(len(x_train), (min(len(x_train), particles // 2),)).to(x_train.device)
+        chosen = rng.distinct(len(x_train), (min(len(x_train), few // 2),)).to(x_train.device)
         from_data = base.coordinates(x_train[chosen])
         starts = {
             "base": runs["twice"].resampled(len(from_data), rng).u,
@@ -130,7 +138,7 @@ def annealed_partition(
         }
         chains = LongChains.run(target, base, schedule, starts, rng)
         back = x_train if held_out is None else held_out
-        some = rng.distinct(len(back), (min(len(back), particles // 2),)).to(back.device)
+        some = rng.distinct(len(back), (min(len(back), few // 2),)).to(back.device)
         upper, upper_stderr = reversed_from(target, base, schedule, rng, base.coordinates(back[some]))
     best = runs["twice"]
     outside = max(base.outside(u) for u in (base.coordinates(x_train), chains.ends, best.particles.u))
