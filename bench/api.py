@@ -37,6 +37,7 @@ from bench.core.rng import Rng
 from bench.core.search_spaces import Choice, Integer, Linear, Log, Sigma, StepSize
 from bench.core.u_statistic import u_statistic
 from bench.data.data_dir import locate
+from bench.data.embedded_laws import embedded_law, planar_mixture, wells
 from bench.data.image_data import Pixels, content, embedded, image_data
 from bench.data.image_files import read_cifar, read_idx, read_photographs
 from bench.data.mixtures import Count, Mixture, exact_data, noisy_curves, noisy_points
@@ -96,6 +97,7 @@ __all__ = [
     "denoiser",
     "denoising_quality",
     "embedded",
+    "embedded_law",
     "energy_and_score",
     "evaluate",
     "exact_data",
@@ -131,6 +133,7 @@ __all__ = [
     "objective",
     "outside_mass",
     "per_example",
+    "planar_mixture",
     "posterior_energy",
     "posterior_steps",
     "psnr",
@@ -144,4 +147,5 @@ __all__ = [
     "tabulate",
     "tabulate_density",
     "u_statistic",
+    "wells",
 ]
