@@ -38,12 +38,15 @@ from bench.core.rng import Rng
 from bench.core.search_spaces import Choice, Integer, Linear, Log, Sigma, StepSize
 from bench.core.u_statistic import u_statistic
 from bench.data.data_dir import locate
+from bench.data.embedded_laws import embedded_law, planar_mixture, wells
 from bench.data.image_data import Pixels, content, embedded, image_data
 from bench.data.image_files import read_cifar, read_idx, read_photographs
 from bench.data.mixtures import Count, Mixture, exact_data, noisy_curves, noisy_points
 from bench.evaluation.denoising import filtered, psnr, ssim
 from bench.evaluation.denoising import quality as denoising_quality
 from bench.evaluation.image_fidelity import fidelity, image_features, image_warning
+from bench.evaluation.likelihood.certificate import AnnealedPartition, annealed_partition
+from bench.evaluation.likelihood.held_out import annealed_nll
 from bench.evaluation.saved_energy import SavedEnergy, load_energy
 from bench.samplers.chain import Chain
 from bench.samplers.chain_buffer import BoxNoise, ChainBuffer
@@ -54,6 +57,7 @@ from bench.samplers.weighted_chains import WeightedChains
 
 __all__ = [
     "GRIDS",
+    "AnnealedPartition",
     "BoxNoise",
     "CachedFunction",
     "Chain",
@@ -87,11 +91,14 @@ __all__ = [
     "ancestral",
     "ancestral_from_noise",
     "annealed",
+    "annealed_nll",
+    "annealed_partition",
     "content",
     "dataset",
     "denoiser",
     "denoising_quality",
     "embedded",
+    "embedded_law",
     "energy_and_score",
     "evaluate",
     "exact_data",
@@ -128,6 +135,7 @@ __all__ = [
     "outside",
     "outside_mass",
     "per_example",
+    "planar_mixture",
     "posterior_energy",
     "posterior_steps",
     "psnr",
@@ -141,4 +149,5 @@ __all__ = [
     "tabulate",
     "tabulate_density",
     "u_statistic",
+    "wells",
 ]

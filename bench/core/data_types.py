@@ -60,6 +60,7 @@ class Data:
         whole_valid, whole_test: held-out clean images (n, C, H, W), where the examples are patches of images or noised.
         value_range: the interval in which clean images lie, in units of x; PSNR's data range is its length, and image
             metrics clamp samples to it before they look at them.
+        levels: how many values a pixel had before it was dequantised; None where noise was added, too.
         content: a hash of what was read from files, before any noise; part of a cell's identity.
         extractor: the feature extractor that image metrics are taken on, a name in `bench/extractors`. It ends with the
             digest of the weights, so that other weights make another data set's code, and other cells.
@@ -85,6 +86,7 @@ class Data:
     noise: float = 0.0
     whole_valid: Tensor | None = None
     whole_test: Tensor | None = None
+    levels: int | None = None
     content: str | None = None
     extractor: str | None = None
     offset: Tensor | None = None

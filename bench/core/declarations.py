@@ -192,6 +192,8 @@ class MetricInfo:
     Attributes:
         scale: "ratio" where two values are compared by their ratio, which needs positive ones; "difference" where a
             value can be 0 or less, or is a logarithm already.
+        dear: whether it takes more than half a second on the plane; a suite's "*" leaves it out, so it is asked for by
+            name.
     """
 
     name: str
@@ -200,10 +202,17 @@ class MetricInfo:
     better: Better
     version: int
     scale: Scale
+    dear: bool = False
 
 
 def metric(
-    *, needs: set[str], unit: str, better: Better = "lower", version: int = 1, scale: Scale | None = None
+    *,
+    needs: set[str],
+    unit: str,
+    better: Better = "lower",
+    version: int = 1,
+    scale: Scale | None = None,
+    dear: bool = False,
 ) -> Callable[[T], T]:
     """Declares a metric: a function (energy, samples, data, rng) -> Estimate, or several by name.
 
@@ -211,7 +220,8 @@ def metric(
     """
 
     def declare(target: T) -> T:
-        info = MetricInfo(target.__name__, frozenset(needs), unit, better, version, scale or usual_scale(better))
+        usual = scale or usual_scale(better)
+        info = MetricInfo(target.__name__, frozenset(needs), unit, better, version, usual, dear)
         target.__bench__ = info  # type: ignore[attr-defined]
         return target
 

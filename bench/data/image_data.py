@@ -69,6 +69,7 @@ def image_data(
         local_scale=math.sqrt((2 / levels) ** 2 / 12 + sigma**2),
         value_range=(-1.0, 1.0),
         noise=sigma,
+        levels=levels if sigma == 0 else None,
         whole_valid=clean_valid if sigma > 0 else None,
         whole_test=clean_test if sigma > 0 else None,
         content=content(train, valid, test),

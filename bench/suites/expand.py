@@ -242,7 +242,7 @@ def _describe_denoiser(ref: str) -> ObjectiveSpec:
 
 
 def _metrics(suite: Suite, data: Data | None) -> dict[str, str]:
-    """{metric: sha of its code}; "*" stands for every metric that the data set has what is needed for.
+    """{metric: sha of its code}; "*" stands for every metric that the data set has what is needed for, but dear ones.
 
     Raises:
         UsageError: if a metric, or the one that the suite ranks by, is unknown.
@@ -252,10 +252,10 @@ def _metrics(suite: Suite, data: Data | None) -> dict[str, str]:
     for item in suite.metrics:
         if item != "*":
             references.append(item)
-        elif data is None:
-            references += names
         else:
-            references += [n for n in names if registry.find("metrics", n).info.needs <= data.provides | OF_MODEL]
+            infos = {name: registry.find("metrics", name).info for name in names}
+            known = None if data is None else data.provides | OF_MODEL
+            references += [n for n, i in infos.items() if not i.dear and (known is None or i.needs <= known)]
     _check_primary(suite, [split_reference(ref)[0] for ref in references])
     return {ref: fingerprint.code(registry.find("metrics", ref).path) for ref in dict.fromkeys(references)}
 

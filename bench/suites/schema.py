@@ -96,7 +96,7 @@ class Suite:
         objectives, datasets: references; "*" stands for every objective of the project, less `exclude`.
         denoisers: classical ones beside the objectives, or alone where there are none; "*" stands for all of them.
         seeds: "0-4" or "0,2,5".
-        metrics: "*" stands for every metric that a data set has what is needed for.
+        metrics: "*" stands for every metric that a data set has what is needed for, but dear ones.
         network: its name and its hyper-parameters.
         data: parameters that every data set is given.
         contrast: the questions that it asks, each a mean over the data sets of entry against reference.

@@ -1,0 +1,1 @@
+"""Likelihood where there is no grid: annealed importance sampling with its doubt, and the probability flow."""
