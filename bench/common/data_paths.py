@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.common.paths import USER_IMAGES, USER_POINTS, expanded
 from bench.common.references import POINTS
+from bench.common.regular_files import is_regular
 
 
 def names_data_path(name: str) -> bool:
@@ -22,9 +23,9 @@ def _dimensions(path: Path) -> int:
     """Of the array in a .npy file; 0 if there is none, whose reader says what is wrong."""
     import numpy as np
 
-    if path.suffix.lower() != ".npy":
+    if path.suffix.lower() != ".npy" or not is_regular(path):
         return 0
     try:
         return int(np.load(path, mmap_mode="r", allow_pickle=False).ndim)
-    except (OSError, EOFError, ValueError):
+    except Exception:  # a damaged header makes NumPy raise anything
         return 0

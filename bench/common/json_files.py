@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,6 +56,8 @@ def read_json(path: Path) -> dict[str, Any]:
         UsageError: if it is not a JSON object.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("it is not a regular file")
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
             raise ValueError(f"it holds a {type(value).__name__}")

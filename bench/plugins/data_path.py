@@ -34,11 +34,16 @@ def data_path(name: str) -> tuple[DatasetInfo, PathReader]:
     Raises:
         UsageError: if there is no such file, or no image in the folder.
     """
-    path = expanded(Path(name)).resolve()
+    try:
+        path = expanded(Path(name)).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name with a NUL byte
+        raise UsageError(f"a data set given by path must exist; {name[:200]!r}: {error}") from None
     if path.is_dir():
         files = tuple(map(str, image_files(path)))
     elif path.is_file():
         files = (str(path),)
+    elif path.exists():
+        raise UsageError(f"a data set is a folder or a regular file; '{name}' is neither: copy its content into a file")
     else:
         raise UsageError(f"a data set given by path must exist; there is no file '{name}'")
     reader = PathReader(path, reader_of(path))

@@ -189,7 +189,7 @@ class Store:
         return [a.finish({"status": "killed", "reason": "the process that supervised it is gone"}) for a in lost]
 
     def write_plan(self, runs: Iterable[Planned]) -> None:
-        """Keeps the planned runs, one file a suite; the same plan again only renews its date.
+        """Keeps the planned runs, one file a suite; the newest plan of a suite is not written again.
 
         Raises:
             OSError: if a file cannot be written.
@@ -199,8 +199,20 @@ class Store:
             suites.setdefault(run.spec.suite, []).append({"cell_id": run.cell_id, "spec": run.spec.to_dict()})
         for suite, listed in suites.items():
             path = self.root / "plans" / f"{_slug(suite)}-{digest_json(to_plain(listed))}.json"
-            write_sealed(path, {"schema_version": SCHEMA, "suite": suite, "created": now(), "runs": listed})
+            if not self._is_newest(path):
+                write_sealed(path, {"schema_version": SCHEMA, "suite": suite, "created": now(), "runs": listed})
         update_index(self.root)
+
+    def _is_newest(self, path: Path) -> bool:
+        """Whether a plan lies there as it was written, and none of its suite is newer."""
+        if not path.exists():
+            return False
+        beside = path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.json")
+        try:
+            made = {other: kept_plan(self.root, other, partial(_checked_plan, other))[0] for other in beside}
+        except UsageError:  # `verify` tells which is damaged
+            return False
+        return made[path] == max(made.values())
 
     def planned(self) -> list[Planned]:
         """The union of all plans, the newest first; only its cell where two plan the same seed of the same pair.
