@@ -9,7 +9,7 @@ from bench.results.boards import Board
 from bench.results.records import FAILURES, Record
 
 MOST_RUNS = 2000  # of a board in its figures, and on a page
-MOST_CELLS = 160  # entries times data sets in the figures of a board that has more runs than that
+MOST_CELLS = 64  # entries times data sets in the figures of a board that has more runs than that
 LEAST_SEEDS = 5  # of a cell, where it has so many
 MOST_LISTED = 1000  # lines of a page's table of runs
 
@@ -35,7 +35,7 @@ def drawn_part(board: Board) -> Part:
     datasets = {record.dataset for record in records}
     best = entries[: max(1, MOST_CELLS // len(datasets))]
     chosen = [record for record in records if record.objective in set(best)]
-    return _first_seeds(chosen, f"the first {len(best)} of {len(entries)} entries", MOST_RUNS // 2)
+    return _first_seeds(chosen, f"the first {len(best)} of {len(entries)} entries", MOST_RUNS // 4)
 
 
 def charted_part(board: Board) -> Part:

@@ -35,6 +35,7 @@ from bench.results.attempt import SCHEMA, UNWRITTEN, now, of_this_version, reada
 from bench.results.attempt import Attempt as Attempt
 from bench.results.integrity import (
     RESERVED,
+    changed,
     changed_files,
     note_pages,
     run_folders,
@@ -290,7 +291,15 @@ class Store:
 
 
 def _checked_plan(path: Path) -> dict[str, Any]:
-    return unsealed(of_this_version(read_json(path), path), path)
+    plan = unsealed(of_this_version(read_json(path), path), path)
+    runs = plan.get("runs")
+    if not isinstance(plan.get("created"), str) or not isinstance(runs, list) or not all(map(_is_planned, runs)):
+        raise changed(path)
+    return plan
+
+
+def _is_planned(run: Any) -> bool:
+    return isinstance(run, dict) and isinstance(run.get("cell_id"), str) and isinstance(run.get("spec"), dict)
 
 
 def unwritten_row(run: Planned, outcome: Mapping[str, Any]) -> dict[str, Any]:
