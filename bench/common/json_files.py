@@ -14,6 +14,8 @@ from typing import Any
 
 from bench.common.errors import UsageError
 
+_PLAIN = {str, int, bool, type(None)}
+
 
 def to_plain(value: Any) -> Any:
     """The value in what JSON has. A number that is not finite becomes null, and `<key>_reason` beside it its name.
@@ -21,9 +23,14 @@ def to_plain(value: Any) -> Any:
     Raises:
         TypeError: for what has no plain form.
     """
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Mapping):
         result = {}
         for key, item in value.items():
+            if type(item) in _PLAIN:  # nearly all are
+                result[str(key)] = item
+                continue
             result[str(key)] = to_plain(item)
             reason = _not_finite(item)
             if reason:
