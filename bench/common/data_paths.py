@@ -11,7 +11,12 @@ from bench.common.regular_files import is_regular
 
 def names_data_path(name: str) -> bool:
     """Whether a data set is given as a file of points or of images, or as a folder of images."""
-    return name.lower().endswith(POINTS) or (("/" in name or name in (".", "..")) and expanded(Path(name)).is_dir())
+    if name.lower().endswith(POINTS):
+        return True
+    try:
+        return ("/" in name or name in (".", "..")) and expanded(Path(name)).is_dir()
+    except OSError:  # no file can have such a name
+        return False
 
 
 def reader_of(path: Path) -> Path:

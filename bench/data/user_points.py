@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_BYTES = 400_000_000  # of a file, and of its numbers once they are unpacked
+MOST_COLUMNS = 10_000
 FIRST_LINE = 1 << 20  # bytes of the first line of a CSV file
 MARGIN = 0.25  # of the data's range, on each side of the box in which a model is integrated
 
@@ -110,6 +111,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise UsageError(f"{path.name} must be text; it has NUL bytes: save it as CSV in UTF-8")
     if len(start) == FIRST_LINE and b"\n" not in start:
         raise UsageError(f"the first line of {path.name} may have at most {FIRST_LINE} bytes; it has more")
+    if start.partition(b"\n")[0].count(b",") >= MOST_COLUMNS:
+        raise UsageError(f"points have at most {MOST_COLUMNS} columns; {path.name} has more")
     first = pd.read_csv(path, skipinitialspace=True, header=None, nrows=1, dtype=str).iloc[0]
     if len(first) == 1 and any(separator in str(first[0]) for separator in ";\t"):
         raise UsageError(f"columns must be separated by commas; the first line of {path.name} is '{first[0]}'")
@@ -165,7 +168,8 @@ def _check(frame: pd.DataFrame, name: str) -> None:
     if words := [column for column in frame if not pd.api.types.is_numeric_dtype(frame[column])]:
         given = frame[words[0]].map(_is_number)
         example = frame[words[0]][~given].iloc[0] if not given.all() else frame[words[0]].iloc[0]
-        raise UsageError(f"columns must be numbers; {_column(words[0])} of {name} has '{example}': drop or encode it")
+        said = f"{_column(words[0])} of {name} has '{str(example)[:80]}'"
+        raise UsageError(f"columns must be numbers; {said}: drop or encode it")
     values = frame.to_numpy(np.float64)
     if (wrong := ~np.isfinite(values)).any():
         row, column = np.argwhere(wrong)[0]
