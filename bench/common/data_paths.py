@@ -6,11 +6,17 @@ from pathlib import Path
 
 from bench.common.paths import USER_IMAGES, USER_POINTS, expanded
 from bench.common.references import POINTS
+from bench.common.regular_files import is_regular
 
 
 def names_data_path(name: str) -> bool:
     """Whether a data set is given as a file of points or of images, or as a folder of images."""
-    return name.lower().endswith(POINTS) or (("/" in name or name in (".", "..")) and expanded(Path(name)).is_dir())
+    if name.lower().endswith(POINTS):
+        return True
+    try:
+        return ("/" in name or name in (".", "..")) and expanded(Path(name)).is_dir()
+    except OSError:  # no file can have such a name
+        return False
 
 
 def reader_of(path: Path) -> Path:
@@ -22,9 +28,9 @@ def _dimensions(path: Path) -> int:
     """Of the array in a .npy file; 0 if there is none, whose reader says what is wrong."""
     import numpy as np
 
-    if path.suffix.lower() != ".npy":
+    if path.suffix.lower() != ".npy" or not is_regular(path):
         return 0
     try:
         return int(np.load(path, mmap_mode="r", allow_pickle=False).ndim)
-    except (OSError, EOFError, ValueError):
+    except Exception:  # a damaged header makes NumPy raise anything
         return 0

@@ -6,12 +6,15 @@ import hashlib
 import json
 import math
 import os
+import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.common.errors import UsageError
+
+_PLAIN = {str, int, bool, type(None)}
 
 
 def to_plain(value: Any) -> Any:
@@ -20,9 +23,14 @@ def to_plain(value: Any) -> Any:
     Raises:
         TypeError: for what has no plain form.
     """
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Mapping):
         result = {}
         for key, item in value.items():
+            if type(item) in _PLAIN:  # nearly all are
+                result[str(key)] = item
+                continue
             result[str(key)] = to_plain(item)
             reason = _not_finite(item)
             if reason:
@@ -55,6 +63,8 @@ def read_json(path: Path) -> dict[str, Any]:
         UsageError: if it is not a JSON object.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("it is not a regular file")
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
             raise ValueError(f"it holds a {type(value).__name__}")

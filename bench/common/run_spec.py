@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -304,7 +304,7 @@ class RunSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields in plain values, as JSON has them."""
-        plain: dict[str, Any] = to_plain(asdict(self))
+        plain: dict[str, Any] = to_plain(msgspec.to_builtins(self))
         return plain
 
     @classmethod

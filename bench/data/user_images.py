@@ -14,9 +14,11 @@ import numpy as np
 
 from bench.common.errors import UsageError
 from bench.common.paths import EXTRACTORS
+from bench.common.regular_files import require_regular
 from bench.core.data_types import Data
 from bench.core.rng import Rng
 from bench.core.search_spaces import Choice, Integer, Linear
+from bench.data.array_files import open_array
 from bench.data.hash_split import hash_split
 from bench.data.image_data import Pixels, image_data
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 ENDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 LARGEST = 4_000_000_000  # bytes of all pixels together
+MOST_PIXELS = 40_000_000  # of one image, which is unpacked whole
+MOST_BYTES = 400_000_000  # of an image's file
 MODES = {"keep": "", "grey": "L", "rgb": "RGB"}
 SHIPPED = tuple(sorted(path.stem for path in EXTRACTORS.glob("*.npz")))
 
@@ -88,8 +92,8 @@ def image_files(folder: Path) -> list[Path]:
 
 def _folder(folder: Path, size: int, mode: str) -> Pixels:
     images: list[Pixels] = []
-    first, total = "", 0
-    for file, image in _opened(image_files(folder)):
+    first, files = "", image_files(folder)
+    for file, image in _opened(files):
         name = str(file.relative_to(folder))
         pixels = _pixels(image, name, size, mode)
         first = first or name
@@ -99,8 +103,8 @@ def _folder(folder: Path, size: int, mode: str) -> Pixels:
                 f"[{'size=32' if pixels.shape[:2] != images[0].shape[:2] else 'colour=rgb'}] after the folder"
             )
         images.append(pixels)
-        total += pixels.nbytes
-        if total > LARGEST:
+        # all are alike, so the first one tells
+        if pixels.nbytes * len(files) > LARGEST:
             raise UsageError(
                 f"images may have {LARGEST:.0e} bytes of pixels together; {folder.name} has more: lower size"
             )
@@ -112,13 +116,18 @@ def _opened(files: list[Path]) -> Iterator[tuple[Path, Image]]:
 
     for file in files:
         try:
-            with Image.open(file) as image:
+            with Image.open(require_regular(file, MOST_BYTES)) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise UsageError(
+                        f"an image has at most {MOST_PIXELS:.0e} pixels; {file.name} is {image.width}×{image.height}: "
+                        "make it smaller, or remove it"
+                    )
                 image.load()
                 yield file, image
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            if isinstance(error, UsageError):
-                raise
-            said = (str(error).splitlines() or [""])[0]
+        except UsageError:
+            raise
+        except Exception as error:  # damaged bytes make decoders raise anything
+            said = (str(error).splitlines() or [type(error).__name__])[0][:300]
             raise UsageError(f"{file.name} cannot be read as an image: {said}; save it again, or remove it") from None
 
 
@@ -154,11 +163,7 @@ def _shape(pixels: Pixels) -> str:
 
 def _array(path: Path) -> Pixels:
     """(n, C, H, W) of a NumPy file, whichever way round its channels are."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        said = (str(error).splitlines() or [""])[0]
-        raise UsageError(f"{path.name} cannot be read as .npy: {said}; save it again") from None
+    array = open_array(path)
     if array.dtype != np.uint8:
         raise UsageError(f"pixels of {path.name} must be bytes; got {array.dtype}: save 0 to 255 as .astype('uint8')")
     if array.nbytes > LARGEST:

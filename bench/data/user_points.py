@@ -12,15 +12,20 @@ import torch
 from torch import Tensor
 
 from bench.common.errors import UsageError
+from bench.common.regular_files import require_regular
 from bench.core.data_types import Data, Grid
 from bench.core.rng import Rng
 from bench.core.search_spaces import Choice, Linear
+from bench.data.array_files import open_array
 from bench.data.hash_split import hash_split
 from bench.data.local_scale import estimate_local_scale
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_BYTES = 400_000_000  # of a file, and of its numbers once they are unpacked
+MOST_COLUMNS = 10_000
+FIRST_LINE = 1 << 20  # bytes of the first line of a CSV file
 MARGIN = 0.25  # of the data's range, on each side of the box in which a model is integrated
 
 
@@ -85,12 +90,13 @@ def read_points(path: Path) -> np.ndarray:
         ".npy": _read_npy,
         ".parquet": _read_parquet,
     }
+    require_regular(path, MOST_BYTES)
     try:
         frame = readers[path.suffix.lower()](path)
-    except (OSError, EOFError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        said = (str(error).splitlines() or [""])[0]
+    except UsageError:
+        raise
+    except (Exception, MemoryError) as error:  # damaged bytes make readers raise anything
+        said = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise UsageError(f"{path.name} cannot be read as {path.suffix.lower()}: {said}; save it again") from None
     _check(frame, path.name)
     return np.ascontiguousarray(frame.to_numpy(np.float64)) + 0.0  # -0 is 0
@@ -99,6 +105,14 @@ def read_points(path: Path) -> np.ndarray:
 def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
+    with path.open("rb") as file:
+        start = file.read(FIRST_LINE)
+    if b"\0" in start:
+        raise UsageError(f"{path.name} must be text; it has NUL bytes: save it as CSV in UTF-8")
+    if len(start) == FIRST_LINE and b"\n" not in start:
+        raise UsageError(f"the first line of {path.name} may have at most {FIRST_LINE} bytes; it has more")
+    if start.partition(b"\n")[0].count(b",") >= MOST_COLUMNS:
+        raise UsageError(f"points have at most {MOST_COLUMNS} columns; {path.name} has more")
     first = pd.read_csv(path, skipinitialspace=True, header=None, nrows=1, dtype=str).iloc[0]
     if len(first) == 1 and any(separator in str(first[0]) for separator in ";\t"):
         raise UsageError(f"columns must be separated by commas; the first line of {path.name} is '{first[0]}'")
@@ -117,7 +131,7 @@ def _is_number(text: object) -> bool:
 def _read_npy(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    array = np.load(path, allow_pickle=False)
+    array = open_array(path)
     if array.ndim not in (1, 2):
         raise UsageError(
             f"points are an array (n, d) or (n,), images (n, H, W) and more; {path.name} has {array.shape}"
@@ -131,6 +145,14 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        from pyarrow import parquet
+
+        about = parquet.read_metadata(path)
+        if 8 * about.num_rows * about.num_columns > MOST_BYTES:
+            raise UsageError(
+                f"points may have {MOST_BYTES} bytes; {path.name} announces {about.num_rows} rows of "
+                f"{about.num_columns} numbers: give a part of them"
+            )
         return pd.read_parquet(path)
     except ImportError:
         raise UsageError(
@@ -146,7 +168,8 @@ def _check(frame: pd.DataFrame, name: str) -> None:
     if words := [column for column in frame if not pd.api.types.is_numeric_dtype(frame[column])]:
         given = frame[words[0]].map(_is_number)
         example = frame[words[0]][~given].iloc[0] if not given.all() else frame[words[0]].iloc[0]
-        raise UsageError(f"columns must be numbers; {_column(words[0])} of {name} has '{example}': drop or encode it")
+        said = f"{_column(words[0])} of {name} has '{str(example)[:80]}'"
+        raise UsageError(f"columns must be numbers; {said}: drop or encode it")
     values = frame.to_numpy(np.float64)
     if (wrong := ~np.isfinite(values)).any():
         row, column = np.argwhere(wrong)[0]

@@ -9,9 +9,11 @@ from typing import Any
 from bench.common.data_paths import reader_of
 from bench.common.errors import UsageError
 from bench.common.paths import USER_IMAGES, expanded
+from bench.common.regular_files import require_regular
 from bench.core.data_types import Data
 from bench.core.declarations import DatasetInfo
 from bench.core.rng import Rng
+from bench.data.array_files import LARGEST
 from bench.data.user_images import image_files, user_images
 from bench.data.user_points import user_points
 
@@ -34,11 +36,17 @@ def data_path(name: str) -> tuple[DatasetInfo, PathReader]:
     Raises:
         UsageError: if there is no such file, or no image in the folder.
     """
-    path = expanded(Path(name)).resolve()
+    try:
+        path = expanded(Path(name)).resolve()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name with a NUL byte
+        raise UsageError(f"a data set given by path must exist; {name[:200]!r}: {str(error)[:100]}") from None
     if path.is_dir():
         files = tuple(map(str, image_files(path)))
     elif path.is_file():
-        files = (str(path),)
+        files = (str(require_regular(path, LARGEST)),)
+    elif path.exists():
+        raise UsageError(f"a data set is a folder or a regular file; '{name}' is neither: copy its content into a file")
     else:
         raise UsageError(f"a data set given by path must exist; there is no file '{name}'")
     reader = PathReader(path, reader_of(path))

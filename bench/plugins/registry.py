@@ -20,6 +20,7 @@ from bench.common.plugin_source import FOLDERS as FOLDERS
 from bench.common.plugin_source import Kind as Kind
 from bench.common.plugin_source import names as names
 from bench.common.references import split_reference
+from bench.common.regular_files import require_regular
 from bench.common.run_spec import Value
 from bench.core.declarations import DatasetInfo, DenoiserInfo, MetricInfo, NetworkInfo, ObjectiveInfo
 from bench.core.search_spaces import Parameter, StepSize, parameters, resolve
@@ -35,6 +36,7 @@ _DECLARATIONS: dict[Kind, type] = {
     "denoisers": DenoiserInfo,
 }
 WARN_ABOVE = 0.4
+MOST_BYTES = 1 << 20  # of a plug-in's file
 _DECLARE_ONLY = 'a plug-in only declares; put what runs under `if __name__ == "__main__":`'
 _refusals: dict[str, str] = {}  # by what a file means: why it may not be imported, "" if it may
 
@@ -100,9 +102,14 @@ def find(kind: Kind, ref: str) -> Plugin:
         info, reader = data_path(name)
         return Plugin(kind, info, reader, reader.code, parameters(reader.read), given)
     if name.endswith(".py"):
-        path = expanded(Path(name)).resolve()
-        if not path.is_file():
-            raise UsageError(f"a plug-in given by path must exist; there is no file '{name}'")
+        try:
+            path = expanded(Path(name)).resolve()
+            is_there = path.is_file()
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a name that no file can have
+            is_there = False
+        if not is_there:
+            raise UsageError(f"a plug-in given by path must exist; there is no file '{name[:300]}'")
+        require_regular(path, MOST_BYTES)
     elif name in names(kind):
         path = FOLDERS[kind] / f"{name}.py"
     else:
@@ -166,12 +173,14 @@ def _load(key: str, path: Path) -> Any:
         # standard output is the command's own
         with _neighbours(path.parent), contextlib.redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[key]
+        if isinstance(error, KeyboardInterrupt) and not is_supervised():
+            raise  # a person's own
         line = error.lineno if isinstance(error, SyntaxError) else _last_line(error, path)
         where = f"{path.name}:{line}" if line else path.name
         reason = f": {str(error).splitlines()[0]}" if str(error) else ""
-        way_out = f"; {_DECLARE_ONLY}" if isinstance(error, SystemExit) else ""
+        way_out = "" if isinstance(error, Exception) else f"; {_DECLARE_ONLY}"
         raise UsageError(f"{where} does not import: {type(error).__name__}{reason}{way_out}") from error
     return module
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.metadata import version
 from pathlib import Path
 
 from bench.common.errors import UsageError, no_runs
@@ -48,11 +49,12 @@ def write_store_pages(root: Path, *, again: bool = True) -> None:
 
 
 def _basis(root: Path) -> str:
-    """What the pages are made of: the rows and the plan as they lie there, and the code that makes them."""
+    """What the pages are made of: the rows and the plan as they lie there, and what makes pages of them."""
     code = [path for folder in ("report", "results", "common") for path in sorted((PACKAGE / folder).rglob("*.*"))]
     stamps = [f"{path} {path.stat().st_mtime_ns}" for path in code if path.suffix != ".pyc"]
     plans = sorted((root / "plans").glob("*.json"))
     stamps += [f"{path.name}" for path in (*plans, *(root / "suites").glob("*"))]
+    stamps += [f"{name} {version(name)}" for name in ("matplotlib", "numpy", "pandas", "seaborn")]
     stamps += [f"{folder} {stamp}" for folder, stamp in row_stamps(root)]
     return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
 

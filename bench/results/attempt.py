@@ -81,7 +81,7 @@ class Attempt:
             UsageError: if another line is not a JSON object, or the run has ended and the file is not what it left.
         """
         path = self.checked("curve.jsonl")
-        whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+        whole = path.read_bytes().rpartition(b"\n")[0] if path.is_file() else b""
         return [_point(line, f"{path}:{k}") for k, line in enumerate(whole.splitlines(), start=1)]
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
@@ -49,8 +48,7 @@ class MetricKey(NamedTuple):
         return self.stem + SUFFIXES[self.weights]
 
 
-@dataclass(frozen=True, slots=True)
-class MetricValue:
+class MetricValue(NamedTuple):
     """A value and what belongs to it; `value` is None where there is none, and then `reason` says why.
 
     Attributes:
@@ -65,7 +63,7 @@ class MetricValue:
     reason: str = ""
     unit: str = ""
     better: Better = "lower"
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = _NOTHING
     scale: Scale = "ratio"
 
     @property
@@ -94,7 +92,7 @@ def _value(plain: Mapping[str, Any]) -> MetricValue:
         plain.get("reason") or plain.get("value_reason") or "",
         plain.get("unit", ""),
         better,
-        {name: detail[name] for name in _SHOWN if name in detail} if detail else _NOTHING,
+        ({name: detail[name] for name in _SHOWN if name in detail} if detail else None) or _NOTHING,
         cast(Scale, plain.get("scale") or usual_scale(better)),
     )
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -30,6 +31,9 @@ MEASURED = {
     "entropy": "model.entropy",
     "kl_floor": "model.kl_floor",
 }
+
+
+_NO_VALUE = MetricValue()
 
 
 class BoardKey(NamedTuple):
@@ -74,7 +78,7 @@ class Record:
     def board(self) -> BoardKey:
         return BoardKey(self.spec.suite, self.spec.track, self.spec.place)
 
-    @property
+    @cached_property
     def status(self) -> str:
         return str(self.row["status"]) if self.row else "missing"
 
@@ -105,7 +109,7 @@ class Record:
 
     def value(self, key: MetricKey | None) -> MetricValue:
         """A metric's value; an empty one where there is none."""
-        return self.values.get(key, MetricValue()) if key else MetricValue()
+        return self.values.get(key, _NO_VALUE) if key else _NO_VALUE
 
     @cached_property
     def _measured(self) -> dict[str, Any]:
@@ -123,10 +127,13 @@ class Cell:
     """The planned runs of one objective on one data set: one a seed."""
 
     records: list[Record] = field(default_factory=list)
+    _completed: list[bool] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def completed(self) -> list[Record]:
-        return [record for record in self.records if record.status == "ok"]
+        if len(self._completed) != len(self.records):  # some are asked for dozens of times
+            self._completed = [record.status == "ok" for record in self.records]
+        return list(compress(self.records, self._completed))
 
     def seeds(self, key: MetricKey | None) -> list[float | None]:
         """The metric by planned seed; None where there is no number."""

@@ -11,6 +11,7 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,4 +155,10 @@ class KeptRow(dict[str, Any]):
         return self._metrics() if key == "metrics" else super().get(key, default)
 
     def _metrics(self) -> Any:
-        return msgspec.json.decode(zlib.decompress(self._content).partition(b"\n")[2])
+        return _metrics_in(self._content)
+
+
+@lru_cache(maxsize=2)
+def _metrics_in(content: bytes) -> Any:
+    """The metrics of a packed row; one row is asked for them several times in a row."""
+    return msgspec.json.decode(zlib.decompress(content).partition(b"\n")[2])

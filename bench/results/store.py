@@ -35,6 +35,7 @@ from bench.results.attempt import SCHEMA, UNWRITTEN, now, of_this_version, reada
 from bench.results.attempt import Attempt as Attempt
 from bench.results.integrity import (
     RESERVED,
+    changed,
     changed_files,
     note_pages,
     run_folders,
@@ -189,7 +190,7 @@ class Store:
         return [a.finish({"status": "killed", "reason": "the process that supervised it is gone"}) for a in lost]
 
     def write_plan(self, runs: Iterable[Planned]) -> None:
-        """Keeps the planned runs, one file a suite; the same plan again only renews its date.
+        """Keeps the planned runs, one file a suite; the newest plan of a suite is not written again.
 
         Raises:
             OSError: if a file cannot be written.
@@ -199,8 +200,20 @@ class Store:
             suites.setdefault(run.spec.suite, []).append({"cell_id": run.cell_id, "spec": run.spec.to_dict()})
         for suite, listed in suites.items():
             path = self.root / "plans" / f"{_slug(suite)}-{digest_json(to_plain(listed))}.json"
-            write_sealed(path, {"schema_version": SCHEMA, "suite": suite, "created": now(), "runs": listed})
+            if not self._is_newest(path):
+                write_sealed(path, {"schema_version": SCHEMA, "suite": suite, "created": now(), "runs": listed})
         update_index(self.root)
+
+    def _is_newest(self, path: Path) -> bool:
+        """Whether a plan lies there as it was written, and none of its suite is newer."""
+        if not path.exists():
+            return False
+        beside = path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.json")
+        try:
+            made = {other: kept_plan(self.root, other, partial(_checked_plan, other))[0] for other in beside}
+        except UsageError:  # `verify` tells which is damaged
+            return False
+        return made[path] == max(made.values())
 
     def planned(self) -> list[Planned]:
         """The union of all plans, the newest first; only its cell where two plan the same seed of the same pair.
@@ -278,7 +291,15 @@ class Store:
 
 
 def _checked_plan(path: Path) -> dict[str, Any]:
-    return unsealed(of_this_version(read_json(path), path), path)
+    plan = unsealed(of_this_version(read_json(path), path), path)
+    runs = plan.get("runs")
+    if not isinstance(plan.get("created"), str) or not isinstance(runs, list) or not all(map(_is_planned, runs)):
+        raise changed(path)
+    return plan
+
+
+def _is_planned(run: Any) -> bool:
+    return isinstance(run, dict) and isinstance(run.get("cell_id"), str) and isinstance(run.get("spec"), dict)
 
 
 def unwritten_row(run: Planned, outcome: Mapping[str, Any]) -> dict[str, Any]:

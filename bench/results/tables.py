@@ -147,9 +147,9 @@ def table_text(table: pd.DataFrame, suffix: str) -> str:
     if suffix == ".csv":
         return str(table.map(_inert).to_csv(index=False))
     return (
-        markdown_table(format_cells(table).map(_one_cell)) + "\n"
+        markdown_table(format_cells(table)) + "\n"
         if suffix == ".md"
-        else str(format_cells(table).to_latex(index=False, escape=True))
+        else str(format_cells(table).map(lambda text: " ".join(text.split())).to_latex(index=False, escape=True))
     )
 
 
@@ -159,9 +159,11 @@ def _inert(value: Any) -> Any:
     return f"'{value}" if computed else value
 
 
-def _one_cell(text: str) -> str:
-    """Text that stays in its cell of a Markdown table and is no HTML."""
-    return " ".join(text.replace("<", "&lt;").replace("|", "\\|").splitlines())
+def inline_markdown(text: str) -> str:
+    """Text on one line of Markdown that ends no cell, and is no HTML, no picture and no link that runs code."""
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", " ".join(text.split()))
+    text = re.sub(r"(?<!\\)\|", r"\\|", text.replace("![", "!\\["))
+    return re.sub(r"\]\((?=\s*(?:javascript|vbscript|data):)", r"]\\(", text, flags=re.IGNORECASE)
 
 
 def format_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -181,5 +183,8 @@ def format_cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """A Markdown table of text as it stands."""
-    return str(table.to_markdown(index=False, disable_numparse=True))
+    """A Markdown table of text; what would end a cell or be HTML is escaped."""
+    cells = table.map(lambda value: inline_markdown(value) if isinstance(value, str) else value)
+    return str(
+        cells.rename(columns=lambda name: inline_markdown(str(name))).to_markdown(index=False, disable_numparse=True)
+    )

@@ -93,7 +93,7 @@ def test_a_crash_of_a_library_is_a_sentence(tmp_path: Path) -> None:
     assert "crashed `check` by SIGSEGV" in error
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
 def test_the_child_does_not_outlive_what_it_was_started_for(tmp_path: Path, number: signal.Signals) -> None:
     marker = tmp_path / "pid"
     file_with(tmp_path, f"open({str(marker)!r}, 'w').write(str(os.getpid())); time.sleep(600)")

@@ -181,6 +181,7 @@ def test_the_charts_show_the_seeds_the_interval_and_the_curve(shelf: Shelf) -> N
     interval = t_interval([1.0 + noise for noise in NOISE])
     assert point["values"]["kl"] == {
         "seeds": [1.0 + noise for noise in NOISE],
+        "n": len(NOISE),
         "at": pytest.approx(interval.mean),
         "low": pytest.approx(interval.low),
         "high": pytest.approx(interval.high),

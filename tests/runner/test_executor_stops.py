@@ -36,7 +36,7 @@ def script(store: Store, function: str, seeds: int, seconds: float = 0.0) -> sub
     return subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM])
 def test_an_interruption_ends_the_children_and_loses_nothing(store: Store, number: signal.Signals) -> None:
     process = script(store, "hang_if_odd", 4)
     wait_for(lambda: len(child_pids(store)) == 2)  # seeds 1 and 3 hang, so 0 and 2 are done
@@ -89,6 +89,7 @@ def test_a_child_does_not_outlive_its_supervisor(store: Store) -> None:
     wait_for(lambda: not alive(child_pids(store)[0]), seconds=5)
 
 
+@pytest.mark.long
 def test_a_kill_of_the_whole_group_at_any_moment_loses_and_repeats_nothing(store: Store) -> None:
     choose = random.Random(1)
     finished: dict[Path, bytes] = {}

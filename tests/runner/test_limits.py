@@ -46,6 +46,7 @@ def test_a_limit_may_be_longer_than_the_system_can_wait(store: Store, seconds: f
     assert [row["status"] for row in rows] == ["ok", "ok"]
 
 
+@pytest.mark.long
 def test_a_suite_may_set_no_limit_of_time_and_one_of_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("timeout_seconds = inf\n" + SUITE + "[limits]\nmemory_gb = 0.1\n", encoding="utf-8")

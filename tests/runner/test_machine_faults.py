@@ -103,6 +103,7 @@ def no_fork_server() -> Any:
     forkserver._forkserver._stop()
 
 
+@pytest.mark.long
 def test_a_temporary_folder_of_too_long_a_name_is_said_and_no_final_error(
     store: Store, tmp_path: Path, no_fork_server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_child_that_cannot_be_started_is_no_final_error(
     assert run(store, "succeed")[0]["status"] == "ok"
 
 
+@pytest.mark.long
 def test_a_fork_server_that_was_killed_between_runs_costs_none(store: Store) -> None:
     run(store, "succeed", toy_spec(0))
     pid = multiprocessing.forkserver._forkserver._forkserver_pid

@@ -96,7 +96,7 @@ def checkpoints(store: Store) -> list[Path]:
     return sorted(store.root.rglob("*.checkpoint"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, marks=pytest.mark.long), signal.SIGTERM])
 def test_to_go_on_is_as_if_nothing_had_been(
     tmp_path: Path, number: signal.Signals, often: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +116,7 @@ def test_to_go_on_is_as_if_nothing_had_been(
     assert broken.verify() == []
 
 
+@pytest.mark.long
 def test_a_stack_goes_on_as_a_stack(tmp_path: Path, often: None, monkeypatch: pytest.MonkeyPatch) -> None:
     specs = specs_of(tmp_path, "persistent_contrastive_divergence", seeds=(0, 1, 2))
     whole, broken = Store(tmp_path / "whole"), Store(tmp_path / "broken")
@@ -161,11 +162,11 @@ def _empty(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_torn, "is torn: it has"),
+        pytest.param(_torn, "is torn: it has", marks=pytest.mark.long),
         (_changed, "its checksum differs"),
-        (_foreign, "is of another run: its runs is [["),
-        (_newer, "is of format 99; this version reads 1"),
-        (_empty, "cannot be read"),
+        pytest.param(_foreign, "is of another run: its runs is [[", marks=pytest.mark.long),
+        pytest.param(_newer, "is of format 99; this version reads 1", marks=pytest.mark.long),
+        pytest.param(_empty, "cannot be read", marks=pytest.mark.long),
     ],
 )
 def test_what_cannot_be_trusted_is_refused_and_the_one_before_is_used(

@@ -55,6 +55,7 @@ def test_two_hosts_share_the_work_and_train_nothing_twice(store: Store) -> None:
     assert not list(store.root.rglob("*.lease*"))
 
 
+@pytest.mark.long
 def test_what_a_dead_host_held_is_taken_over(store: Store) -> None:
     dead = host(store, "a", 2, 0.1, "hang")
     wait_for(lambda: len(list(store.root.rglob("curve.jsonl"))) == 1)
@@ -69,6 +70,7 @@ def test_what_a_dead_host_held_is_taken_over(store: Store) -> None:
     assert rows == [(0, "killed"), (0, "ok"), (1, "ok")]
 
 
+@pytest.mark.long
 def test_a_host_that_slept_writes_no_row_of_what_was_taken_over(store: Store) -> None:
     asleep = host(store, "a", 1, 4)
     wait_for(lambda: len(list(store.root.rglob("curve.jsonl"))) == 1)

@@ -87,7 +87,9 @@ def close(a: float | None, b: float | None) -> bool:
     return a == b or (a is not None and b is not None and math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING))
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    "objective", [*OBJECTIVES[:2], *(pytest.param(name, marks=pytest.mark.long) for name in OBJECTIVES[2:])]
+)
 def test_a_stacks_rows_are_those_of_its_solo_runs(objective: str, tmp_path: Path) -> None:
     solo, stacked, alone, together = both_ways(planned(objective), tmp_path)
     values = []
@@ -214,6 +216,7 @@ def test_seeds_that_would_be_slower_together_are_run_alone(tmp_path: Path, monke
     assert [(row["status"], "stack" in row["time"]) for row in rows] == [("ok", False)] * 3
 
 
+@pytest.mark.long
 def test_a_stack_stops_at_equal_flops_where_its_seeds_would(tmp_path: Path) -> None:
     specs = [replace(s, track="equal_flops") for s in planned("denoising_score_matching", flops=2e7)]
     rows = stacked_run.run_stack(specs, folders(tmp_path, "stack"), [lambda line: None] * 3)
@@ -222,6 +225,7 @@ def test_a_stack_stops_at_equal_flops_where_its_seeds_would(tmp_path: Path) -> N
     assert rows[0]["work"]["flops_train"] <= 2e7
 
 
+@pytest.mark.long
 def test_a_stack_of_learning_rates_has_the_numbers_of_each_alone(tmp_path: Path) -> None:
     spec, other = planned("denoising_score_matching", (0, 1))
     specs = [spec, *(replace(s, optimiser=replace(s.optimiser, lr=s.optimiser.lr / 3)) for s in (spec, other))]

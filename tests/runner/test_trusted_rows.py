@@ -110,6 +110,7 @@ def test_code_that_is_edited_after_the_plan_is_named(tmp_path: Path) -> None:
     assert changed_code(spec) == str(path)
 
 
+@pytest.mark.long
 def test_a_run_whose_code_is_edited_meanwhile_has_no_result_and_is_tried_again(tmp_path: Path) -> None:
     body = textwrap.indent(
         "from pathlib import Path\nfile = Path(__file__)\n"

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import TRACKERS, Commands, Group, add_plan, add_tuned, job_count, new_parser, planned_runs
+from bench.common.errors import UsageError
 from bench.common.exit_codes import FAILED, GOOD
 from bench.common.paths import default_store
 
@@ -50,6 +51,16 @@ def add_parser(commands: Commands) -> None:
         "--log", choices=TRACKERS, help="Also send curves and results there as runs go (default: nowhere)."
     )
     parser.add_argument(
+        "--backend",
+        choices=("local", "dask"),
+        default="local",
+        help="Run on this machine, or on the workers of a Dask cluster that share the store's folder "
+        "(default: %(default)s).",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="Address of the scheduler of --backend dask (default: none)."
+    )
+    parser.add_argument(
         "--shard",
         metavar="I/N",
         help="Run this part of the suite only and write no pages, for one of several jobs (default: all of it).",
@@ -67,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
     from bench.suites.shards import parse_shard
 
     shard = None if options.shard is None else parse_shard(options.shard)
+    if (options.backend == "dask") != (options.scheduler is not None):
+        raise UsageError("--backend dask and --scheduler ADDRESS go together; one is missing: give both or neither")
     specs = _marked(planned_runs(options))
     if options.save_weights:
         specs = [replace(spec, save_weights=True) for spec in specs]
@@ -79,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
         suites=own_files(options.suite),
         log=options.log,
         shard=shard,
+        scheduler=options.scheduler,
     )
 
 
@@ -114,6 +128,7 @@ def run_suite(
     suites: Mapping[str, bytes] = MappingProxyType({}),
     log: str | None = None,
     shard: Shard | None = None,
+    scheduler: str | None = None,
 ) -> int:
     """Completes the runs, writes every table and plot, and lists the failures; returns the exit code.
 
@@ -132,12 +147,27 @@ def run_suite(
         Store(out).keep_suites(suites)
         with _followed(Store(out), log) as follower:
             rows = _execute(
-                own, Store(out), jobs=jobs, retry=retry, batch_seeds=batch_seeds, plan=specs, follower=follower
+                own,
+                Store(out),
+                jobs=jobs,
+                retry=retry,
+                batch_seeds=batch_seeds,
+                plan=specs,
+                follower=follower,
+                scheduler=scheduler,
             )
         return _report_failures(own, rows)
     try:
         with _followed(Store(out), log) as follower:
-            rows = _execute(specs, Store(out), jobs=jobs, retry=retry, batch_seeds=batch_seeds, follower=follower)
+            rows = _execute(
+                specs,
+                Store(out),
+                jobs=jobs,
+                retry=retry,
+                batch_seeds=batch_seeds,
+                follower=follower,
+                scheduler=scheduler,
+            )
     except KeyboardInterrupt:
         if (out / "plans").exists():
             _write_pages(out, suites)
@@ -188,11 +218,32 @@ def _execute(
     batch_seeds: bool,
     follower: Event | None = None,
     plan: Sequence[RunSpec] | None = None,
+    scheduler: str | None = None,
+) -> list[dict[str, Any]]:
+    from bench.results.store import Store
+    from bench.runner import cluster, progress
+
+    with ExitStack() as stack:
+        if scheduler is None:
+            at_once = jobs or progress.workers(specs)
+        else:
+            threads = stack.enter_context(cluster.on_cluster(scheduler))
+            at_once, store = min(jobs or threads, threads), Store(store.root.resolve())
+        return _executed(specs, store, at_once, retry, batch_seeds, follower, plan)
+
+
+def _executed(
+    specs: Sequence[RunSpec],
+    store: Store,
+    at_once: int,
+    retry: bool,
+    batch_seeds: bool,
+    follower: Event | None,
+    plan: Sequence[RunSpec] | None,
 ) -> list[dict[str, Any]]:
     from bench.runner import progress
     from bench.runner.executor import execute
 
-    at_once = jobs or progress.workers(specs)
     print(f"{len(specs)} runs, {at_once} in parallel, into {store.root}", file=sys.stderr)
     with progress.show_progress(len(specs), store) as shown:
 

@@ -22,6 +22,11 @@ def add_parser(commands: Commands) -> None:
         metavar="FILE.md",
         help="Update the marked tables of this page instead (default: write into the store).",
     )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="Write them even if the same rows have made them before (default: only what is out of date).",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.results.store import Store
 
     if options.update_page is None:
-        write_store_pages(options.store)
+        write_store_pages(options.store, again=options.again)
         return GOOD
     for sentence in blocks.refresh_page(options.update_page, read_records(Store(options.store))):
         print(sentence, file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ mpl.use("Agg")
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from bench.report.bounds import drawn_part
 from bench.report.figures import cost, curves, forest, gallery, images, scaling
 from bench.report.figures.layout import wrapped
 from bench.report.figures.save import save
@@ -39,7 +41,8 @@ def draw_figures(
 ) -> list[Path]:
     """Draws every picture that the rows allow, one file a suite, kind and suffix; returns the files.
 
-    A caption says which command and commit made the numbers. The same rows give the same bytes.
+    A caption says which command and commit made the numbers. The same rows give the same bytes. Of a board of
+    thousands of runs the best entries and their first seeds are drawn, and the picture says so.
 
     learning-curves-{steps,seconds}: KL along training, the band is the range over seeds. cost: KL against seconds and
     against FLOPs. verdict: every objective against the suite's reference. densities, score-errors: a file a data set,
@@ -47,19 +50,21 @@ def draw_figures(
     """
     folder.mkdir(parents=True, exist_ok=True)
     sns.set_theme(style="whitegrid", context="notebook")
-    drawn: list[Path] = []
+    files: list[Path] = []
     for name, board in group_boards(records).items():
-        chosen = board.records
-        for label, figure in _figures(store, board, only):
+        part = drawn_part(board)
+        text = re.sub("[`*]", "", provenance(board.records))
+        drawn = replace(board, records=part.records) if part.left_out else board
+        beneath = ". ".join([part.left_out] * bool(part.left_out) + [text] * captions)
+        for label, figure in _figures(store, drawn, only):
             if figure is None:
                 continue
             kind = slug(label)
-            text = re.sub("[`*]", "", provenance(chosen))
-            if captions:
-                lines = wrapped(text, figure.get_figwidth(), 7)
+            if beneath:
+                lines = wrapped(beneath, figure.get_figwidth(), 7)
                 figure.text(0.0, -0.02, "\n".join(lines), fontsize=7, color="0.35", va="top")
-            drawn += [save(figure, folder / f"{name}-{kind}{suffix}", text) for suffix in suffixes]
-    return drawn
+            files += [save(figure, folder / f"{name}-{kind}{suffix}", text) for suffix in suffixes]
+    return files
 
 
 def slug(label: str) -> str:

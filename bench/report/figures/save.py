@@ -80,13 +80,15 @@ def _reduced(image: Image.Image, colours: int, exact: int) -> Image.Image:
     covering = image.quantize(colours - exact, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     if not exact:
         return covering
-    channels = np.asarray(image).astype(np.int64) @ (1 << 16, 1 << 8, 1)
-    found, places, counts = np.unique(channels, return_inverse=True, return_counts=True)
+    red, green, blue = (np.asarray(channel).astype(np.int32) for channel in image.split())
+    channels = red << 16 | green << 8 | blue
+    found, counts = np.unique(channels, return_counts=True)
     split = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=-1)
     commonest = split[np.argsort(-counts, kind="stable")[:exact]]
     palette = np.vstack([commonest, np.reshape(covering.getpalette() or [], (-1, 3))])
-    nearest = cKDTree(palette).query(split)[1]
-    reduced = Image.fromarray(nearest[places].reshape(channels.shape).astype(np.uint8))
+    nearest = np.zeros(1 << 24, np.uint8)  # by colour: less than a place for each pixel
+    nearest[found] = cKDTree(palette).query(split)[1]
+    reduced = Image.fromarray(nearest[channels])
     reduced.putpalette(palette.astype(np.uint8).tobytes())
     return reduced
 

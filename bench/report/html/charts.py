@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,8 +27,14 @@ CURVES = ("kl_ema", "valid_nll_ema")  # what a checkpoint may have recorded, the
 ALONG = {"step": "steps", "flops": "counted GFLOPs", "train_seconds": "training seconds"}
 
 
-def charts(store: Store, records: Sequence[Record], standings: Sequence[Standing]) -> dict[str, Any]:
-    """The scatter of quality, cost and proxies, and the learning curves, of one board."""
+def charts(
+    store: Store, records: Sequence[Record], standings: Sequence[Standing], seeds: Collection[int]
+) -> dict[str, Any]:
+    """The scatter of quality, cost and proxies, and the learning curves, of one board.
+
+    Args:
+        seeds: whose values are drawn one by one, and whose curves are read; means stand on all.
+    """
     cells = {(key[3], key[4]): cell for key, cell in group_cells(records).items()}
     datasets = list(dict.fromkeys(record.dataset for record in records))
     keys = _keys(records)
@@ -45,8 +51,9 @@ def charts(store: Store, records: Sequence[Record], standings: Sequence[Standing
             cell = cells.get((standing.objective, dataset))
             if cell is None or not cell.completed:
                 continue
-            points[dataset].append({"number": number, "values": _values(cell, keys)})
-            curve = _curve(store, cell.completed)
+            drawn = [record for record in cell.completed if record.spec.seed in seeds]
+            points[dataset].append({"number": number, "values": _values(cell, drawn, keys)})
+            curve = _curve(store, drawn)
             if curve:
                 curves[dataset].append({"number": number, **curve})
     return {
@@ -85,18 +92,19 @@ def _words(name: str) -> str:
     return name.removesuffix("_best").replace("_", " ")
 
 
-def _values(cell: Cell, keys: Sequence[MetricKey]) -> dict[str, Any]:
+def _values(cell: Cell, drawn: Sequence[Record], keys: Sequence[MetricKey]) -> dict[str, Any]:
     """By axis: the value at each seed; where the large mark stands; the interval's ends; how many are uncertified."""
     values: dict[str, Any] = {}
     for name in COSTS:
         unit = GIGA if name == "flops_train" else 1.0
-        seeds = [None if (v := record.measured()[name]) is None else v / unit for record in cell.completed]
+        seeds = [None if (v := record.measured()[name]) is None else v / unit for record in drawn]
         middle = cell.median(name)
         values[name] = {"seeds": seeds, "at": None if middle is None else middle / unit}
     for key in keys:
         interval = t_interval(cell.numbers(key))
         values[key.column] = {
-            "seeds": [record.value(key).value for record in cell.completed],
+            "seeds": [record.value(key).value for record in drawn],
+            "n": interval.n,
             "at": interval.mean,
             "low": interval.low,
             "high": interval.high,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report.bounds import MOST_LISTED, listed_part
 from bench.results import labels, leaderboard
 from bench.results.metric_values import MetricKey
 from bench.results.records import FAILURES, Record
@@ -20,10 +21,17 @@ LOG_LINES = 12
 
 
 def board_entry(
-    store: Store, board: str, number: int, standing: Standing, records: Sequence[Record], costs: dict[str, float]
+    store: Store,
+    board: str,
+    number: int,
+    standing: Standing,
+    records: Sequence[Record],
+    costs: dict[str, float],
+    most: int,
 ) -> dict[str, Any]:
-    """One objective of a board: its cells, costs, particulars and runs."""
+    """One objective of a board: its cells, costs, particulars and at most so many of its runs, in a large store."""
     own = [r for r in records if r.objective == standing.objective]
+    listed = listed_part(own, most if len(records) > MOST_LISTED else len(own))
     spec = own[0].spec.objective
     noisy = sum(bool(r.get("time.noisy")) for r in own)
     keys = dict(zip(standing.rows["dataset"], standing.rows["key"], strict=True))
@@ -51,8 +59,9 @@ def board_entry(
         "command": _command(own),
         "commits": sorted(commits),
         "spec": json.dumps(own[0].spec.to_dict(), indent=1),
-        "runs": [run_entry(record, keys[record.dataset]) for record in own],
-        "logs": [log for record in own if (log := _log(store, record))],
+        "runs": [run_entry(record, keys[record.dataset]) for record in listed.records],
+        "runs_left_out": listed.left_out,
+        "logs": [log for record in listed.records if (log := _log(store, record))],
     }
 
 

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from bench.common.errors import UsageError, no_runs
 from bench.common.json_files import to_plain
+from bench.report.bounds import MOST_LISTED, charted_part, drawn_part, listed_part
 from bench.report.figures import curves, plots
 from bench.report.html import charts, comparison, images
 from bench.report.html.entries import board_entry, board_keys, differing_costs, html_id, ranking_group, run_entry
@@ -32,6 +33,7 @@ from bench.results.standings import Standing
 from bench.results.store import Store
 
 TEMPLATES = Path(__file__).with_name("templates")
+LEAST_OF_ENTRY = 20  # runs that an entry's section lists, however many entries there are
 COLOURS = 10  # as many as the style sheet names
 _MIME = {".csv": "text/csv", ".md": "text/markdown", ".tex": "application/x-tex"}
 
@@ -73,6 +75,7 @@ def render_page(store: Store, records: Sequence[Record]) -> str:
     environment.filters["plain_json"] = _json
     environment.filters["words"] = labels.display_name
     environment.filters["little_markdown"] = _code
+    listed = listed_part(records)
     ids = {(board["suite"], entry["label"]): entry["id"] for board in boards for entry in board["entries"]}
     return environment.get_template("page.html").render(
         boards=boards,
@@ -80,9 +83,10 @@ def render_page(store: Store, records: Sequence[Record]) -> str:
             {**v, "downloads": _downloads(v["tables"][0], f"verdict-{v['suite']}", v["tables"][1])}
             for v in comparison.verdicts(records, ids)
         ],
-        runs=[run_entry(record, keys[ranking_group(record)]) for record in records],
+        runs=[run_entry(record, keys[ranking_group(record)]) for record in listed.records],
+        runs_left_out=listed.left_out,
         mixed=differing_costs(records),
-        downloads_of_runs=_downloads(tables.records_frame(records), "results"),
+        downloads_of_runs=_downloads(tables.records_frame(listed.records), "results"),
         extras=[
             {
                 "id": s.id,
@@ -124,14 +128,16 @@ def _about(records: Sequence[Record]) -> dict[str, Any]:
 def _board(store: Store, name: str, board: Board, costs: dict[str, float], colours: dict[str, str]) -> dict[str, Any]:
     """A suite on one track and device, as the templates read it."""
     frame, order, records = board.frame, board.standings, board.records
-    arrays = plots.first_arrays(store, records)
+    arrays = plots.first_arrays(store, drawn_part(board).records)
     datasets = list(dict.fromkeys(record.dataset for record in records))
     board_id = html_id(name)
-    entries = [board_entry(store, board_id, n, s, records, costs) for n, s in enumerate(order, start=1)]
+    most = max(LEAST_OF_ENTRY, MOST_LISTED // max(len(order), 1))
+    entries = [board_entry(store, board_id, n, s, records, costs, most) for n, s in enumerate(order, start=1)]
     for entry in entries:
         entry["colour"] = colours[entry["family"]]
     provenance = standings.provenance(records)
-    drawn = charts.charts(store, records, order)
+    part = charted_part(board)
+    drawn = charts.charts(store, records, order, {record.spec.seed for record in part.records})
     proxies = proxy_correlation.agreement(drawn, [e["number"] for e in entries if e["control"]])
     legend = [{k: e[k] for k in ("number", "id", "name", "family", "colour", "control")} for e in entries]
     return {
@@ -150,6 +156,7 @@ def _board(store: Store, name: str, board: Board, costs: dict[str, float], colou
         "entries": entries,
         "has_fb": any(e["fwd_bwd_ratio"] is not None for e in entries),
         "gallery": [_gallery(arrays, dataset, order, entries) for dataset in datasets],
+        "left_out": part.left_out,
         "charts": {**drawn, "objectives": legend, "top": curves.TOP},
         "proxies": {"columns": list(proxies), "lines": table_cells(proxies)},
         "downloads_of_proxies": _downloads(proxies, f"{board_id}-proxies") if len(proxies) else [],

@@ -78,8 +78,10 @@ def board_sections(
 def failure_lines(records: Sequence[Record]) -> list[str]:
     """A line for each objective and data set whose runs have no result, with the reason."""
     return [
-        f"**{f.status}** {f.objective} on {f.dataset}, seed{'s' * (len(f.seeds) > 1)} "
-        f"{', '.join(map(str, f.seeds))}: {f.reason}"
+        tables.inline_markdown(
+            f"**{f.status}** {f.objective} on {f.dataset}, seed{'s' * (len(f.seeds) > 1)} "
+            f"{', '.join(map(str, f.seeds))}: {f.reason}"
+        )
         for f in failures(records)
     ]
 

@@ -167,7 +167,7 @@ const Charts = (() => {
       make(g, "text", { x: bx, y: by + 0.5 }, q.p.number);
       q.badge = [bx, by];
       const said = (axis, v) => `${axis.label}: ${short(v.at)}${v.low !== null && v.low !== undefined ? ` (${short(v.low)} to ${short(v.high)})` : ""} ${axis.unit}`.trim();
-      const n = q.vy.seeds.filter((v) => v !== null).length;
+      const n = q.vy.n;
       alive(g, chart, q.p.number, q.e.name, [said(yAxis, q.vy), said(xAxis, q.vx), `${n} seed${n === 1 ? "" : "s"}`,
         ...(q.vy.uncertified ? ["not certified"] : []), ...(q.e.control ? ["control: not ranked"] : [])]);
     }
