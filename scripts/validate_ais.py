@@ -103,7 +103,8 @@ def conditioned(dim: int) -> Case:
     log_z = normal_log_z(dim) + 0.5 * float(variances.log().sum())
 
     def energy(x: Tensor) -> Tensor:
-        return 0.5 * ((x @ rotation).square() / variances).sum(-1)
+        energies: Tensor = 0.5 * ((x @ rotation).square() / variances).sum(-1)
+        return energies
 
     return Case(
         f"conditioned-{dim}",
