@@ -80,12 +80,21 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         OSError: if the file cannot be written, such as on a full disk; nothing is left of the attempt.
         TypeError: if the value is not plain.
     """
+    write_whole(path, json.dumps(to_plain(value), indent=1, allow_nan=False).encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, whenever the process or the machine stops.
+
+    Raises:
+        OSError: if the file cannot be written, such as on a full disk; nothing is left of the attempt.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # a name of its own: two threads may write the same file
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(to_plain(value), file, indent=1, allow_nan=False)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

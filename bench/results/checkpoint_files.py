@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.errors import UsageError
-from bench.common.json_files import digest_json, read_json, to_plain, write_json
+from bench.common.json_files import digest_json, read_json, to_plain, write_json, write_whole
 
 FORMAT = 1
 KEPT = 2
@@ -56,21 +55,7 @@ class CheckpointFolder:
             write_json(self.path / "runs.json", {"runs": self.identity["runs"]})
         about = {"format": FORMAT, "identity": self.identity, "step": step, "bytes": len(state)}
         header = json.dumps(to_plain({**about, "sha256": hashlib.sha256(state).hexdigest()})).encode()
-        path = self.path / f"{step:012d}.checkpoint"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(header + b"\n" + state)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(handle)  # the rename itself must reach the disk
-        finally:
-            os.close(handle)
+        write_whole(self.path / f"{step:012d}.checkpoint", header + b"\n" + state)
         for old in self._newest_first()[KEPT:]:
             old.unlink(missing_ok=True)
 

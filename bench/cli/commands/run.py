@@ -142,9 +142,10 @@ def run_suite(
     from bench.results.records import read_records
     from bench.results.store import Store
 
+    own = specs if shard is None else shard.of(specs)
     if shard is not None:
-        own = shard.of(specs)
         Store(out).keep_suites(suites)
+    try:
         with _followed(Store(out), log) as follower:
             rows = _execute(
                 own,
@@ -156,22 +157,12 @@ def run_suite(
                 follower=follower,
                 scheduler=scheduler,
             )
-        return _report_failures(own, rows)
-    try:
-        with _followed(Store(out), log) as follower:
-            rows = _execute(
-                specs,
-                Store(out),
-                jobs=jobs,
-                retry=retry,
-                batch_seeds=batch_seeds,
-                follower=follower,
-                scheduler=scheduler,
-            )
     except KeyboardInterrupt:
-        if (out / "plans").exists():
+        if shard is None and (out / "plans").exists():
             _write_pages(out, suites)
         raise
+    if shard is not None:  # whoever has the last part writes the pages
+        return _report_failures(own, rows)
     _write_pages(out, suites)
     terminal.print_leaderboard(read_records(Store(out), specs))
     code = _report_failures(specs, rows)
