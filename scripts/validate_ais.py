@@ -294,7 +294,7 @@ def main() -> None:
     folder = HOME / "results" / "likelihood"
     table = folder / "validation.csv"
     kept = pd.read_csv(table, keep_default_na=False) if options.resume and table.exists() else pd.DataFrame()
-    lines: list[dict[str, object]] = kept.to_dict("records")
+    lines = [{str(k): v for k, v in line.items()} for line in kept.to_dict("records")]
     done = {line["energy"] for line in lines}
     for group in (analytic(), traps(), trained(options.only, done)):
         for case in group:
