@@ -46,8 +46,11 @@ from bench.evaluation.denoising import filtered, psnr, ssim
 from bench.evaluation.denoising import quality as denoising_quality
 from bench.evaluation.image_fidelity import fidelity, image_features, image_warning
 from bench.evaluation.likelihood.certificate import AnnealedPartition, annealed_partition
+from bench.evaluation.likelihood.flow import FlowLikelihood, flow_likelihood, terminal_doubt
 from bench.evaluation.likelihood.held_out import annealed_nll
+from bench.evaluation.outliers import outliers
 from bench.evaluation.saved_energy import SavedEnergy, load_energy
+from bench.evaluation.trained_energy import TrainedEnergy
 from bench.samplers.chain import Chain
 from bench.samplers.chain_buffer import BoxNoise, ChainBuffer
 from bench.samplers.langevin import exponential_langevin, langevin, posterior_energy
@@ -71,6 +74,7 @@ __all__ = [
     "Estimate",
     "Features",
     "FittedGaussian",
+    "FlowLikelihood",
     "FourierFeatures",
     "Grid",
     "GridDistribution",
@@ -86,6 +90,7 @@ __all__ = [
     "SavedEnergy",
     "Sigma",
     "StepSize",
+    "TrainedEnergy",
     "UsageError",
     "WeightedChains",
     "ancestral",
@@ -105,6 +110,7 @@ __all__ = [
     "exponential_langevin",
     "fidelity",
     "filtered",
+    "flow_likelihood",
     "freeze",
     "grid_points",
     "grid_sample",
@@ -132,6 +138,7 @@ __all__ = [
     "noisy_curves",
     "noisy_points",
     "objective",
+    "outliers",
     "outside",
     "outside_mass",
     "per_example",
@@ -148,6 +155,7 @@ __all__ = [
     "sum_event",
     "tabulate",
     "tabulate_density",
+    "terminal_doubt",
     "u_statistic",
     "wells",
 ]

@@ -11,7 +11,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +87,8 @@ def product(name: str, kind: str, dim: int, one: Callable[[Tensor], Tensor], nor
     wells = dim - normals
 
     def energy(x: Tensor) -> Tensor:
-        return one(x[:, :wells]).sum(-1) + 0.5 * x[:, wells:].square().sum(-1)
+        total: Tensor = one(x[:, :wells]).sum(-1) + 0.5 * x[:, wells:].square().sum(-1)
+        return total
 
     def data(rng: Rng) -> Tensor:
         first = grid[rng.choice(log_p.softmax(0)[::8], (TRAIN, wells)) * 8].float()
@@ -171,14 +172,14 @@ def traps() -> Iterator[Case]:
         yield mixture(f"needle-{dim}", "needle", along(dim, 0.0, 5.0), [0.5, 0.5], [1.0, 0.5], 1)
 
 
-def trained(only: str) -> Iterator[Case]:
+def trained(only: str, done: Collection[object]) -> Iterator[Case]:
     """Networks trained on the plane, with log Z by quadrature where its own checks pass."""
     for ref in registry.names("datasets"):
         if not registry.find("datasets", ref).info.bundled:
             continue
         for objective in OBJECTIVES:
             name = f"plane-{ref}-{objective.split('_', maxsplit=1)[0]}"
-            if not name.startswith(only):
+            if not name.startswith(only) or name in done:
                 continue
             data = builders.dataset(ref, Rng(0, "data"))
             if data.grid is None:
@@ -237,7 +238,7 @@ def summary(lines: pd.DataFrame) -> str:
     """The page: one line for each kind and dimension, and what was promised."""
     known = lines[lines["error"] != ""].copy()
     known["error"] = known["error"].astype(float)
-    known["covered"] = known["covered"].astype(bool)
+    known["covered"] = known["covered"].astype(str) == "True"
     known["certified"] = known["mark"] == "certified_ais"
     rows = []
     for (kind, dim), part in known.groupby(["kind", "dim"], sort=False):
@@ -284,26 +285,31 @@ def summary(lines: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    """Measures every case and writes the table and the page."""
+    """Measures every case; the table and the page are written again after each energy."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="energies whose name begins so; nothing is written")
-    only = parser.parse_args().only
+    parser.add_argument("--resume", action="store_true", help="keep the lines of a run that was stopped")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    lines = []
-    for group in (analytic(), traps(), trained(only)):
-        for case in group:
-            if case.name.startswith(only):
-                for seed in SEEDS:
-                    lines.append(measured(case, seed))
-                    print(*lines[-1].values(), flush=True)
-    frame = pd.DataFrame(lines)
-    if only:
-        print(summary(frame))
-        return
     folder = HOME / "results" / "likelihood"
-    folder.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(folder / "validation.csv", index=False, encoding="utf-8", lineterminator="\n")
-    (folder / "validation.md").write_text(summary(frame), encoding="utf-8")
+    table = folder / "validation.csv"
+    kept = pd.read_csv(table, keep_default_na=False) if options.resume and table.exists() else pd.DataFrame()
+    lines = [{str(k): v for k, v in line.items()} for line in kept.to_dict("records")]
+    done = {line["energy"] for line in lines}
+    for group in (analytic(), traps(), trained(options.only, done)):
+        for case in group:
+            if not case.name.startswith(options.only) or case.name in done:
+                continue
+            for seed in SEEDS:
+                lines.append(measured(case, seed))
+                print(*lines[-1].values(), flush=True)
+            if not options.only:
+                folder.mkdir(parents=True, exist_ok=True)
+                frame = pd.DataFrame(lines)
+                frame.to_csv(table, index=False, encoding="utf-8", lineterminator="\n")
+                (folder / "validation.md").write_text(summary(frame), encoding="utf-8")
+    if options.only:
+        print(summary(pd.DataFrame(lines)))
 
 
 if __name__ == "__main__":

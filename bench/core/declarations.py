@@ -20,8 +20,8 @@ Minimiser = Literal["data", "smoothed", "none"]
 PLAIN = "a plain module: its seeds train one by one, and it is told no noise level"
 Stationary = Literal["data", "temperature", "sampler"] | Callable[..., Tensor]
 
-# what a metric may need of the model: its draws, and its objective's own estimate of log Z
-OF_MODEL = frozenset({"samples", "log_z"})
+# what a metric may need of the model: its draws, its objective's own estimate of log Z, and a range of noise levels
+OF_MODEL = frozenset({"samples", "log_z", "noise_levels"})
 
 # what `bench/audit/divergences.py` has by quadrature
 DIVERGENCES = (

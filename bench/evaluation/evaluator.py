@@ -15,6 +15,7 @@ from bench.core.derivatives import Energy
 from bench.core.quadrature import CachedFunction
 from bench.core.rng import Rng
 from bench.evaluation.sampling import Samples, or_reason
+from bench.evaluation.trained_energy import TrainedEnergy
 from bench.plugins import builders
 
 
@@ -52,8 +53,12 @@ def _estimates(
     metric: builders.Metric, energy: Energy, samples: Samples, data: Data, rng: Rng
 ) -> Iterator[tuple[str, Estimate]]:
     """Each value by its name; one that looks at samples has a value for each sampler that has a name."""
-    estimates = {"log_z"} if getattr(energy, "log_z_estimate", None) is not None else set()
-    missing = metric.info.needs - data.provides - {"samples"} - estimates
+    offered = {"samples"}
+    if getattr(energy, "log_z_estimate", None) is not None:
+        offered.add("log_z")
+    if isinstance(energy, TrainedEnergy) and energy.has_range:
+        offered.add("noise_levels")
+    missing = metric.info.needs - data.provides - offered
     if missing:
         yield metric.info.name, Estimate(None, reason=f"n/a (needs {', '.join(sorted(missing))})")
     elif "samples" not in metric.info.needs:

@@ -52,6 +52,11 @@ class TrainedEnergy(CachedFunction):
         """δ, where exp(-E) stands for the clean law convolved with N(0, δ²I): noise of the data, and its own level."""
         return math.hypot(self.noise, self.levels[0] if self.levels else 0.0)
 
+    @property
+    def has_range(self) -> bool:
+        """Whether it is told a noise level, of a range of them."""
+        return self.conditional and self.levels is not None and self.levels[0] < self.levels[1]
+
     def at(self, sigma: float) -> Energy | None:
         """The energy of the clean law convolved with N(0, σ²I), or None if the model has no such level."""
         level = math.sqrt(max(sigma**2 - self.noise**2, 0.0))

@@ -37,7 +37,10 @@ _ROW = (
     *("model.n_params", "model.entropy", "model.kl_floor", "env.env_id", "env.torch", "env.processor", "env.device"),
     *("provenance.git_sha", "provenance.git_dirty"),
 )
-_VALUE = ("value", "stderr", "n", "reason", "unit", "better", "scale", "certified", "detail.extractor", "detail.images")
+_VALUE = (
+    *("value", "stderr", "n", "reason", "unit", "better", "scale", "certified"),
+    *("detail.extractor", "detail.images", "detail.bounds"),
+)
 
 
 def write_rows(records: Sequence[Record], path: Path) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from bench.common.statistics import shared_ranks, t_interval
 from bench.results.convergence import convergence
 from bench.results.metric_values import MetricKey, preferred
-from bench.results.records import Cell, Record, any_value, group_cells, metric_basis
+from bench.results.records import Cell, Record, any_value, group_cells, metric_basis, metric_bounds
 
 PRIMARY = ("kl", "nll", "fid", "sliced_wasserstein")  # what there is no likelihood for is judged by its samples
 
@@ -46,7 +46,8 @@ def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
             continue
         groups.setdefault((suite, track, device, dataset), {})[objective] = cell
     for (suite, track, device, dataset), entries in groups.items():
-        key = primary_key(record for cell in entries.values() for record in cell.records)
+        of_all = [record for cell in entries.values() for record in cell.records]
+        key = primary_key(of_all)
         about = any_value((r for cell in entries.values() for r in cell.completed), key)
         apart = {name for name, cell in entries.items() if cell.records[0].spec.unranked}
         check = convergence(entries)
@@ -57,7 +58,8 @@ def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
         }
         ranked = all(cell.records[0].spec.ranked for cell in entries.values()) and not (check and check.failed)
         ranks = shared_ranks(_aligned(rankable, key), about.better, scale=about.scale) if ranked else {}
-        basis = metric_basis((record for each in entries.values() for record in each.records), key)
+        listed = [record for each in entries.values() for record in each.records]
+        basis = metric_basis(listed, key) or metric_bounds(listed, key)
         for objective, cell in entries.items():
             interval = t_interval(cell.numbers(key))
             lines.append(

@@ -72,6 +72,11 @@ class MetricValue(NamedTuple):
         features = self.detail.get("extractor")
         return f"n = {self.n}, {features}" if features else ""
 
+    @property
+    def bounds(self) -> str:
+        """In words, what a value bounds that is not an estimate of the thing itself; "" for other metrics."""
+        return str(self.detail.get("bounds", ""))
+
 
 def values_of_row(row: Mapping[str, Any] | None) -> dict[MetricKey, MetricValue]:
     """Every metric's values in a row."""

@@ -7,6 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from bench.results.leaderboard import primary_key
+from bench.results.metric_values import preferred
+from bench.results.records import Record, by_dataset
+
 LEAST = 5  # objectives; a rank correlation of fewer says nothing
 
 
@@ -29,6 +33,41 @@ def agreement(charts: Mapping[str, Any], controls: Sequence[int]) -> pd.DataFram
         if any(value is not None for value in found.values()):
             lines.append({"metric": charts["axes"][name]["label"], **found})
     return pd.DataFrame(lines)
+
+
+def over_runs(records: Sequence[Record]) -> pd.DataFrame:
+    """Every proxy beside the truth, a line a run: dataset, metric, truth, proxy; both turned so that less is better.
+
+    The truth is what ranks the data set. Runs without one of the values, with one that is not certified, controls and
+    reference fits are left out; so is a metric that `LEAST` runs do not have.
+    """
+    lines = []
+    for dataset, own in by_dataset(records).items():
+        truth = primary_key(own)
+        keys = {key for record in own for key in record.values}
+        chosen = {preferred(keys, metric, part) for metric, part in {key[:2] for key in keys}} - {None, truth}
+        for record in own:
+            if record.status != "ok" or record.spec.unranked or truth is None:
+                continue
+            for key in sorted(key for key in chosen if key):
+                values = record.value(truth), record.value(key)
+                if all(v.value is not None and v.certified for v in values):
+                    right, proxy = (float(v.value or 0) * (1 if v.better == "lower" else -1) for v in values)
+                    lines.append({"dataset": dataset, "metric": key.stem, "truth": right, "proxy": proxy})
+    frame = pd.DataFrame(lines, columns=["dataset", "metric", "truth", "proxy"])
+    many = frame.groupby(["dataset", "metric"])["proxy"].transform("size") >= LEAST
+    return frame[many].reset_index(drop=True)
+
+
+def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rank correlation by metric, of `over_runs`: the mean of those within a data set, and how many runs."""
+    lines = []
+    for metric, own in runs.groupby("metric"):
+        within = [part["truth"].rank().corr(part["proxy"].rank()) for _, part in own.groupby("dataset")]
+        known = [value for value in within if not pd.isna(value)]
+        if known:
+            lines.append({"metric": str(metric), "correlation": sum(known) / len(known), "runs": len(own)})
+    return pd.DataFrame(lines, columns=["metric", "correlation", "runs"])
 
 
 def _correlation(

@@ -205,6 +205,11 @@ def metric_basis(records: Iterable[Record], key: MetricKey | None) -> str:
     return " / ".join(sorted({basis for record in records if (basis := record.value(key).basis)}))
 
 
+def metric_bounds(records: Iterable[Record], key: MetricKey | None) -> str:
+    """What the values of a metric bound, in words; "" where they are estimates of the thing itself."""
+    return " / ".join(sorted({bounds for record in records if (bounds := record.value(key).bounds)}))
+
+
 def any_value(records: Iterable[Record], key: MetricKey | None) -> MetricValue:
     """A value of a metric, for its unit and direction; an empty one where no record has any."""
     return next((record.values[key] for record in records if key and key in record.values), MetricValue())

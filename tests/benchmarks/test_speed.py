@@ -30,7 +30,7 @@ def test_ten_transitions(benchmark: BenchmarkFixture, sampler: object) -> None:
     benchmark(sampler, network, rng.normal((SETTING.batch, 2)), rng, steps=10, step_size=0.01)
 
 
-@pytest.mark.parametrize("name", registry.names("metrics"))
+@pytest.mark.parametrize("name", [n for n in registry.names("metrics") if not builders.metric(n).info.dear])
 def test_metric(benchmark: BenchmarkFixture, name: str) -> None:
     sizes = "n_train=512,n_valid=256,n_test=256"
     found = (builders.dataset(f"{where}[{sizes}]", Rng(0, "data")) for where in ("eight_gaussians", "digits"))

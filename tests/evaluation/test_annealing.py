@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from bench.api import Rng, UsageError, annealed_partition
 from bench.evaluation.likelihood.annealing import Annealed, Schedule, anneal, move, particles_at, pilot, reversed_from
 from bench.evaluation.likelihood.base import BroadBase, RoundEnergy
 from bench.evaluation.likelihood.certificate import nested_r_hat
+from bench.plugins import builders
 from tests.helpers.mixtures import Mixture
 
 
@@ -162,6 +164,14 @@ def test_a_spurious_mode_that_the_base_reaches_is_not_certified(dim: int) -> Non
 def test_a_model_without_a_normaliser_is_not_certified() -> None:
     found = annealed_partition(lambda x: 0.2 * x.square().sum(-1).clamp(max=4), normal(2000, 2), Rng(0, "eval"))
     assert not found.certified
+
+
+def test_a_network_in_32_dimensions_is_certified_within_a_minute() -> None:
+    network = builders.network("mlp", (32,), Rng(0, "init"), width=128, depth=2, confinement=1.0)
+    began = time.process_time()
+    found = annealed_partition(network, normal(4000, 32), Rng(0, "eval"))
+    assert found.certified, found.reason
+    assert time.process_time() - began <= 60
 
 
 def test_an_energy_that_is_not_a_number_has_no_value() -> None:

@@ -41,7 +41,7 @@ def test_sliced_wasserstein_is_at_its_floor_for_the_truth_and_above_for_a_detune
 def test_an_image_counts_as_its_pixels(name: str) -> None:
     law = Mixture([[0.0] * 16, [1.0] * 16], 0.3)
     flat = data_of(law, n=300)
-    images = dataclasses.replace(flat, test=flat.test.reshape(-1, 1, 4, 4))
+    images = dataclasses.replace(flat, test=flat.test.reshape(-1, 1, 4, 4), log_density=None)
     samples = law.sample(200, Rng(5))
     expected = measure(name, law.energy, samples, flat)
     found = measure(name, lambda x: law.energy(x.flatten(1)), samples.reshape(-1, 1, 4, 4), images)

@@ -11,6 +11,7 @@ from torch import nn
 
 from bench.api import Data, Estimate, Rng
 from bench.common.errors import UsageError
+from bench.core.declarations import OF_MODEL
 from bench.core.search_spaces import StepSize
 from bench.evaluation.trained_energy import TrainedEnergy
 from bench.plugins import builders, registry
@@ -111,8 +112,8 @@ def test_a_metric_loads_by_name_and_gives_an_estimate(name: str) -> None:
         builders.dataset(f"{n}[n_train=64,n_valid=64,n_test=256]", Rng(0, "data"))
         for n in ("eight_gaussians", "digits")
     )
-    data = next(found for found in some if metric.info.needs <= found.provides | {"samples", "log_z"})
-    energy = TrainedEnergy(quadratic, log_z_estimate=0.0)
+    data = next(found for found in some if metric.info.needs <= found.provides | OF_MODEL)
+    energy = TrainedEnergy(lambda x, *_: quadratic(x), levels=(0.1, 9.0), conditional=True, log_z_estimate=0.0)
     estimates = metric.all(energy, data.valid, data, Rng(0, "eval"))
     assert estimates
     assert all(isinstance(estimate, Estimate) for estimate in estimates.values())

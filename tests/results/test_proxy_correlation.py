@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.report.figures import proxies
 from bench.report.html import charts, page
 from bench.results import leaderboard, proxy_correlation, standings
 from tests.helpers.store_builder import Shelf, estimate
@@ -56,3 +57,19 @@ def test_of_a_few_objectives_nothing_is_said(tmp_path: Path) -> None:
     assert "Proxies against the truth" not in page.render_page(shelf.store, shelf.records())
     entry(shelf, 9, 9.0, {"proxy": 9.0})
     assert "Proxies against the truth" in page.render_page(shelf.store, shelf.records())
+
+
+def test_over_runs_a_perfect_and_a_reversed_proxy_and_nothing_that_is_not_certified(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    for number, kl in enumerate(TRUTH):
+        entry(shelf, number, kl, {"square": kl**2, "reverse": -kl, "likeness": -kl})
+    entry(shelf, 9, 0.1, {"square": 99.0, "reverse": 99.0, "likeness": 99.0}, certified=False)
+    runs = proxy_correlation.over_runs(shelf.records())
+    assert len(runs) == 3 * len(TRUTH)
+    found = proxy_correlation.rank_correlations(runs).set_index("metric")
+    assert found["correlation"].to_dict() == pytest.approx({"square": 1.0, "reverse": -1.0, "likeness": 1.0})
+    drawn = proxies.figure(runs)
+    assert drawn is not None
+    titles = [ax.get_title() for ax in drawn.axes]
+    assert "square\n+1.00, 6 runs" in titles
+    assert proxies.figure(runs[:0]) is None

@@ -10,6 +10,8 @@ from bench.core.quadrature import in_chunks
 from bench.core.rng import Rng
 from bench.evaluation.likelihood.certificate import annealed_partition
 
+BOUNDS = "a lower bound in expectation, by annealed importance sampling"
+
 
 def annealed_nll(energy: Energy, data: Data, rng: Rng, *, particles: int, temperatures: int) -> Estimate:
     """mean of E(x) over the test set + log Ẑ, in nats and in the units in which the data were given.
@@ -26,5 +28,5 @@ def annealed_nll(energy: Energy, data: Data, rng: Rng, *, particles: int, temper
         reason = f"not finite: mean energy of the test set {float(energies.mean())}, log Z {found.log_z}"
         return Estimate(None, n=n, certified=False, reason=reason)
     error = math.hypot(found.stderr, float(energies.std()) / math.sqrt(n)) if n > 1 else None
-    detail = {**found.detail, "log_z": found.log_z, "log_z_stderr": found.stderr}
+    detail = {**found.detail, "bounds": BOUNDS, "log_z": found.log_z, "log_z_stderr": found.stderr}
     return Estimate(value, error, n, found.certified, found.reason, detail)

@@ -18,9 +18,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from bench.report.bounds import drawn_part
-from bench.report.figures import cost, curves, forest, gallery, images, scaling
+from bench.report.figures import cost, curves, forest, gallery, images, proxies, scaling
 from bench.report.figures.layout import wrapped
 from bench.report.figures.save import save
+from bench.results import proxy_correlation
 from bench.results.boards import Board, group_boards
 from bench.results.labels import display_name
 from bench.results.metric_values import MetricKey
@@ -45,8 +46,9 @@ def draw_figures(
     thousands of runs the best entries and their first seeds are drawn, and the picture says so.
 
     learning-curves-{steps,seconds}: KL along training, the band is the range over seeds. cost: KL against seconds and
-    against FLOPs. verdict: every objective against the suite's reference. densities, score-errors: a file a data set,
-    on one colour scale. samples: images beside data. `only` names the kinds that are wanted, if not all.
+    against FLOPs. proxies: every other metric against the one that ranks, by rank, a point a run. verdict: every
+    objective against the suite's reference. densities, score-errors: a file a data set, on one colour scale. samples:
+    images beside data. `only` names the kinds that are wanted, if not all.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sns.set_theme(style="whitegrid", context="notebook")
@@ -79,6 +81,7 @@ def _figures(store: Store, board: Board, only: Sequence[str]) -> Iterator[tuple[
         "learning-curves-steps": lambda: curves.figure(_curves(store, chosen), "step"),
         "learning-curves-seconds": lambda: curves.figure(_curves(store, chosen), "train_seconds"),
         "cost": lambda: cost.figure(_costs(chosen)),
+        "proxies": lambda: proxies.figure(proxy_correlation.over_runs(chosen)),
         "verdict": lambda: forest.draw_forest(compare_with_reference(chosen), display_name, reference_name(chosen)),
     }
     yield from ((name, make()) for name, make in makers.items() if not only or name in only)

@@ -149,11 +149,16 @@ def _measured_again(claim: dict[Any, Any], board: pd.DataFrame) -> str:
     return "; ".join(map(_with_its_basis, own.to_dict("records"))) or "no"
 
 
+def _on_other_features(basis: str) -> bool:
+    """Whether an image metric stands on features of another network than published values; others have none."""
+    return basis.startswith("n = ") and INCEPTION not in basis
+
+
 def _with_its_basis(line: dict[Any, Any]) -> str:
     text = f"{line['shown']}, suite {line['suite']}"
     if not line["basis"]:
         return text
-    return f"{text}, {line['basis']}" + ": not comparable, other features" * (INCEPTION not in line["basis"])
+    return f"{text}, {line['basis']}" + ": not comparable, other features" * (_on_other_features(line["basis"]))
 
 
 def _bare(name: str) -> str:

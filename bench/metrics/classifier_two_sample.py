@@ -1,0 +1,35 @@
+"""How well a classifier tells samples of the model from test data."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
+
+from bench.api import Data, Energy, Estimate, Rng, metric
+
+LARGEST = 2_000
+
+
+@metric(needs={"samples"}, unit="share", better="lower", version=1, scale="difference")
+def classifier_two_sample(energy: Energy, samples: Tensor, data: Data, rng: Rng) -> Estimate:
+    """The share of held-out points whose origin, model or data, the √n nearest of the others tell; ½ at the truth.
+
+    n samples and n test points, at most 2,000, events flattened, half of each to vote and half to be told; binomial
+    standard error. Neighbours see little in many dimensions: near ½ says that this classifier sees no difference, not
+    that there is none.   (Lopez-Paz & Oquab 2017)
+    """
+    n = min(len(samples), len(data.test), LARGEST) // 2 * 2
+    x = samples[rng.distinct(len(samples), (n,))].flatten(1).double()
+    y = data.test[rng.distinct(len(data.test), (n,))].flatten(1).double()
+    if n < 4 or not x.isfinite().all():
+        return Estimate(None, n=n, reason="some of the samples are not finite, or there are fewer than four")
+    half = n // 2
+    points = torch.cat([x[:half], y[:half], x[half:], y[half:]]).cpu().numpy()
+    origin = torch.tensor([0, 1]).repeat_interleave(half).repeat(2).numpy()
+    neighbours = math.isqrt(n) | 1  # odd, so that no vote is even
+    classifier = KNeighborsClassifier(min(neighbours, n)).fit(points[:n], origin[:n])
+    share = float((classifier.predict(points[n:]) == origin[n:]).mean())
+    return Estimate(share, math.sqrt(share * (1 - share) / n), n, detail={"neighbours": neighbours})
