@@ -33,6 +33,7 @@ def environment_report() -> str:
     lines.append(f"peak memory   {_peak_memory()}")
     lines.append(f"processor     {processor()}")
     lines += [f"noise         {sentence}" for sentence in disturbances()]
+    lines += [f"numbers       {sentence}" for sentence in nondeterminism()]
     return "\n".join(lines)
 
 
@@ -53,6 +54,24 @@ def disturbances(system: Path = Path("/sys/devices/system/cpu")) -> list[str]:
         if os.environ.get(name, "1") != "1":
             found.append(f"{name} is {os.environ[name]}: runs use one thread all the same, your own scripts do not")
     return found or ["nothing known makes this machine noisy"]
+
+
+def nondeterminism() -> list[str]:
+    """A sentence for each thing that makes the same seed give other numbers here than elsewhere, or than before."""
+    import torch
+
+    found = []
+    if (threads := torch.get_num_threads()) > 1:
+        found.append(f"torch uses {threads} threads and sums depend on it: runs use one, scripts set OMP_NUM_THREADS=1")
+    blas = [name for name in ("mkl", "openblas", "accelerate") if name in torch.__config__.show().lower()]
+    found.append(f"BLAS is {', '.join(blas) or 'unknown'}: another one, or another processor, rounds otherwise")
+    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "1" or torch.backends.cuda.matmul.allow_tf32:
+        found.append("TF32 is allowed: products keep 10 bits; unset NVIDIA_TF32_OVERRIDE, runs use full float32")
+    if torch.backends.cudnn.benchmark:
+        found.append("cuDNN measures which kernel is fastest: set torch.backends.cudnn.benchmark = False")
+    if torch.cuda.is_available() and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
+        found.append("cuBLAS may add in any order: set CUBLAS_WORKSPACE_CONFIG=:4096:8")
+    return found
 
 
 def _line(path: Path) -> str:

@@ -70,7 +70,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
         "--network", metavar="NAME|FILE.py", help="Train this network, at its defaults (default: that of the suite)."
     )
     add_device(parser)
-    add_jobs(parser, "one per core; 1 on a GPU")
+    add_jobs(parser, "one per core, or per GPU")
     parser.add_argument(
         "--precision", metavar=PRECISIONS, help="Train in this precision (default: that of the suite, usually float32)."
     )
@@ -126,8 +126,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         default="auto",
-        metavar="auto|cpu|cuda",
-        help="Device to compute on; auto uses CUDA if available (default: %(default)s).",
+        metavar="auto|cpu|cuda|cuda:N",
+        help="Device to compute on; cuda uses every visible GPU, cuda:1 the second alone; auto uses CUDA if available "
+        "(default: %(default)s).",
     )
 
 

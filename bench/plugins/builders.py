@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
+import re
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.common.errors import UsageError
+from bench.common.gpus import VISIBLE, visible_gpus
 from bench.common.machine_faults import LostDataError
 from bench.common.references import split_reference
 from bench.core import precision
@@ -217,11 +220,21 @@ def network(
 def pick_device(name: str) -> torch.device:
     """\"auto\" (CUDA where there is one), "cpu" or "cuda" as a device; CUDA in full float32 from then on.
 
+    "cuda:1" is the second GPU that is visible, which from then on is the only one.
+
     Raises:
-        UsageError: if it is none of these, or CUDA is asked for where there is none.
+        UsageError: if it is none of these, or CUDA is asked for where there is none, or not so many.
     """
+    if re.fullmatch(r"cuda:[0-9]{1,3}", name):
+        gpus = visible_gpus()
+        number = int(name.partition(":")[2])
+        if number >= len(gpus):
+            found = f"there are {len(gpus)}, from cuda:0 on" if gpus else "there are none"
+            raise UsageError(f"device {name} is not available: {found}; use another, or --device cpu")
+        os.environ[VISIBLE] = gpus[number]
+        name = "cuda"
     if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device must be auto, cpu or cuda; got '{name}'")
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:N; got '{name}'")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("device cuda is not available: torch sees no CUDA device here; use --device cpu")
     if name == "cpu" or not torch.cuda.is_available():

@@ -58,8 +58,7 @@ def leaderboard_frame(records: Sequence[Record]) -> pd.DataFrame:
         }
         ranked = all(cell.records[0].spec.ranked for cell in entries.values()) and not (check and check.failed)
         ranks = shared_ranks(_aligned(rankable, key), about.better, scale=about.scale) if ranked else {}
-        listed = [record for each in entries.values() for record in each.records]
-        basis = metric_basis(listed, key) or metric_bounds(listed, key)
+        basis = metric_basis(of_all, key) or metric_bounds(of_all, key)
         for objective, cell in entries.items():
             interval = t_interval(cell.numbers(key))
             lines.append(

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from bench.common.gpus import VISIBLE
 from bench.common.machine_faults import MACHINE_ERROR
 from bench.runner.worker_process import OWN, main
 
@@ -39,11 +40,13 @@ class Limits:
         seconds: on the wall.
         memory: bytes of resident memory of it and all that it has started; None for no limit.
         memory_from: where that limit comes from, for the reason of a row.
+        gpu: the name of the only GPU that it sees; all are visible where it is empty.
     """
 
     seconds: float
     memory: float | None = None
     memory_from: str = ""
+    gpu: str = ""
 
 
 def watched(
@@ -63,7 +66,7 @@ def watched(
     kills_before = _kernel_kills()
     mark = uuid.uuid4().hex
     try:
-        process, receiver = _start(specs, folders, worker, mark)
+        process, receiver = _start(specs, folders, worker, mark, limits.gpu)
     except (OSError, EOFError) as error:
         return None, {"status": MACHINE_ERROR, "reason": f"no child could be started: {_in_words(error)}"}
     tree = _Tree(process.pid or 0, mark)
@@ -185,13 +188,15 @@ def _cut(log: Path) -> None:
 
 
 def _start(
-    specs: Sequence[dict[str, Any]], folders: Sequence[Path], worker: str, mark: str
+    specs: Sequence[dict[str, Any]], folders: Sequence[Path], worker: str, mark: str, gpu: str
 ) -> tuple[multiprocessing.process.BaseProcess, Connection]:
     """The child, at work, and the end of the pipe through which it sends its results."""
     context = multiprocessing.get_context("forkserver")
     receiver, sender = context.Pipe(duplex=False)
     # the server that forks children may be older than what this process has set since
     own = {name: value for name, value in os.environ.items() if name.startswith(OWN)} | {_MARK: mark}
+    if gpu:
+        own[VISIBLE] = gpu
     arguments = (sender, worker, list(specs), [str(folder) for folder in folders], own)
     process = context.Process(target=main, args=arguments, daemon=False)
     try:

@@ -41,8 +41,7 @@ def on_cluster(scheduler: str) -> Iterator[int]:
     with client:
         threads = sum(client.nthreads().values())
         if not threads:
-            raise UsageError(
-                f"the scheduler at '{scheduler}' has no workers: start some with `dask worker {scheduler} --no-nanny`"
-            )
+            way_out = f"start some with `dask worker {scheduler} --no-nanny`"
+            raise UsageError(f"a cluster needs workers; the scheduler at '{scheduler}' has none: {way_out}")
         with joblib.parallel_config(backend="dask"):
             yield threads

@@ -3,7 +3,7 @@
 Seeds of one cell may share a child as a stack; then it costs only them, and what was killed is next tried alone.
 
 joblib hands the runs out, by default to threads of this process; under `joblib.parallel_config` the same function
-runs on a cluster (whose workers must be allowed children: Dask's `distributed.worker.daemon: false`). Children are
+runs on a cluster (`cluster.py`), whose workers must be allowed children: `dask worker --no-nanny`. Children are
 forked from a server that has torch loaded, so that none pays for its import.
 """
 
@@ -17,11 +17,13 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from bench.common.git import current_commit, has_changes
+from bench.common.gpus import Gpus, visible_gpus
 from bench.common.run_spec import RunSpec
 from bench.results.checkpoint_files import delete_checkpoints
 from bench.results.leases import Leases
@@ -105,6 +107,8 @@ def execute(
                 waiting = [(run, known) for run, known in waiting if run.key not in rows]
                 if waiting and not supervision.stopped:
                     supervision.pause(waiting[0][0])
+            for run, row in _alone(list(rows.items()), planned, store, workers, supervision):
+                rows[run.key] = row
         finally:
             interrupted = supervision.stopped
             supervision.stop()
@@ -114,6 +118,26 @@ def execute(
         if interrupted:
             raise KeyboardInterrupt
     return [rows[run.key] for run in planned]
+
+
+def _alone(
+    rows: Sequence[tuple[tuple[Any, ...], Row]],
+    planned: Sequence[Planned],
+    store: Store,
+    workers: tuple[str, str],
+    supervision: _Supervision,
+) -> Iterator[tuple[Planned, Row]]:
+    """Tries what was out of memory beside others once more, with the machine and the GPU to itself."""
+    if supervision.jobs <= 1:
+        return
+    runs, supervision.jobs = {run.key: run for run in planned}, 1
+    for key, row in rows:
+        if row["status"] != "oom" or row["attempt"] is None or runs[key].spec.memory_gb or supervision.stopped:
+            continue
+        earlier = store.rows_of(runs[key])
+        if sum(each["status"] == "oom" for each in earlier) == 1:
+            tried = [(runs[key], len(earlier))]
+            yield from ((run, new) for run, new in _one_round(tried, store, None, workers, supervision, 1) if new)
 
 
 def _one_round(
@@ -149,6 +173,8 @@ class _Supervision:
         self, specs: dict[tuple[Any, ...], RunSpec] | None = None, on_event: Event | None = None, jobs: int = 0
     ) -> None:
         self.jobs, self.leases = jobs, Leases()
+        on_gpu = any(spec.device.startswith("cuda") for spec in (specs or {}).values())
+        self.gpus = Gpus(visible_gpus() if on_gpu else ())
         self.shutdown_signal, self._shutdown_sender = socket.socketpair()
         self.stopped = False
         self._specs, self._on_event, self._done = specs or {}, on_event, 0
@@ -334,8 +360,10 @@ def _outcomes(
     """What became of each run, in the groups of a row: what the child says, or why it said nothing."""
     seeds = ", ".join(str(run.spec.seed) for run in batch)
     specs, folders = [run.spec.to_dict() for run in batch], [attempt.folder for attempt in attempts]
-    limits = _limits(batch, supervision.jobs)
-    said, sudden = child.watched(specs, folders, worker, supervision.shutdown_signal, limits, lost)
+    gpus = supervision.gpus if batch[0].spec.device.startswith("cuda") else Gpus(())
+    with gpus.one() as gpu:
+        limits = replace(_limits(batch, supervision.jobs), gpu=gpu)
+        said, sudden = child.watched(specs, folders, worker, supervision.shutdown_signal, limits, lost)
     if said is not None and len(said) == len(batch):
         return said
     if said is not None:

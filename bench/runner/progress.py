@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.common.duration import duration
 from bench.common.errors import UsageError
+from bench.common.gpus import visible_gpus
 from bench.common.run_spec import RunSpec
 from bench.results.store import Attempt, Planned, Store
 from bench.training import heartbeat
@@ -192,8 +193,9 @@ def live_progress(total: int, console: Console, store: Store | None = None) -> I
 
 
 def workers(specs: Sequence[RunSpec]) -> int:
-    """One run a core that this process may use; one at a time where runs would share a GPU."""
-    return 1 if any(spec.device.startswith("cuda") for spec in specs) else len(os.sched_getaffinity(0))
+    """One run a core that this process may use, or one a GPU."""
+    on_gpu = any(spec.device.startswith("cuda") for spec in specs)
+    return max(1, len(visible_gpus())) if on_gpu else len(os.sched_getaffinity(0))
 
 
 def stackable(run: Planned, *, asked: bool = False) -> bool:

@@ -24,6 +24,7 @@ from bench.common.paths import ROOT
 from bench.results.store import Attempt
 
 OWN = "EBM_BENCH_"  # variables of the environment that a child has from its supervisor alone
+_NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 _ADOPT = 36  # PR_SET_CHILD_SUBREAPER of Linux
 
 
@@ -58,7 +59,7 @@ def failure(error: BaseException) -> dict[str, Any]:
     The status is `oom` if memory ran out, `machine_error` if the machine failed in another way, else `error`.
     """
     name = type(error).__name__
-    no_memory = isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    no_memory = isinstance(error, MemoryError) or name == "OutOfMemoryError" or any(w in str(error) for w in _NO_MEMORY)
     lines = str(error).splitlines()
     return {
         "status": "oom" if no_memory else MACHINE_ERROR if is_machine_fault(error) else "error",

@@ -48,4 +48,6 @@ def test_load_and_threads_are_named(system: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_doctor_ends_with_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["doctor"]) == 0
-    assert "noise         " in capsys.readouterr().out.splitlines()[-1]
+    said = capsys.readouterr().out
+    assert "\nnoise         " in said
+    assert said.splitlines()[-1].startswith("numbers       ")

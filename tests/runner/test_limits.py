@@ -72,6 +72,7 @@ def test_memory_counts_with_what_a_run_has_started(store: Store, monkeypatch: py
 def test_without_a_limit_a_run_has_its_share_of_the_machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "TICK", 0.1)
     monkeypatch.setattr("bench.runner.executor.machine_memory", lambda: int(1.6e9))
+    monkeypatch.setattr("bench.runner.executor._alone", lambda *arguments: ())  # with the share of all
     (row,) = run(store, "use_more_memory_than_allowed", jobs=2)
     assert row["status"] == "oom"
     assert "over its memory limit of 0.72 GB, 0.9 of the machine's for 2 at a time" in row["reason"]

@@ -28,12 +28,12 @@ ALONG = {"step": "steps", "flops": "counted GFLOPs", "train_seconds": "training 
 
 
 def charts(
-    store: Store, records: Sequence[Record], standings: Sequence[Standing], seeds: Collection[int]
+    store: Store, records: Sequence[Record], standings: Sequence[Standing], seeds: Collection[int] | None = None
 ) -> dict[str, Any]:
     """The scatter of quality, cost and proxies, and the learning curves, of one board.
 
     Args:
-        seeds: whose values are drawn one by one, and whose curves are read; means stand on all.
+        seeds: whose values are drawn one by one, and whose curves are read, if not all; means stand on all.
     """
     cells = {(key[3], key[4]): cell for key, cell in group_cells(records).items()}
     datasets = list(dict.fromkeys(record.dataset for record in records))
@@ -51,7 +51,7 @@ def charts(
             cell = cells.get((standing.objective, dataset))
             if cell is None or not cell.completed:
                 continue
-            drawn = [record for record in cell.completed if record.spec.seed in seeds]
+            drawn = [record for record in cell.completed if seeds is None or record.spec.seed in seeds]
             points[dataset].append({"number": number, "values": _values(cell, drawn, keys)})
             curve = _curve(store, drawn)
             if curve:
