@@ -193,7 +193,8 @@ def opens_text_in_the_locale(node: ast.AST) -> bool:
     owner = getattr(getattr(function, "value", None), "id", "")
     modes = [part.value for mode in node.args for part in ast.walk(mode) if isinstance(part, ast.Constant)]
     binary = any(isinstance(mode, str) and "b" in mode and set(mode) <= set("rwxab+") for mode in modes)
-    text = name in ("read_text", "write_text", "fdopen") or (name == "open" and owner not in ("os", "Image", "tarfile"))
+    bytes_alone = ("os", "Image", "tarfile", "archive")  # whose open knows no text
+    text = name in ("read_text", "write_text", "fdopen") or (name == "open" and owner not in bytes_alone)
     return text and not binary
 
 

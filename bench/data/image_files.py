@@ -49,7 +49,7 @@ def read_idx(path: Path, sha256: str) -> Pixels:
     """
     require_regular(path, MOST_IDX)
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             raw = file.read(16)
             magic = int.from_bytes(raw[:4], "big")
             if magic not in (IDX_IMAGES, IDX_LABELS):
