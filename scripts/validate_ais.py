@@ -272,7 +272,7 @@ def summary(lines: pd.DataFrame) -> str:
         f"{int(((known['kind'] == 'trap') & known['certified'] & ~known['covered']).sum())} are certified and wrong.",
         f"A needle is a mode that neither a particle nor a chain finds: "
         f"{int(((known['kind'] == 'needle') & known['certified']).sum())} of {int((known['kind'] == 'needle').sum())} "
-        "runs are certified, and wrong. No sampler can see such a mode.",
+        "runs are certified, and wrong: what nothing has found is in no estimate and in no doubt.",
     ]
     table = pd.DataFrame(rows).to_markdown(index=False)
     kinds = "\n".join(f"- {kind}: {text}" for kind, text in KINDS.items())
@@ -308,8 +308,11 @@ def main() -> None:
                 frame = pd.DataFrame(lines)
                 frame.to_csv(table, index=False, encoding="utf-8", lineterminator="\n")
                 (folder / "validation.md").write_text(summary(frame), encoding="utf-8")
+    page = summary(pd.DataFrame(lines))
     if options.only:
-        print(summary(pd.DataFrame(lines)))
+        print(page)
+    else:
+        (folder / "validation.md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def figure(runs: pd.DataFrame) -> Figure | None:
     for ax in axes[len(found) :]:
         ax.set_axis_off()
     handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    drawn.legend(list(handles.values()), list(handles), loc="outside lower center", fontsize=7, ncols=2)
+    drawn.legend(list(handles.values()), list(handles), loc="outside upper center", fontsize=7, ncols=2)
     drawn.supxlabel("rank by the metric that ranks the data set, better to the left", fontsize=8)
     drawn.supylabel("rank by the proxy", fontsize=8)
     return drawn
