@@ -34,7 +34,7 @@ def test_ten_transitions(benchmark: BenchmarkFixture, sampler: object) -> None:
 def test_metric(benchmark: BenchmarkFixture, name: str) -> None:
     sizes = "n_train=512,n_valid=256,n_test=256"
     found = (builders.dataset(f"{where}[{sizes}]", Rng(0, "data")) for where in ("eight_gaussians", "digits"))
-    data = next(d for d in found if builders.metric(name).info.needs <= d.provides | {"samples"})
+    data = next(d for d in found if builders.metric(name).info.needs <= d.provides | {"samples", "log_z"})
     network = builders.network(SETTING.network, tuple(data.train.shape[1:]), Rng(0, "init"))
     call = (network, data.valid, data, Rng(0, "eval"))
     benchmark.pedantic(builders.metric(name).all, call, rounds=ROUNDS, warmup_rounds=1)
