@@ -35,6 +35,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("tabulate", "tabulate_density", "GridDistribution", "log_partition", "Partition"),
         *("integration_warning", "outside", "outside_mass"),
     ),
+    "Likelihood without a grid": (
+        *("annealed_partition", "AnnealedPartition", "annealed_nll", "flow_likelihood", "FlowLikelihood"),
+        *("TrainedEnergy", "outliers", "terminal_doubt"),
+    ),
     "Noising": (
         *("noise_levels", "noise_interval", "NoiseInterval", "noised", "noised_twice", "Noised"),
         *("posterior_steps", "shared_noise"),
@@ -44,7 +48,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("fidelity", "image_features", "image_warning", "denoising_quality", "filtered", "psnr", "ssim"),
     ),
     "Trained models": ("load_energy", "SavedEnergy"),
-    "Data": ("exact_data", "Mixture", "noisy_curves", "noisy_points", "locate"),
+    "Data": (
+        *("exact_data", "Mixture", "planar_mixture", "embedded_law", "wells"),
+        *("noisy_curves", "noisy_points", "locate"),
+    ),
 }
 ALIASES = {
     "Energy": "A function from points (\\*batch, \\*event), and a noise level for an energy that is told it, to "

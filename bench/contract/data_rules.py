@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -114,10 +115,13 @@ def _image_extractor(plugin: registry.Plugin, ref: str) -> str:
 
 
 _opened: list[str] | None = None  # while a data set is drawn under watch
+_watched = 0  # the thread that draws it; others of this process have files of their own
 
 
 def _note_opened(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "open" and _opened is not None and isinstance(arguments[0], str | os.PathLike):
+    if event != "open" or _opened is None or threading.get_ident() != _watched:
+        return
+    if isinstance(arguments[0], str | os.PathLike):
         _opened.append(os.fspath(arguments[0]))
 
 
@@ -128,9 +132,9 @@ def _watch_files() -> None:
 
 def _files_read(ref: str) -> set[Path]:
     """The files that Python opens while the data set is drawn, less its code and what is installed."""
-    global _opened
+    global _opened, _watched
     _watch_files()
-    _opened = []
+    _opened, _watched = [], threading.get_ident()
     try:
         builders.dataset(ref, Rng(DATA_SEEDS[0], "data"))
         found = {Path(name).resolve() for name in _opened}

@@ -53,7 +53,7 @@ def _basis(root: Path) -> str:
     code = [path for folder in ("report", "results", "common") for path in sorted((PACKAGE / folder).rglob("*.*"))]
     stamps = [f"{path} {path.stat().st_mtime_ns}" for path in code if path.suffix != ".pyc"]
     plans = sorted((root / "plans").glob("*.json"))
-    stamps += [f"{path.name}" for path in (*plans, *(root / "suites").glob("*"))]
+    stamps += [f"{path.name} {file_digest(path)}" for path in (*plans, *sorted((root / "suites").glob("*")))]
     stamps += [f"{name} {version(name)}" for name in ("matplotlib", "numpy", "pandas", "seaborn")]
     stamps += [f"{folder} {stamp}" for folder, stamp in row_stamps(root)]
     return hashlib.sha256("\n".join(stamps).encode()).hexdigest()

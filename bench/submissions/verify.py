@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,12 +41,15 @@ def check_submission(folder: Path, again: int | None, jobs: int = 1) -> tuple[li
     records, faults = rows_of(folder, about)
     if faults:
         return faults, []
-    planned, faults = _planned(folder, about, records)
-    if faults:
-        return faults, []
     done = [record for record in records if record.status == "ok"]
     chosen = done if again is None else random.Random().sample(done, min(again, len(done)))
-    lines, wrong = _run_again(chosen, records, planned, jobs)
+    with tempfile.TemporaryDirectory() as place:
+        # what runs there leaves files, such as compiled code
+        copy = Path(shutil.copytree(folder, Path(place) / about.name))
+        planned, faults = _planned(copy, about, records)
+        if faults:
+            return faults, []
+        lines, wrong = _run_again(chosen, records, planned, jobs)
     if again is None and not wrong:
         stamp = f"{datetime.now(UTC).date()}, commit {(current_commit() or 'unknown')[:10]}"
         write_submission(folder, _with_status(about, stamp))

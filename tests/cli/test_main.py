@@ -125,7 +125,7 @@ def test_failed_cells_are_exit_code_3_unless_they_are_controls(
         (("run", "--suite", "smoke", "--objective", "contrastive_divergense"), "did you mean contrastive_divergence"),
         (("run", "--suite", "smoke", "--dataset", "two_mons"), "did you mean two_moons"),
         (("run", "--suite", "all", "--dataset", "two_spirls"), "did you mean two_spirals"),
-        (("run", "--suite", "smoke", "--device", "gpu"), "device must be auto, cpu or cuda; got 'gpu'"),
+        (("run", "--suite", "smoke", "--device", "gpu"), "device must be auto, cpu, cuda or cuda:N; got 'gpu'"),
         (("run", "--suite", "smoke", "--seed", "a"), "seeds are written like 0-4"),
         (("run", "--suite", "smoke", "--jobs", "0"), "--jobs must be at least 1; got 0"),
         (("run", "--suite", "smoke", "--objective", "denoising_score_matching[sigma=90]"), "must lie in [0.001, 10]"),

@@ -120,7 +120,7 @@ def test_a_metric_loads_by_name_and_gives_an_estimate(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "message"), [("gpu", "must be auto, cpu or cuda"), ("cuda", "torch sees no CUDA device")]
+    ("device", "message"), [("gpu", "must be auto, cpu, cuda or cuda:N"), ("cuda", "torch sees no CUDA device")]
 )
 def test_a_device_that_is_not_there_is_refused(device: str, message: str) -> None:
     if device == "cuda" and torch.cuda.is_available():

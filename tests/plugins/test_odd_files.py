@@ -153,7 +153,9 @@ def test_a_path_may_have_any_letter(folder: str, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("device", ["cuda:1", "cuda:0", "gpu", "", "cpu:3"])
 def test_a_device_that_is_not_there_is_said(device: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--suite", "smoke", "--device", device]) == 2
-    assert f"device must be auto, cpu or cuda; got '{device}'" in capsys.readouterr().err
+    none = f"device {device} is not available: there are none"
+    unknown = f"device must be auto, cpu, cuda or cuda:N; got '{device}'"
+    assert (none if device.startswith("cuda") else unknown) in capsys.readouterr().err
 
 
 OLD_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

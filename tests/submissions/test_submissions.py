@@ -73,6 +73,12 @@ def test_a_good_entry_passes_and_is_verified_once_all_is_run_again(
 ) -> None:
     assert main(["check-submission", str(good)]) == 0
     assert "pass  two_moons, seed 0: the same in all written digits" in capsys.readouterr().out
+    assert sorted(path.name for path in good.iterdir()) == [
+        "environments.json",
+        "mine.py",
+        "rows.csv",
+        "submission.json",
+    ]
     results = good.parent.parent
     page = page_texts(results)[results / "smoke.md"]
     assert "mine (submitted)" in page
