@@ -33,7 +33,7 @@ _SPEC = (
 _CONTRASTS = "spec.contrasts"
 _ROW = (
     *("status", "reason", "last_step", "work.steps", "work.flops_train", "work.forwards", "work.input_gradients"),
-    *("time.train_wall", "time.train_cpu", "time.noisy", "memory.rss_peak", "memory.cuda_allocated_peak"),
+    *("time.train_wall", "time.train_cpu", "time.noisy", "time.stack", "memory.rss_peak", "memory.cuda_allocated_peak"),
     *("model.n_params", "model.entropy", "model.kl_floor", "env.env_id", "env.torch", "env.processor", "env.device"),
     *("provenance.git_sha", "provenance.git_dirty"),
 )

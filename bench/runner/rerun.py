@@ -17,6 +17,8 @@ from bench.runner.executor import execute
 
 SPREADS = 3.0  # standard deviations over a cell's seeds within which another environment may come out
 
+NOT_JUDGED = "not judged: another environment or a stack, and fewer than two other seeds to say how much that may be"
+
 
 def rerun(store: Store, count: int, worker: str = "bench.runner.single_run:work") -> tuple[list[str], int]:
     """Runs some completed rows again, elsewhere; returns a line for each, and how many came out otherwise.
@@ -64,15 +66,17 @@ def compared(record: Record, fresh: Record, records: Sequence[Record], *, rounde
         and record.get("time.stack") is None
     )
     cell = [other for other in records if other.run.key[:4] == record.run.key[:4] and other is not record]
+    alone = False  # where only a number beside others of its cell could be judged
     for key, found in record.values.items():
         now = fresh.value(key).value
         if found.value == now or (found.value and now and math.isclose(found.value, now, rel_tol=rounded)):
             continue
         seeds = [v for other in cell if (v := other.value(key).value) is not None]
+        alone |= len(seeds) < 2
         allowed = SPREADS * stdev(seeds) if len(seeds) > 1 else float("inf")
         if exact or found.value is None or now is None or abs(found.value - now) > allowed:
             rule = "equal, in the same environment" if exact else f"within {allowed:.3g}, the spread of its seeds"
             return f"{key.column} was {found.value} and is now {now}; it must be {rule}", ""
-    return "", (
-        "the same in all written digits" if rounded else "the same to the bit"
-    ) if exact else "within the spread of its seeds"
+    if exact:
+        return "", "the same in all written digits" if rounded else "the same to the bit"
+    return "", NOT_JUDGED if alone else "within the spread of its seeds"

@@ -17,7 +17,7 @@ from bench.results.records import Record, read_records
 from bench.results.store import Store
 from bench.results.submission_files import Submission, read_submission, write_submission
 from bench.runner.executor import execute
-from bench.runner.rerun import compared
+from bench.runner.rerun import NOT_JUDGED, compared
 from bench.submissions.inspect import faults_of_files, rows_of
 from bench.suites import expand, schema, tuned
 from bench.suites.files import suite_names
@@ -114,7 +114,8 @@ def _run_again(
     for record in chosen:
         name = f"{record.dataset}, seed {record.spec.seed}"
         fault, how = compared(record, fresh[_key(record.spec)], records, rounded=ROUNDED)
-        (wrong if fault else lines).append(f"{name}: {fault or how}")
+        # a number that nothing can be held against verifies no entry
+        (wrong if fault or how == NOT_JUDGED else lines).append(f"{name}: {fault or how}")
     return lines, wrong
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.cli import main
 from bench.common.errors import UsageError
+from bench.results.committed_rows import read_rows, write_rows
+from bench.results.records import records_of
 from bench.results.store import Planned, Store
-from bench.runner.rerun import rerun
+from bench.runner.rerun import NOT_JUDGED, compared, rerun
 from tests.helpers.executor_helpers import run
 from tests.helpers.toy_workers import toy_spec
 
+ENV = {"env_id": "one"}
 WORKER = "tests.helpers.toy_workers:succeed"
 
 
@@ -46,3 +50,22 @@ def test_nothing_to_run_again_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(UsageError, match="no completed run"):
         rerun(Store(tmp_path), 1, WORKER)
     assert main.main(["verify", str(tmp_path), "--rerun", "0"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("others", "value", "word"), [(0, 0.01, NOT_JUDGED), (2, 0.01, "within the spread of its seeds"), (2, 9.0, "")]
+)
+def test_a_stacked_row_is_held_to_the_spread_when_it_comes_from_committed_rows(
+    tmp_path: Path, others: int, value: float, word: str
+) -> None:
+    def made(seed: int, kl: float, **time: int) -> tuple[Planned, dict[str, Any]]:
+        metrics = {"kl": {"last": {"value": kl, "unit": "nats"}}}
+        return Planned.of(toy_spec(seed)), {"status": "ok", "reason": "", "metrics": metrics, "time": time, "env": ENV}
+
+    rows = [made(0, 1.0, stack=3), *(made(seed, 1.0 + 0.05 * seed, stack=3) for seed in range(1, 1 + others))]
+    write_rows(records_of(rows), tmp_path / "rows.csv")
+    kept = read_rows(tmp_path / "rows.csv")
+    (fresh,) = records_of([made(0, 1.0 + value)])
+    fault, how = compared(kept[0], fresh, kept, rounded=1e-6)
+    assert how == word
+    assert bool(fault) == (not word)
