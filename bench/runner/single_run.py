@@ -129,6 +129,11 @@ def _judge(model: Model, outcome: Outcome, folder: Path) -> dict[str, Any]:
         save_energies(folder, model.spec, energies, data)
     samples = {v: all_samples(e, model.objective, data, settings, rng) for v, e in energies.items()}
     metrics = evaluate(energies, samples, data, settings.metrics, rng)
+    if "last" not in energies and model.log_z is not None:
+        # an objective's own estimate of log Z is for the last weights alone, whichever a suite looks at
+        own = [name for name in settings.metrics if "log_z" in builders.metric(name).info.needs]
+        last = evaluate({"last": model.energy_with(model.weights)}, {"last": {}}, data, own, rng)
+        metrics = {name: found | last.get(name, {}) for name, found in metrics.items()}
     shown = next(v for v in ("best", "ema", "last") if v in energies)
     artifacts.save(folder, energies[shown], samples[shown], data, rng)
     return metrics

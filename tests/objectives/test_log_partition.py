@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ from bench.api import Energy, FittedGaussian, Rng, WeightedChains
 from bench.contract import stationarity
 from bench.evaluation.evaluator import evaluate
 from bench.plugins import builders, registry
+from bench.runner.single_run import evaluate_run
 from bench.suites import expand, schema
+from bench.training.loop import Outcome
+from bench.training.stopwatch import Stopwatch
 from bench.training.trainer import Trainer
 
 F64 = torch.float64
@@ -75,6 +79,18 @@ def test_log_z_of_a_trained_network_is_that_of_quadrature(name: str) -> None:
         assert found["last"]["value"] < 3 * BOUND
         assert found["last"]["value"] == pytest.approx(abs(found["last"]["detail"]["error"]))
         assert found["ema"]["reason"] == "n/a (needs log_z)"  # the averaged weights have another log Z
+
+
+def test_an_estimate_of_log_z_is_judged_where_a_suite_looks_at_averaged_weights_alone(tmp_path: Path) -> None:
+    selection = expand.Selection(objectives=("noise_contrastive_estimation", "contrastive_divergence"), seeds=(0,))
+    for planned in expand.plan_runs(schema.read_suite("smoke"), selection, "cpu"):
+        looked_at = replace(planned.evaluation, variants=("ema",), samples=8, sampler_steps=1)
+        trainer = Trainer(replace(planned, evaluation=looked_at), 0, CPU)
+        found = evaluate_run(trainer.models[0], Outcome(), Stopwatch(CPU), tmp_path)["metrics"]
+        assert set(found["kl"]) == {"ema"}
+        estimated = planned.objective.name in ESTIMATORS
+        assert set(found["log_z_error"]) == ({"ema", "last"} if estimated else {"ema"})
+        assert not estimated or found["log_z_error"]["last"]["value"] > 0
 
 
 def test_log_z_of_another_shape_is_refused() -> None:
