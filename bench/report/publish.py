@@ -9,9 +9,12 @@ from pathlib import Path
 from shutil import copyfile
 
 from bench.common.errors import no_runs
+from bench.report.figures import proxies
 from bench.report.figures.plots import draw_figures, slug
+from bench.report.figures.save import save
 from bench.report.markdown.blocks import marked, refresh_page
-from bench.report.markdown.pages import add_rows, all_records, write_pages
+from bench.report.markdown.pages import PROXIES, add_rows, all_records, write_pages
+from bench.results.proxy_correlation import over_suites
 from bench.results.records import Record, read_records
 from bench.results.store import Store
 
@@ -36,6 +39,7 @@ def publish(root: Path, folder: Path) -> list[Path]:
         for name in suites
         for path in _pictures(store, _of(records, name), _of(committed, name), folder / "pictures")
     ]
+    pictures += _proxies(committed, folder / PROXIES)
     return [*(folder / "data" / f"{name}.csv" for name in suites), *pictures, *render(folder)]
 
 
@@ -52,6 +56,11 @@ def render(folder: Path) -> list[Path]:
         refresh_page(readme, all_records(folder))
         changed += [readme] * (readme.read_bytes() != before)
     return changed
+
+
+def _proxies(committed: Sequence[Record], path: Path) -> list[Path]:
+    drawn = proxies.figure(over_suites(committed))
+    return [] if drawn is None else [save(drawn, path, "every committed run of a suite that ranks by a likelihood")]
 
 
 def _of(records: Sequence[Record], suite: str) -> list[Record]:

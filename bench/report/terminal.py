@@ -50,11 +50,11 @@ def _cells(standing: Standing, datasets: Sequence[str], *, wide: bool) -> list[T
 
 
 def _value(line: dict[Any, Any] | None, *, wide: bool) -> Text:
-    """A cell: green at the first rank, red where the runs failed, yellow where it is not certified."""
+    """A cell: green at the first rank, red where the runs failed, grey where it is not certified."""
     if line is None:
         return Text("not planned", style="dim")
     shown = str(line["shown"])
     if pd.isna(line["mean"]):
         return Text(shown, style="red" if shown.split(" ")[0] in FAILURES else "dim")
     text = shown if wide else f"{line['mean']:.3g}" + "?" * bool(line["uncertified"])
-    return Text(text, style="yellow" if line["uncertified"] else "green" if line["rank"] == 1 else "")
+    return Text(text, style="bright_black" if line["uncertified"] else "green" if line["rank"] == 1 else "")

@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from bench.results.boards import group_boards
 from bench.results.leaderboard import primary_key
 from bench.results.metric_values import preferred
 from bench.results.records import Record, by_dataset
 
-LEAST = 5  # objectives; a rank correlation of fewer says nothing
+LEAST = 5  # objectives, or runs; a rank correlation of fewer says nothing
+LIKELIHOODS = ("kl", "nll", "nll_ais")  # what a proxy stands for, and is therefore no proxy itself
 
 
 def agreement(charts: Mapping[str, Any], controls: Sequence[int]) -> pd.DataFrame:
@@ -59,15 +61,57 @@ def over_runs(records: Sequence[Record]) -> pd.DataFrame:
     return frame[many].reset_index(drop=True)
 
 
+def over_suites(records: Sequence[Record]) -> pd.DataFrame:
+    """`over_runs` of every suite that ranks by a likelihood, with a column suite; data sets are named with it."""
+    frames = []
+    for board in group_boards(records).values():
+        own = [part for part in by_dataset(board.records).values() if _by_likelihood(part)]
+        found = over_runs([record for part in own for record in part])
+        suite = board.records[0].spec.suite
+        frames.append(found.assign(dataset=f"{suite}, " + found["dataset"].astype(str), suite=suite))
+    columns = ["dataset", "metric", "truth", "proxy", "suite"]
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
+
+
 def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rank correlation by metric, of `over_runs`: the mean of those within a data set, and how many runs."""
+    """Spearman's rank correlation by metric, of `over_runs`, best first.
+
+    correlation: the mean of those within a data set; lowest, highest: of those; datasets, runs: how many.
+    """
     lines = []
     for metric, own in runs.groupby("metric"):
         within = [part["truth"].rank().corr(part["proxy"].rank()) for _, part in own.groupby("dataset")]
         known = [value for value in within if not pd.isna(value)]
         if known:
-            lines.append({"metric": str(metric), "correlation": sum(known) / len(known), "runs": len(own)})
-    return pd.DataFrame(lines, columns=["metric", "correlation", "runs"])
+            mean, ends = sum(known) / len(known), (min(known), max(known))
+            lines.append((str(metric), mean, *ends, len(known), len(own)))
+    found = pd.DataFrame(lines, columns=["metric", "correlation", "lowest", "highest", "datasets", "runs"])
+    return found.sort_values(["correlation", "metric"], ascending=[False, True], ignore_index=True)
+
+
+def which_to_believe(found: pd.DataFrame) -> str:
+    """One sentence of `rank_correlations`: which proxy orders runs most like the likelihood, and which least.
+
+    Likelihoods themselves are no proxies, and one of fewer than half as many data sets as the widest is left out.
+    Empty where fewer than two are left.
+    """
+    proxies = found[~found["metric"].isin(LIKELIHOODS)]
+    proxies = proxies[proxies["datasets"] >= proxies["datasets"].max() / 2]
+    if len(proxies) < 2:
+        return ""
+    ordered = proxies.sort_values(["correlation", "metric"], ascending=[False, True]).to_dict("records")
+    best, last = ({str(k): v for k, v in line.items()} for line in (ordered[0], ordered[-1]))
+    return (
+        f"Without a likelihood, believe `{best['metric']}` first: its rank correlation with the likelihood over runs is"
+        f" {best['correlation']:+.2f} on average over {best['datasets']} data sets and {best['lowest']:+.2f} on the "
+        f"worst; believe `{last['metric']}` last ({last['correlation']:+.2f}, {last['lowest']:+.2f} on the worst)."
+    )
+
+
+def _by_likelihood(records: Sequence[Record]) -> bool:
+    truth = primary_key(records)
+    return truth is not None and truth.metric in LIKELIHOODS
 
 
 def _correlation(

@@ -73,3 +73,26 @@ def test_over_runs_a_perfect_and_a_reversed_proxy_and_nothing_that_is_not_certif
     titles = [ax.get_title() for ax in drawn.axes]
     assert "square\n+1.00, 6 runs" in titles
     assert proxies.figure(runs[:0]) is None
+
+
+def test_the_sentence_names_the_best_and_the_worst_proxy_and_no_likelihood(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    for number, kl in enumerate(TRUTH):
+        entry(shelf, number, kl, {"nll": kl, "square": kl**2, "reverse": -kl})
+    runs = proxy_correlation.over_suites(shelf.records())
+    assert set(runs["suite"]) == {shelf.records()[0].spec.suite}
+    found = proxy_correlation.rank_correlations(runs)
+    assert found.iloc[0]["correlation"] == pytest.approx(1.0)
+    sentence = proxy_correlation.which_to_believe(found)
+    assert "believe `square` first: its rank correlation with the likelihood over runs is +1.00" in sentence
+    assert "believe `reverse` last (-1.00" in sentence
+    assert not proxy_correlation.which_to_believe(found[found["metric"] != "reverse"])
+
+
+def test_a_suite_that_ranks_by_no_likelihood_says_nothing_of_proxies(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    for number, value in enumerate(TRUTH):
+        metrics = {name: {"last": estimate(value)} for name in ("energy_distance", "square")}
+        shelf.ran(f"entry_{number}", 0, None, metrics=metrics)
+    assert proxy_correlation.over_suites(shelf.records()).empty
+    assert proxy_correlation.rank_correlations(proxy_correlation.over_suites(shelf.records())).empty

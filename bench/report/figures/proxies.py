@@ -17,9 +17,9 @@ PANEL = 2.8  # inches
 def figure(runs: pd.DataFrame) -> Figure | None:
     """A panel for each metric of `over_runs`: ranks within a data set, with the mean rank correlation above.
 
-    None where no metric has enough runs.
+    Coloured by data set, or by suite where runs name one. None where no metric has enough runs.
     """
-    found = rank_correlations(runs).sort_values(["correlation", "metric"], ascending=[False, True])
+    found = rank_correlations(runs)
     if found.empty:
         return None
     groups = runs.groupby(["dataset", "metric"])
@@ -28,12 +28,13 @@ def figure(runs: pd.DataFrame) -> Figure | None:
     rows = math.ceil(len(found) / columns)
     drawn = Figure(figsize=(PANEL * columns, PANEL * rows), layout="constrained")
     axes = drawn.subplots(rows, columns, squeeze=False).flatten()
-    order = sorted(ranks["dataset"].unique())
+    by = "suite" if "suite" in ranks else "dataset"
+    order = sorted(ranks[by].unique())
     colours = dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
     for ax, line in zip(axes, found.to_dict("records"), strict=False):
         own = ranks[ranks["metric"] == line["metric"]]
-        for dataset, part in own.groupby("dataset"):
-            ax.scatter(part["truth"], part["proxy"], s=9, color=colours[dataset], label=str(dataset), alpha=0.8)
+        for label, part in own.groupby(by):
+            ax.scatter(part["truth"], part["proxy"], s=9, color=colours[label], label=str(label), alpha=0.8)
         ax.set_title(f"{line['metric'].replace('_', ' ')}\n{line['correlation']:+.2f}, {line['runs']} runs", fontsize=8)
         ax.set(xlim=(0, 1.05), ylim=(0, 1.05))
         ax.tick_params(labelsize=7)

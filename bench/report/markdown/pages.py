@@ -4,6 +4,7 @@ FOLDER/data/<suite>.csv             rows of a suite (`bench.results.committed_ro
 FOLDER/submissions/<name>/          entries of others, which `submit` packed
 FOLDER/data/reference/<data set>.csv  image metrics of sets whose quality is known, where a suite has images
 FOLDER/pictures/<suite>-<figure>.png  figures of a suite
+FOLDER/pictures/proxies.png         every metric against the likelihood, over all suites
 FOLDER/<suite>.md, FOLDER/RESULTS.md  rendered whole: nobody edits them
 """
 
@@ -20,6 +21,7 @@ from bench.report.markdown.sections import READING, board_sections, weights_tabl
 from bench.results import tables
 from bench.results.boards import group_boards
 from bench.results.committed_rows import read_rows, write_rows
+from bench.results.proxy_correlation import over_suites, rank_correlations, which_to_believe
 from bench.results.records import Record
 from bench.results.samples_table import ReferenceSets, read_reference_sets
 from bench.results.standings import provenance
@@ -27,6 +29,7 @@ from bench.results.submission_files import submitted_records
 from bench.suites.files import suite_descriptions
 
 INDEX = "RESULTS.md"
+PROXIES = "pictures/proxies.png"
 WEIGHTS_METRIC = "kl"
 
 
@@ -41,7 +44,7 @@ def page_texts(folder: Path) -> dict[Path, str]:
         suites.setdefault(record.spec.suite, []).append(record)
     reference = {p.stem: read_reference_sets(p) for p in sorted((folder / "data" / "reference").glob("*.csv"))}
     texts = {folder / f"{name}.md": _suite_page(name, records, folder, reference) for name, records in suites.items()}
-    return texts | {folder / INDEX: _index(suites)}
+    return texts | {folder / INDEX: _index(suites, folder)}
 
 
 def write_pages(folder: Path) -> list[Path]:
@@ -126,7 +129,7 @@ def _suite_page(name: str, records: list[Record], folder: Path, reference: Mappi
     )
 
 
-def _index(suites: Mapping[str, list[Record]]) -> str:
+def _index(suites: Mapping[str, list[Record]], folder: Path) -> str:
     about = suite_descriptions()
     lines = [
         {
@@ -143,4 +146,17 @@ def _index(suites: Mapping[str, list[Record]]) -> str:
         "RESULTS.md",
         suites=tables.markdown_table(pd.DataFrame(lines) if lines else empty),
         without_rows=[name for name in about if name not in suites and about[name] != ""],
+        proxies=_proxies([record for records in suites.values() for record in records]),
+        picture=PROXIES if (folder / PROXIES).is_file() else "",
     )
+
+
+def _proxies(records: list[Record]) -> dict[str, str]:
+    """Which metric orders runs as a likelihood does: a sentence and a table; empty where there is too little to say."""
+    found = rank_correlations(over_suites(records))
+    sentence = which_to_believe(found)
+    if not sentence:
+        return {}
+    shown = found.assign(**{name: found[name].map("{:+.2f}".format) for name in ("correlation", "lowest", "highest")})
+    heads = {"correlation": "rank correlation, mean", "datasets": "data sets"}
+    return {"sentence": sentence, "table": tables.markdown_table(shown.rename(columns=heads))}
