@@ -14,6 +14,7 @@ from bench.report.figures.plots import draw_figures, slug
 from bench.report.figures.save import save
 from bench.report.markdown.blocks import marked, refresh_page
 from bench.report.markdown.pages import PROXIES, add_rows, all_records, write_pages
+from bench.results.committed_rows import SUFFIX
 from bench.results.proxy_correlation import over_suites
 from bench.results.records import Record, read_records
 from bench.results.store import Store
@@ -40,7 +41,7 @@ def publish(root: Path, folder: Path) -> list[Path]:
         for path in _pictures(store, _of(records, name), _of(committed, name), folder / "pictures")
     ]
     pictures += _proxies(committed, folder / PROXIES)
-    return [*(folder / "data" / f"{name}.csv" for name in suites), *pictures, *render(folder)]
+    return [*(folder / "data" / f"{name}{SUFFIX}" for name in suites), *pictures, *render(folder)]
 
 
 def render(folder: Path) -> list[Path]:

@@ -1,14 +1,17 @@
 """Rows of a suite as one CSV file that git can keep: what the tables of a page need, a line a planned run.
 
 A column is a place in the run's specification or row, such as `spec.objective.name` or `metrics.kl.best.value`. A cell
-that is empty was absent. Numbers have seven digits, more than any table shows.
+that is empty was absent. Numbers have seven digits, more than any table shows. A file whose name ends in `.gz` is
+compressed: a suite of thousands of runs repeats itself, and pandas reads it as it is.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ from bench.common.statistics import usual_scale
 from bench.results.records import Record, records_of
 from bench.results.store import Planned
 
+SUFFIX = ".csv.gz"  # of the rows of a suite in a folder of results
+MOST_BYTES = 256_000_000  # of a file's text: some hundred thousand runs
 _SPEC = (
     *("suite", "suite_version", "track", "device", "precision", "seed", "reference", "primary", "skip"),
     *("ranked", "convergence_bound", "role", "tuned", "optimiser.lr"),
@@ -60,7 +65,9 @@ def write_rows(records: Sequence[Record], path: Path) -> None:
     writer.writerows(lines)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.getvalue(), encoding="utf-8")
+        content = text.getvalue().encode()
+        # without the time at which it was compressed, the same rows are the same bytes
+        path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     except OSError as error:
         raise UsageError(f"rows need a place to write to; '{path}': {error.strerror}: give another") from None
 
@@ -72,14 +79,23 @@ def read_rows(path: Path) -> list[Record]:
         UsageError: if the file cannot be read, or is no such file.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file))
+        lines = list(csv.DictReader(io.StringIO(_text(path), newline="")))
         asked = {name: text for line in lines[:1] for name, text in line.items() if name == _CONTRASTS}
         return records_of(_record(line | asked) for line in lines)
-    except OSError as error:
-        raise UsageError(f"rows must be a readable file; '{path}': {error.strerror}") from None
+    except UsageError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"rows must be a readable file; '{path}': {getattr(error, 'strerror', '') or error}") from None
     except (KeyError, ValueError, TypeError) as error:
         raise UsageError(f"'{path}' holds no rows of a suite ({type(error).__name__}: {error})") from None
+
+
+def _text(path: Path) -> str:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise UsageError(f"'{path}' holds more than {MOST_BYTES / 1e6:.0f} MB of text, more than rows of a suite do")
+    return content.decode("utf-8-sig")
 
 
 def _file_names(refs: Iterable[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -35,18 +36,22 @@ def results(shelf: Shelf, tmp_path: Path) -> Path:
 
 def test_a_page_says_what_the_rows_say(results: Path) -> None:
     text = (results / "toy.md").read_text(encoding="utf-8")
-    for words in ("11 runs completed", "| entry", "×0.33", "**diverged** broken on line, seed 0", "data/toy.csv"):
+    for words in ("11 runs completed", "| entry", "×0.33", "**diverged** broken on line, seed 0", "data/toy.csv.gz"):
         assert words in text, words
     index = (results / "RESULTS.md").read_text(encoding="utf-8")
     assert "[toy](toy.md)" in index
     assert all(f"`{name}`" in index for name in suite_names())
 
 
+def change(rows: Path) -> None:
+    rows.write_bytes(gzip.compress(gzip.decompress(rows.read_bytes()).replace(b"0.098", b"0.198", 1)))
+
+
 def test_rendering_again_changes_nothing_and_a_changed_row_is_found(results: Path) -> None:
     assert stale_pages(results) == []
     assert write_pages(results) == []
-    rows = results / "data" / "toy.csv"
-    rows.write_text(rows.read_text(encoding="utf-8").replace("0.098", "0.198", 1), encoding="utf-8")
+    rows = results / "data" / "toy.csv.gz"
+    change(rows)
     assert [path.name for path in stale_pages(results)] == ["toy.md"]
     rows.unlink()
     assert [path.name for path in stale_pages(results)] == ["RESULTS.md"]
@@ -69,12 +74,12 @@ def test_rows_of_another_suite_make_the_index_stale_and_no_other_page(results: P
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_a_hand_written_page_is_stale_while_its_table_is_of_other_rows(results: Path, ending: str) -> None:
-    page, rows = results.parent / "page.md", results / "data" / "toy.csv"
+    page, rows = results.parent / "page.md", results / "data" / "toy.csv.gz"
     page.write_bytes(f"mine{ending}<!-- bench:ranking toy -->{ending}<!-- bench:end -->{ending}".encode())
     assert stale_pages(results, [page]) == [page]
     refresh_page(page, all_records(results))
     assert stale_pages(results, [page]) == []
-    rows.write_text(rows.read_text(encoding="utf-8").replace("0.098", "0.198", 1), encoding="utf-8")
+    change(rows)
     assert stale_pages(results, [page]) == [results / "toy.md", page]
 
 
@@ -92,8 +97,8 @@ def test_a_suite_on_two_devices_has_a_heading_for_each(results: Path, tmp_path: 
 
 def test_rows_that_cannot_be_read_leave_every_page_as_it_is(results: Path) -> None:
     before = {path: path.read_bytes() for path in results.glob("*.md")}
-    (results / "data" / "toy.csv").write_text("objective,kl\ngood,1.0\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"toy\.csv' holds no rows of a suite"):
+    (results / "data" / "toy.csv.gz").write_bytes(gzip.compress(b"objective,kl\ngood,1.0\n"))
+    with pytest.raises(UsageError, match=r"toy\.csv\.gz' holds no rows of a suite"):
         write_pages(results)
     assert {path: path.read_bytes() for path in results.glob("*.md")} == before
 
@@ -111,7 +116,7 @@ def test_publishing_adds_rows_pictures_and_pages_and_refreshes_the_readme(shelf:
     (results / "pictures").mkdir(parents=True)
     (results / "pictures" / "toy-of-old.png").write_bytes(b"")
     changed = {path.name for path in publish(shelf.store.root, results)}
-    assert changed >= {"toy.csv", "toy.md", "RESULTS.md", "README.md", "toy-verdict.png"}
+    assert changed >= {"toy.csv.gz", "toy.md", "RESULTS.md", "README.md", "toy-verdict.png"}
     assert not (results / "pictures" / "toy-of-old.png").exists()
     assert "pictures/toy-verdict.png" in (results / "toy.md").read_text(encoding="utf-8")
     lines = readme.read_text(encoding="utf-8").splitlines()

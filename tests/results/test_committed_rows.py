@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bench.common.errors import UsageError
 from bench.common.run_spec import BudgetSpec, EvaluationSpec, ObjectiveSpec
 from bench.regression.baseline import measured_baseline
 from bench.report.markdown.leaderboard_page import leaderboard_markdown
-from bench.results import leaderboard, store_comparison, tables
+from bench.results import committed_rows, leaderboard, store_comparison, tables
 from bench.results.committed_rows import read_rows, write_rows
 from bench.results.denoising_table import LEVELS, denoising_markdown
 from bench.results.records import Record, records_of
@@ -173,6 +174,35 @@ def test_a_file_that_was_cut_off_is_no_suite(shelf: Shelf, tmp_path: Path) -> No
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[:2]) + lines[2][:40], encoding="utf-8")
     with pytest.raises(UsageError, match="holds no rows of a suite"):
+        read_rows(path)
+
+
+def test_compressed_rows_are_the_same_rows_and_the_same_bytes_each_time(shelf: Shelf, tmp_path: Path) -> None:
+    plain, packed, again = (tmp_path / name for name in ("rows.csv", "rows.csv.gz", "again.csv.gz"))
+    for path in (plain, packed, again):
+        write_rows(shelf.records(), path)
+    assert read_rows(packed) == read_rows(plain)
+    assert packed.read_bytes() == again.read_bytes()
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+
+
+@pytest.mark.parametrize("harm", [lambda b: b[:-30], lambda b: b"rows", lambda b: b[:20] + b"\0" * 9 + b[29:]])
+def test_compressed_rows_that_are_torn_are_one_clear_line(
+    shelf: Shelf, tmp_path: Path, harm: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "rows.csv.gz"
+    write_rows(shelf.records(), path)
+    path.write_bytes(harm(path.read_bytes()))
+    with pytest.raises(UsageError, match="rows must be a readable file") as caught:
+        read_rows(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_that_unpack_to_more_than_a_suite_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committed_rows, "MOST_BYTES", 1_000)
+    path = tmp_path / "rows.csv.gz"
+    path.write_bytes(gzip.compress(b"0" * 100_000))
+    with pytest.raises(UsageError, match="more than rows of a suite"):
         read_rows(path)
 
 

@@ -1,6 +1,6 @@
 """The pages of results: one a suite, from its committed rows, and an index of them.
 
-FOLDER/data/<suite>.csv             rows of a suite (`bench.results.committed_rows`)
+FOLDER/data/<suite>.csv.gz          rows of a suite (`bench.results.committed_rows`)
 FOLDER/submissions/<name>/          entries of others, which `submit` packed
 FOLDER/data/reference/<data set>.csv  image metrics of sets whose quality is known, where a suite has images
 FOLDER/pictures/<suite>-<figure>.png  figures of a suite
@@ -20,7 +20,7 @@ from bench.report.markdown.render import render
 from bench.report.markdown.sections import READING, board_sections, weights_table
 from bench.results import tables
 from bench.results.boards import group_boards
-from bench.results.committed_rows import read_rows, write_rows
+from bench.results.committed_rows import SUFFIX, read_rows, write_rows
 from bench.results.proxy_correlation import over_suites, rank_correlations, which_to_believe
 from bench.results.records import Record
 from bench.results.samples_table import ReferenceSets, read_reference_sets
@@ -73,7 +73,7 @@ def _is(path: Path, text: str) -> bool:
 
 def all_records(folder: Path) -> list[Record]:
     """The committed rows of every suite, and those of submissions to it."""
-    own = [record for path in sorted((folder / "data").glob("*.csv")) for record in read_rows(path)]
+    own = [record for path in sorted((folder / "data").glob("*" + SUFFIX)) for record in read_rows(path)]
     return [*own, *submitted_records(folder)]
 
 
@@ -90,7 +90,7 @@ def add_rows(records: Iterable[Record], folder: Path) -> list[str]:
     for record in records:
         suites.setdefault(record.spec.suite, []).append(record)
     for name, chosen in suites.items():
-        path = folder / "data" / f"{name}.csv"
+        path = folder / "data" / f"{name}{SUFFIX}"
         earlier = read_rows(path) if path.is_file() else []
         write_rows([*_of_other_data(earlier, chosen), *chosen], path)
     return list(suites)
