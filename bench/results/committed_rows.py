@@ -78,24 +78,24 @@ def read_rows(path: Path) -> list[Record]:
     Raises:
         UsageError: if the file cannot be read, or is no such file.
     """
+    text = _text(path)
     try:
-        lines = list(csv.DictReader(io.StringIO(_text(path), newline="")))
-        asked = {name: text for line in lines[:1] for name, text in line.items() if name == _CONTRASTS}
+        lines = list(csv.DictReader(io.StringIO(text.decode("utf-8-sig"), newline="")))
+        asked = {name: value for line in lines[:1] for name, value in line.items() if name == _CONTRASTS}
         return records_of(_record(line | asked) for line in lines)
-    except UsageError:
-        raise
-    except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"rows must be a readable file; '{path}': {getattr(error, 'strerror', '') or error}") from None
     except (KeyError, ValueError, TypeError) as error:
         raise UsageError(f"'{path}' holds no rows of a suite ({type(error).__name__}: {error})") from None
 
 
-def _text(path: Path) -> str:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
+def _text(path: Path) -> bytes:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"rows must be a readable file; '{path}': {getattr(error, 'strerror', '') or error}") from None
     if len(content) > MOST_BYTES:
         raise UsageError(f"'{path}' holds more than {MOST_BYTES / 1e6:.0f} MB of text, more than rows of a suite do")
-    return content.decode("utf-8-sig")
+    return content
 
 
 def _file_names(refs: Iterable[str]) -> dict[str, str]:
