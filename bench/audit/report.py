@@ -229,8 +229,7 @@ gradient*: the angle to the gradient of maximum likelihood (of the least noise l
 run and at the settings that the declaration gives for a proof. *noise to signal*: the variance of one example's
 gradient over the square of its mean, that is, the examples over which to average until noise equals signal. *MFLOPs
 to SNR 1*: that many examples at the counted cost of one in a network of two hidden layers of 64. A declaration is
-undecided where the noise hides half of the gradient a tenth away.
-"""
+undecided where the noise hides half of the gradient a tenth away."""
 
 
 def write_audit(lines: pd.DataFrame, relatives: pd.DataFrame, out: Path) -> list[Finding]:

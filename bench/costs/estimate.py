@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bench.common.errors import UsageError
+from bench.common.quiet_process import quieten
 from bench.common.run_spec import RunSpec
 from bench.core.rng import Rng
 from bench.plugins import builders
@@ -64,7 +65,7 @@ def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
 
     A step is timed once for each objective, network and event shape, an evaluation once for each network and data set.
     """
-    torch.set_num_threads(1)
+    quieten()
     # loads what every optimiser needs, which the children of a run find loaded
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     shapes: dict[str, list[int]] = {}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bench.common import run_spec
+from bench.common.quiet_process import quieten
 from bench.common.statistics import median_interval
 from bench.core.derivatives import score
 from bench.core.precision import autocast_energy, check_precision, matmul_precision
@@ -39,7 +40,7 @@ def measure_precision(
         UsageError: if an objective, a setting or the precision is not as it must be.
     """
     check_precision(precision, device.type)
-    torch.set_num_threads(1)
+    quieten()
     lines: list[dict[str, Any]] = []
     pairs: list[tuple[Subject, Subject]] = []
     for setting in settings:

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from bench.common.quiet_process import quieten
 from bench.common.run_spec import OptimiserSpec, RunSpec
 from bench.common.statistics import Interval, median_interval
 from bench.core.derivatives import Energy, score
@@ -223,7 +224,7 @@ def measure_costs(
     Raises:
         UsageError: if an objective, a network or a setting is not as it must be.
     """
-    torch.set_num_threads(1)
+    quieten()
     benches = [Bench.build(setting, objectives, device) for setting in settings]
     interleave([subject for bench in benches for subject in bench.subjects], rounds)
     return pd.DataFrame([line for bench in benches for line in bench.lines()])
@@ -236,7 +237,7 @@ def overhead(spec: RunSpec, *, rounds: int, device: torch.device) -> Interval:
     for divergence), around an update that does nothing, against the same loop around the real one, in the same rounds.
     What a run spends before and after training is `outside`.
     """
-    torch.set_num_threads(1)
+    quieten()
     real, idle = Trainer(spec, 0, device), Trainer(spec, 0, device)
     idle.learner = _Idle(idle.energy, idle.learner.objective, spec.optimiser)
     whole, part = (Subject(partial(_stretch, trainer, stopwatch.Stopwatch(device)), device) for trainer in (real, idle))

@@ -21,6 +21,7 @@ from typing import Any
 from bench.common.json_files import to_plain
 from bench.common.machine_faults import MACHINE_ERROR, is_machine_fault
 from bench.common.paths import ROOT
+from bench.common.quiet_process import quieten
 from bench.results.store import Attempt
 
 OWN = "EBM_BENCH_"  # variables of the environment that a child has from its supervisor alone
@@ -89,7 +90,7 @@ def _measured(worker: str, specs: list[dict[str, Any]], attempts: list[Attempt])
     """The worker's groups, with the memory, the disturbance and the environment that it ran in."""
     import torch
 
-    torch.set_num_threads(1)
+    quieten()
     torch.set_num_interop_threads(1)
     module, _, function = worker.partition(":")
     work = getattr(importlib.import_module(module), function)
