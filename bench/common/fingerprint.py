@@ -12,7 +12,7 @@ import ast
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeGuard
 
@@ -34,7 +34,8 @@ def code(path: Path, root: Path = ROOT) -> str:
         path: a module of the project or a plug-in.
         root: the folder in which the project's package lies.
     """
-    return digest("".join(sorted({_wired(d, root) for d in definitions(path, root)})))
+    tree = _code_under(root)
+    return digest("".join(sorted({tree.wired(d) for d in tree.reached_from(path.resolve())})))
 
 
 def closure(path: Path, root: Path = ROOT) -> list[Path]:
@@ -44,17 +45,10 @@ def closure(path: Path, root: Path = ROOT) -> list[Path]:
 
 def definitions(path: Path, root: Path = ROOT) -> set[Definition]:
     """The definitions of a file and all that they use, directly or not."""
-    waiting = list(_read(path.resolve()).definitions.values())
-    found: set[Definition] = set()
-    while waiting:
-        current = waiting.pop()
-        if current not in found:
-            found.add(current)
-            waiting += [used for _, used in _uses(current, root)]
-    return found
+    return _code_under(root).reached_from(path.resolve())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Definition:
     """A top-level statement that is no import.
 
@@ -71,6 +65,11 @@ class Definition:
     loads: frozenset[tuple[str, str]] = field(repr=False)
     imports: tuple[tuple[str, str], ...] = field(repr=False)
 
+    @cached_property
+    def digest(self) -> str:
+        """The hash of what it means by itself."""
+        return digest(self.meaning)
+
 
 @dataclass(frozen=True)
 class _Module:
@@ -85,68 +84,126 @@ class _Module:
         return [d for name, d in self.definitions.items() if name.startswith("<")]
 
 
-def _wired(definition: Definition, root: Path) -> str:
-    """What a definition means, with what each of its names stands for: which of two of one name tells them apart."""
-    used = sorted(f"{name}={digest(target.meaning)}" for name, target in _uses(definition, root))
-    imports = {**_read(definition.path).imports, **dict(definition.imports)}
-    names = {name for name, _ in definition.loads}
-    outside = sorted(f"{n}={imports[n]}" for n in names & imports.keys() if not _is_own(imports[n], definition, root))
-    return digest("\n".join([definition.meaning, *used, *outside]))
+class _Code:
+    """The definitions below a root and beside its plug-ins, resolved once, for as long as no file of them changes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._ages: dict[Path, int] = {}
+        self._files: dict[tuple[str, Path], Path | None] = {}
+        self._used: dict[Definition, list[tuple[str, Definition]]] = {}
+        self._wired: dict[Definition, str] = {}
+
+    def is_current(self) -> bool:
+        """Whether every file that was read, and every folder that was searched, is as old as it was."""
+        return all(_age(path) == age for path, age in self._ages.items())
+
+    def reached_from(self, path: Path) -> set[Definition]:
+        """The definitions of a file and all that they use, directly or not."""
+        waiting = list(self._read(path).definitions.values())
+        found: set[Definition] = set()
+        while waiting:
+            current = waiting.pop()
+            if current not in found:
+                found.add(current)
+                waiting += [used for _, used in self._uses(current)]
+        return found
+
+    def wired(self, definition: Definition) -> str:
+        """What a definition means, with what each of its names stands for: of two of one name, which."""
+        if definition not in self._wired:
+            used = sorted(f"{name}={target.digest}" for name, target in self._uses(definition))
+            imports = {**self._read(definition.path).imports, **dict(definition.imports)}
+            names = {name for name, _ in definition.loads}
+            outside = sorted(
+                f"{n}={imports[n]}" for n in names & imports.keys() if not self._is_own(imports[n], definition)
+            )
+            self._wired[definition] = digest("\n".join([definition.meaning, *used, *outside]))
+        return self._wired[definition]
+
+    def _uses(self, definition: Definition) -> list[tuple[str, Definition]]:
+        """The definitions that one uses directly, by the names that it uses for them."""
+        if definition not in self._used:
+            self._used[definition] = list(self._resolve(definition))
+        return self._used[definition]
+
+    def _resolve(self, definition: Definition) -> Iterator[tuple[str, Definition]]:
+        module = self._read(definition.path)
+        for effect in module.effects:
+            yield "", effect
+        imports = {**module.imports, **dict(definition.imports)}
+        for name, attribute in definition.loads:
+            if name in imports:
+                found = self._imported(imports[name], attribute, definition.path)
+            else:
+                found = [module.definitions[name]] if name in module.definitions else []
+            for target in found:
+                yield f"{name}.{attribute}" if attribute else name, target
+
+    def _imported(self, origin: str, attribute: str, importer: Path) -> list[Definition]:
+        """The definitions behind an imported name, or behind an attribute of an imported module."""
+        module, _, name = origin.partition(":")
+        submodule = self._file(f"{module}.{name}", importer) if name else None
+        if submodule is None and name:
+            path = self._file(module, importer)
+            return self._named(path, name) if path else []
+        path = submodule or self._file(module, importer)
+        if path is None:
+            return []
+        # a module that is handed around whole may be used whole
+        return self._named(path, attribute) if attribute else list(self._read(path).definitions.values())
+
+    def _named(self, path: Path, name: str) -> list[Definition]:
+        """The definition of that name in a file, or behind the import that the file has it from."""
+        module = self._read(path)
+        if name in module.definitions:
+            return [module.definitions[name]]
+        if name in module.imports:
+            return [*module.effects, *self._imported(module.imports[name], "", path)]
+        # `package.module` without an import of its own: loaded by another
+        inside = path.parent / f"{name}.py"
+        is_there = path.name == "__init__.py" and inside.is_file()
+        return list(self._read(inside).definitions.values()) if is_there else []
+
+    def _is_own(self, origin: str, definition: Definition) -> bool:
+        module, _, name = origin.partition(":")
+        return any(self._file(m, definition.path) for m in (module, f"{module}.{name}"))
+
+    def _file(self, module: str, importer: Path) -> Path | None:
+        """The file of a module of the project, or of one that lies beside a plug-in; None for what is installed."""
+        own = module.partition(".")[0] == PACKAGE
+        if not own and importer.is_relative_to(self.root / PACKAGE):
+            return None
+        base = self.root if own else _top(importer)
+        if (module, base) not in self._files:
+            place = base.joinpath(*module.split("."))
+            candidates = place.with_suffix(".py"), place / "__init__.py"
+            self._files[module, base] = next((p.resolve() for p in candidates if p.is_file()), None)
+            for folder in {candidate.parent for candidate in candidates}:
+                self._ages.setdefault(folder, _age(folder))
+        return self._files[module, base]
+
+    def _read(self, path: Path) -> _Module:
+        if path not in self._ages:
+            self._ages[path] = _age(path)
+        return _read_at(path, self._ages[path])
 
 
-def _uses(definition: Definition, root: Path) -> Iterator[tuple[str, Definition]]:
-    """The definitions that one uses directly, by the names that it uses for them."""
-    module = _read(definition.path)
-    for effect in module.effects:
-        yield "", effect
-    imports = {**module.imports, **dict(definition.imports)}
-    for name, attribute in definition.loads:
-        if name in imports:
-            found = _imported(imports[name], attribute, definition.path, root)
-        else:
-            found = [module.definitions[name]] if name in module.definitions else []
-        for target in found:
-            yield f"{name}.{attribute}" if attribute else name, target
+_known: dict[Path, _Code] = {}
 
 
-def _imported(origin: str, attribute: str, importer: Path, root: Path) -> list[Definition]:
-    """The definitions behind an imported name, or behind an attribute of an imported module."""
-    module, _, name = origin.partition(":")
-    submodule = _file(f"{module}.{name}", importer, root) if name else None
-    if submodule is None and name:
-        path = _file(module, importer, root)
-        return _named(path, name, root) if path else []
-    path = submodule or _file(module, importer, root)
-    if path is None:
-        return []
-    # a module that is handed around whole may be used whole
-    return _named(path, attribute, root) if attribute else list(_read(path).definitions.values())
+def _code_under(root: Path) -> _Code:
+    known = _known.get(root)
+    if known is None or not known.is_current():
+        known = _known[root] = _Code(root)
+    return known
 
 
-def _named(path: Path, name: str, root: Path) -> list[Definition]:
-    """The definition of that name in a file, or behind the import that the file has it from."""
-    module = _read(path)
-    if name in module.definitions:
-        return [module.definitions[name]]
-    if name in module.imports:
-        return [*module.effects, *_imported(module.imports[name], "", path, root)]
-    # `package.module` without an import of its own: loaded by another
-    inside = path.parent / f"{name}.py"
-    return list(_read(inside).definitions.values()) if path.name == "__init__.py" and inside.is_file() else []
-
-
-def _is_own(origin: str, definition: Definition, root: Path) -> bool:
-    module, _, name = origin.partition(":")
-    return any(_file(m, definition.path, root) for m in (module, f"{module}.{name}"))
-
-
-def _file(module: str, importer: Path, root: Path) -> Path | None:
-    """The file of a module of the project, or of one that lies beside a plug-in; None for what is installed."""
-    own = module.partition(".")[0] == PACKAGE
-    if not own and importer.is_relative_to(root / PACKAGE):
-        return None
-    base = (root if own else _top(importer)).joinpath(*module.split("."))
-    return next((p.resolve() for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+def _age(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return -1
 
 
 def _top(path: Path) -> Path:
@@ -154,11 +211,7 @@ def _top(path: Path) -> Path:
     return next(folder for folder in path.parents if not (folder / "__init__.py").is_file())
 
 
-def _read(path: Path) -> _Module:
-    return _read_at(path, path.stat().st_mtime_ns)
-
-
-@cache  # by age: a suite asks for the same few files hundreds of times
+@cache  # by age
 def _read_at(path: Path, _modified: int) -> _Module:
     tree = ast.parse(path.read_bytes())
     definitions: dict[str, Definition] = {}

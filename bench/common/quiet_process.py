@@ -12,9 +12,9 @@ LARGEST = 32 << 20  # bytes of a block that is taken from them; glibc allows no 
 def quieten() -> None:
     """One thread for torch; blocks up to `LARGEST` are used again instead of being given back to the system.
 
-    A tensor of some megabytes is otherwise mapped, filled page by page with zeros and unmapped in every operation,
-    which takes longer than the operation: a step of a convolutional energy took half as long again. Does nothing to
-    memory where the C library is not glibc.
+    A tensor of some megabytes may otherwise be mapped, filled page by page with zeros and unmapped in every operation,
+    which takes as long as the operation; whether it is depends on what the process freed before, so two processes
+    would not be timed alike. Does nothing to memory where the C library is not glibc.
     """
     import torch
 
