@@ -66,8 +66,6 @@ def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
     A step is timed once for each objective, network and event shape, an evaluation once for each network and data set.
     """
     quieten()
-    # loads what every optimiser needs, which the children of a run find loaded
-    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     shapes: dict[str, list[int]] = {}
     steps: dict[str, Step] = {}
     evaluations: dict[str, float] = {}

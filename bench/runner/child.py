@@ -243,13 +243,10 @@ def _bare_start(worker: str) -> Iterator[None]:
     """Starts a child that knows nothing of the caller's script, from a server with one thread and torch loaded.
 
     Without this, multiprocessing would run the caller's main script again in every child, which a script without a
-    `__main__` guard does not survive; and the libraries that torch loads would open a pool of threads each. The
-    server loads what torch would load at a child's first optimiser, most of a second, too.
+    `__main__` guard does not survive; and the libraries that torch loads would open a pool of threads each.
     """
     with _starting:
-        multiprocessing.set_forkserver_preload(
-            ["torch", "torch._dynamo", "bench.runner.worker_process", worker.partition(":")[0]]
-        )
+        multiprocessing.set_forkserver_preload(["torch", "bench.runner.worker_process", worker.partition(":")[0]])
         script = sys.modules["__main__"]
         single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         before = {name: os.environ.get(name) for name in single}

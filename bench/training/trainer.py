@@ -26,6 +26,7 @@ from bench.evaluation.trained_energy import TrainedEnergy
 from bench.plugins import builders
 from bench.plugins.objective import Objective
 from bench.training import stopwatch, work_counter
+from bench.training.adam import Adam
 from bench.training.schedule import Schedule, StepSchedule, TimeSchedule
 
 CHECK_EVERY = 50  # steps between two looks at the loss, which make a GPU wait
@@ -48,7 +49,7 @@ class Learner:
         self._shared: list[Tensor] = [p for group in groups if "lr" not in group for p in group["params"]]
         for group in groups:
             group["peak_lr"] = group.setdefault("lr", self.settings.lr)
-        self.optimiser = torch.optim.Adam(groups, betas=self.settings.betas, fused=True)
+        self.optimiser = Adam(groups, self.settings.betas)
         self._factors = (
             None if self.rates is None else [_factors(p, self.rates, self.settings.lr) for p in self._shared]
         )
