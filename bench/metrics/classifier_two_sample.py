@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from bench.api import Data, Energy, Estimate, Rng, metric
@@ -21,6 +20,8 @@ def classifier_two_sample(energy: Energy, samples: Tensor, data: Data, rng: Rng)
     standard error. Neighbours see little in many dimensions: near ½ says that this classifier sees no difference, not
     that there is none.   (Lopez-Paz & Oquab 2017)
     """
+    from sklearn.neighbors import KNeighborsClassifier  # takes a second to import
+
     n = min(len(samples), len(data.test), LARGEST) // 2 * 2
     x = samples[rng.distinct(len(samples), (n,))].flatten(1).double()
     y = data.test[rng.distinct(len(data.test), (n,))].flatten(1).double()

@@ -100,6 +100,10 @@ class OperationCounter(TorchDispatchMode):
         super().__init__()
         self.work = work
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and skipping would load torch's compiler, a second of every run
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
