@@ -96,6 +96,13 @@ def declared_label(kind: Kind, name: str) -> str:
     return _text(_declaration(kind, path)[1].get("label")) if path.is_file() else ""
 
 
+@cache
+def declared_needs(name: str) -> frozenset[str]:
+    """What a metric of the project declares that a data set must provide."""
+    value = _declaration("metrics", FOLDERS["metrics"] / f"{name}.py")[1].get("needs")
+    return frozenset(_text(item) for item in value.elts) if isinstance(value, ast.Set) else frozenset()
+
+
 def _declaration(kind: Kind, path: Path) -> tuple[_Declared | None, dict[str, ast.expr]]:
     """The decorated function or class, and the keywords of its decorator."""
     try:

@@ -89,7 +89,7 @@ def read_rows(path: Path) -> list[Record]:
 
 def _text(path: Path) -> bytes:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"rows must be a readable file; '{path}': {getattr(error, 'strerror', '') or error}") from None
@@ -182,7 +182,7 @@ _TEXTS = {
 
 def _parsed(column: str, text: str) -> Any:
     last = column.rpartition(".")[2]
-    plain = ("status", "reason", "unit", "better", "scale", "extractor", "git_sha", "cell_id")
+    plain = ("status", "reason", "unit", "better", "scale", "extractor", "bounds", "git_sha", "cell_id")
     words = column in _TEXTS or last in plain
     return text if words or column.startswith("env.") or column == "cell_id" else json.loads(text)
 

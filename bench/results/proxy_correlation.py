@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -40,8 +40,9 @@ def agreement(charts: Mapping[str, Any], controls: Sequence[int]) -> pd.DataFram
 def over_runs(records: Sequence[Record]) -> pd.DataFrame:
     """Every proxy beside the truth, a line a run: dataset, metric, truth, proxy; both turned so that less is better.
 
-    The truth is what ranks the data set. Runs without one of the values, with one that is not certified, controls and
-    reference fits are left out; so is a metric that `LEAST` runs do not have.
+    Each is less the median of its seed's runs, which saw the same test points: a likelihood of these differs from seed
+    to seed by more than good models do. The truth is what ranks the data set. Runs without one of the values, with one
+    that is not certified, controls and reference fits are left out; so is a metric that `LEAST` runs do not have.
     """
     lines = []
     for dataset, own in by_dataset(records).items():
@@ -55,8 +56,10 @@ def over_runs(records: Sequence[Record]) -> pd.DataFrame:
                 values = record.value(truth), record.value(key)
                 if all(v.value is not None and v.certified for v in values):
                     right, proxy = (float(v.value or 0) * (1 if v.better == "lower" else -1) for v in values)
-                    lines.append({"dataset": dataset, "metric": key.stem, "truth": right, "proxy": proxy})
-    frame = pd.DataFrame(lines, columns=["dataset", "metric", "truth", "proxy"])
+                    lines.append((dataset, key.stem, record.spec.seed, right, proxy))
+    frame = pd.DataFrame(lines, columns=["dataset", "metric", "seed", "truth", "proxy"])
+    frame[["truth", "proxy"]] -= frame.groupby(["dataset", "metric", "seed"])[["truth", "proxy"]].transform("median")
+    frame = frame.drop(columns="seed")
     many = frame.groupby(["dataset", "metric"])["proxy"].transform("size") >= LEAST
     return frame[many].reset_index(drop=True)
 
@@ -90,20 +93,23 @@ def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(["correlation", "metric"], ascending=[False, True], ignore_index=True)
 
 
-def which_to_believe(found: pd.DataFrame) -> str:
+def which_to_believe(found: pd.DataFrame, candidates: Collection[str]) -> str:
     """One sentence of `rank_correlations`: which proxy orders runs most like the likelihood, and which least.
 
     Likelihoods themselves are no proxies, and one of fewer than half as many data sets as the widest is left out.
     Empty where fewer than two are left.
+
+    Args:
+        candidates: metrics that need nothing that a user with data alone lacks.
     """
-    proxies = found[~found["metric"].isin(LIKELIHOODS)]
+    proxies = found[found["metric"].isin(set(candidates) - set(LIKELIHOODS))]
     proxies = proxies[proxies["datasets"] >= proxies["datasets"].max() / 2]
     if len(proxies) < 2:
         return ""
     ordered = proxies.sort_values(["correlation", "metric"], ascending=[False, True]).to_dict("records")
     best, last = ({str(k): v for k, v in line.items()} for line in (ordered[0], ordered[-1]))
     return (
-        f"Without a likelihood, believe `{best['metric']}` first: its rank correlation with the likelihood over runs is"
+        f"With data alone, believe `{best['metric']}` first: its rank correlation with the likelihood over runs is"
         f" {best['correlation']:+.2f} on average over {best['datasets']} data sets and {best['lowest']:+.2f} on the "
         f"worst; believe `{last['metric']}` last ({last['correlation']:+.2f}, {last['lowest']:+.2f} on the worst)."
     )

@@ -62,3 +62,8 @@ def test_the_source_says_what_the_import_says(kind: plugin_source.Kind) -> None:
         assert found.first_line == (plugin.target.__doc__ or "").splitlines()[0].strip()
         if template := getattr(plugin.info, "label", ""):
             assert found.label == template.format(**plugin.resolve())
+
+
+def test_the_needs_of_every_metric_are_those_that_it_declares() -> None:
+    for name in plugin_source.names("metrics"):
+        assert plugin_source.declared_needs(name) == registry.find("metrics", name).info.needs

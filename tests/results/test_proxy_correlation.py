@@ -83,10 +83,11 @@ def test_the_sentence_names_the_best_and_the_worst_proxy_and_no_likelihood(tmp_p
     assert set(runs["suite"]) == {shelf.records()[0].spec.suite}
     found = proxy_correlation.rank_correlations(runs)
     assert found.iloc[0]["correlation"] == pytest.approx(1.0)
-    sentence = proxy_correlation.which_to_believe(found)
+    candidates = ["nll", "square", "reverse"]
+    sentence = proxy_correlation.which_to_believe(found, candidates)
     assert "believe `square` first: its rank correlation with the likelihood over runs is +1.00" in sentence
     assert "believe `reverse` last (-1.00" in sentence
-    assert not proxy_correlation.which_to_believe(found[found["metric"] != "reverse"])
+    assert not proxy_correlation.which_to_believe(found, candidates[:2])
 
 
 def test_a_suite_that_ranks_by_no_likelihood_says_nothing_of_proxies(tmp_path: Path) -> None:
@@ -96,3 +97,13 @@ def test_a_suite_that_ranks_by_no_likelihood_says_nothing_of_proxies(tmp_path: P
         shelf.ran(f"entry_{number}", 0, None, metrics=metrics)
     assert proxy_correlation.over_suites(shelf.records()).empty
     assert proxy_correlation.rank_correlations(proxy_correlation.over_suites(shelf.records())).empty
+
+
+def test_what_differs_from_seed_to_seed_in_all_objectives_does_not_hide_their_order(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    for seed, shift in enumerate((0.0, 50.0, -20.0)):
+        for number, kl in enumerate(TRUTH):
+            metrics = {"kl": {"last": estimate(kl + shift)}, "square": {"last": estimate(kl**2)}}
+            shelf.ran(f"entry_{number}", seed, None, metrics=metrics)
+    found = proxy_correlation.rank_correlations(proxy_correlation.over_runs(shelf.records()))
+    assert found["correlation"].to_list() == pytest.approx([1.0])

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.common.plugin_source import declared_needs, names
 from bench.report.markdown.blocks import refresh_text
 from bench.report.markdown.render import render
-from bench.report.markdown.sections import READING, board_sections, weights_table
+from bench.report.markdown.sections import READING, board_sections, log_z_table, weights_table
 from bench.results import tables
 from bench.results.boards import group_boards
 from bench.results.committed_rows import SUFFIX, read_rows, write_rows
@@ -30,6 +31,7 @@ from bench.suites.files import suite_descriptions
 
 INDEX = "RESULTS.md"
 PROXIES = "pictures/proxies.png"
+DATA_ALONE, ON_A_GRID, OF_THE_LAW = "data alone", "data in one or two dimensions", "the law of the data"
 WEIGHTS_METRIC = "kl"
 
 
@@ -125,6 +127,7 @@ def _suite_page(name: str, records: list[Record], folder: Path, reference: Mappi
             for board_name, board in boards.items()
         ],
         weights=weights_table(records) if weights else "",
+        log_z=log_z_table(records),
         reading=READING,
     )
 
@@ -154,9 +157,18 @@ def _index(suites: Mapping[str, list[Record]], folder: Path) -> str:
 def _proxies(records: list[Record]) -> dict[str, str]:
     """Which metric orders runs as a likelihood does: a sentence and a table; empty where there is too little to say."""
     found = rank_correlations(over_suites(records))
-    sentence = which_to_believe(found)
+    asks = {name: _asks(declared_needs(name)) for name in names("metrics")}
+    sentence = which_to_believe(found, [name for name, asked in asks.items() if asked == DATA_ALONE])
     if not sentence:
         return {}
+    found = found.assign(asks=[asks.get(name, "") for name in found["metric"]])
     shown = found.assign(**{name: found[name].map("{:+.2f}".format) for name in ("correlation", "lowest", "highest")})
     heads = {"correlation": "rank correlation, mean", "datasets": "data sets"}
     return {"sentence": sentence, "table": tables.markdown_table(shown.rename(columns=heads))}
+
+
+def _asks(needs: frozenset[str]) -> str:
+    """What a user must have for a metric with these needs."""
+    if needs <= {"samples"}:
+        return DATA_ALONE
+    return ON_A_GRID if needs <= {"samples", "grid"} else OF_THE_LAW

@@ -21,6 +21,7 @@ READING = (
     "marks a value that is not certified: it is shown and not ranked. Entries with failed seeds are not ranked either. "
     "Cost is the median over all runs."
 )
+LOG_Z = {"log_z_error": "error against quadrature", "log_z_error_ais": "error against annealing"}
 WEIGHTS = {"last": "last", "ema": "averaged", "best": "best by validation"}
 
 
@@ -109,6 +110,25 @@ def weights_table(records: Sequence[Record]) -> str:
         modes = _median_and_range(cell.numbers(MetricKey("mode_weight_error", "", "best"))) or "n/a"
         lines.append({"objective": objective, "data set": dataset, **values, "mode-weight error": modes})
     return tables.markdown_table(pd.DataFrame(lines).sort_values(["data set", "objective"]))
+
+
+def log_z_table(records: Sequence[Record]) -> str:
+    """|ζ - log Z| in nats, by objective and data set, ζ an objective's own estimate of log Z; empty where none is.
+
+    Median and range over the seeds; log Z by quadrature (`log_z_error`), by annealed importance sampling elsewhere.
+    """
+    lines = []
+    for (_, _, _, objective, dataset), cell in group_cells(records).items():
+        shown = {}
+        for name, head in LOG_Z.items():
+            key = MetricKey(name, "", "last")
+            if values := cell.numbers(key):
+                shown[head] = f"{_median_and_range(values)}{'?' * bool(cell.uncertified(key))}"
+        if shown:
+            lines.append({"objective": objective, "data set": dataset, **shown})
+    if not lines:
+        return ""
+    return tables.markdown_table(pd.DataFrame(lines).fillna("n/a").sort_values(["data set", "objective"]))
 
 
 def headline(records: Sequence[Record], most: int = 15) -> str:
