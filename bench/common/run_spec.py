@@ -16,7 +16,8 @@ from bench.common.json_files import to_plain
 
 FULL_PRECISION = "float32"
 PRECISIONS = (FULL_PRECISION, "tf32", "bfloat16")
-DENOISER = "denoiser"  # the `kind` of what stands in a spec's objective if that is a classical denoiser
+DENOISER = "denoiser"  # the `kind` of what stands in a spec's objective if that is a denoiser and no objective
+NOT_AN_ENERGY = "not an energy"  # the `family` of such a one if it is a network, which the suite trains
 
 Track = Literal["equal_steps", "equal_flops", "equal_seconds"]
 Sampler = Literal["own", "noise", "data", "continued"]
@@ -67,12 +68,12 @@ class PluginSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSpec(PluginSpec):
-    """An objective, or a classical denoiser in its place, with its declaration.
+    """An objective, or a denoiser in its place, with its declaration.
 
     Attributes:
         short_label: the declared short name, with the hyper-parameters that it mentions filled in: "CD-10".
         settings: the hyper-parameters that differ from their defaults and are not in `short_label`, "k=v, m=w".
-        kind: `DENOISER` for a classical denoiser, else "".
+        kind: `DENOISER` for a denoiser, else "".
     """
 
     short_label: str = ""
@@ -283,8 +284,13 @@ class RunSpec:
 
     @property
     def classical(self) -> bool:
-        """Whether a classical denoiser stands in the objective's place: judged as one, never ranked."""
+        """Whether a denoiser stands in the objective's place, classical or trained: judged as one, never ranked."""
         return self.objective.kind == DENOISER
+
+    @property
+    def trained_field(self) -> bool:
+        """Whether it is a network that was trained to denoise, and is no energy."""
+        return self.classical and self.objective.family == NOT_AN_ENERGY
 
     @property
     def entry(self) -> str:

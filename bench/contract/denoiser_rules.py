@@ -7,18 +7,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bench.common.run_spec import Value
 from bench.contract.rule import Rule, other_global_seed, require
 from bench.core.rng import Rng
 from bench.plugins import registry
 from bench.runner import classical_run
 from bench.training import denoiser
 
+TRUNK: dict[str, Value] = {"name": "multiscale_convolutional", "width": 8, "readout": "sum"}
+
 
 def _ready(plugin: registry.Plugin, ref: str, channels: int = 1) -> Callable[[Tensor, float], Tensor]:
     """A function as it is; a network untrained."""
     if not plugin.has_memory:
         return classical_run.find_denoiser(ref)
-    network = plugin.target((channels, 24, 20), Rng(0, "init"), **plugin.resolve())
+    network = denoiser.untrained(plugin, (channels, 24, 20), 0, {}, TRUNK)
     return denoiser.Learned(network, 0.0)
 
 

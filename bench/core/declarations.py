@@ -264,21 +264,30 @@ def plain_declaration(info: ObjectiveInfo | DatasetInfo | MetricInfo | NetworkIn
 
 @dataclass(frozen=True)
 class DenoiserInfo:
-    """A classical way of removing noise: what energies are measured against, not an energy itself."""
+    """A way of removing noise that is no energy: what energies are measured against.
+
+    Attributes:
+        trunk: whether it is built on the suite's own network, told σ.
+    """
 
     name: str
     source: str
+    trunk: bool = False
 
 
-def denoiser(*, source: str) -> Callable[[T], T]:
+def denoiser(*, source: str, trunk: bool = False) -> Callable[[T], T]:
     """Declares a denoiser: a function (y, sigma, *, ...) -> images, y noisy images (n, C, H, W) with noise of sigma.
 
     It has at most one keyword-only parameter, whose value is chosen on validation images from its search space. A
-    module class (event_shape, rng, *, ...) is a network (y, sigma) -> estimate of the noise, which the suite trains.
+    module class (event_shape, rng, *, ...), or with `trunk` (event_shape, rng, trunk, *, ...), is a network
+    (y, sigma) -> estimate of the noise z in y = x + σz, which the suite trains. It is a score network, too: its score
+    is -z/σ, by which ancestral sampling makes samples of it where a suite judges samples. It is trained at the levels
+    that denoising is judged at, unless it has parameters `sigma_min` and `sigma_max`, in units of x; with `sigma_law`,
+    `median` and `spread` their law may be log-normal.
     """
 
     def declare(target: T) -> T:
-        target.__bench__ = DenoiserInfo(snake_case(target.__name__), source)  # type: ignore[attr-defined]
+        target.__bench__ = DenoiserInfo(snake_case(target.__name__), source, trunk)  # type: ignore[attr-defined]
         return target
 
     return declare

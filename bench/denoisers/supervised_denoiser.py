@@ -24,7 +24,7 @@ class SupervisedDenoiser(nn.Module):
     has no energy: what an energy of the same trunk loses against it is the price of being one.
 
     Args:
-        event_shape: (C, H, W); images of any size are taken whose sides are multiples of 8.
+        event_shape: (C, H, W); images of any size are taken, and extended to multiples of 8 by reflection.
         rng: the stream of the initial weights.
         width: channels at stride 2.
         blocks: residual convolutions a stage.
@@ -55,7 +55,8 @@ class SupervisedDenoiser(nn.Module):
         sigma = per_example(sigma.to(y.dtype), y)
         root = (sigma.square() + SCALE**2).sqrt()
         u = y / root
-        return (sigma * u - SCALE * self._free(u, sigma.log())) / root
+        free = self._free(_extended(u), sigma.log())[..., : y.shape[-2], : y.shape[-1]]
+        return (sigma * u - SCALE * free) / root
 
     def _free(self, u: Tensor, level: Tensor) -> Tensor:
         h, kept = cat([u, level.expand_as(u[:, :1])], 1), []
@@ -66,6 +67,12 @@ class SupervisedDenoiser(nn.Module):
             h = self.up[k](self.decoded[k](h))
             h = h + kept[k - 1] if k > 0 else h
         return h
+
+
+def _extended(x: Tensor) -> Tensor:
+    """Images whose sides are multiples of 8, as three halvings need, by reflection."""
+    right, below = (-n % 2**STAGES for n in (x.shape[-1], x.shape[-2]))
+    return nn.functional.pad(x, (0, right, 0, below), mode="reflect")
 
 
 class _Residual(nn.Module):

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.common.statistics import Interval, t_interval
 from bench.results import tables
 from bench.results.metric_values import PREFERRED, MetricKey, preferred
-from bench.results.records import Cell, Record, by_dataset, group_cells
+from bench.results.records import Cell, Record, by_dataset, group_cells, shown_name
 
 LEVELS = (15, 25, 50)
 METHODS = {"tweedie": "Tweedie's formula", "mean": "posterior mean", "mode": "posterior mode", "classical": "direct"}
@@ -19,10 +19,10 @@ RULER = "non_local_means"
 READING = (
     "Noise of σ = 15, 25, 50 of 255 grey levels, removed from held-out images. PSNR in decibels with the change "
     "against non-local means, image by image (the same noise, averaged over seeds), with Student's 95 % interval over "
-    "images; SSIM. Classical denoisers have their parameter chosen on validation images; the supervised one, a network "
-    "of the same trunk at the same budget, is no energy. An energy is a prior: the posterior's mean by Metropolis-"
-    "adjusted Langevin chains, its mode by descent; Tweedie's formula asks for a model of the noised law. "
-    "`?`: the chains from two starts have not met, so the mean is theirs and not the posterior's."
+    "images; SSIM. Classical denoisers have their parameter chosen on validation images. What is marked as not an "
+    "energy is a network that was trained to denoise: a ruler, and no entry. An energy is a prior: the posterior's "
+    "mean by Metropolis-adjusted Langevin chains, its mode by descent; Tweedie's formula asks for a model of the "
+    "noised law. `?`: the chains from two starts have not met, so the mean is theirs and not the posterior's."
 )
 
 
@@ -66,7 +66,7 @@ def denoising_lines(records: Iterable[Record]) -> list[Line]:
                 for name in ("psnr", "ssim")
             )
             doubtful = frozenset(level for level in LEVELS if _doubtful(cell, method, level))
-            line = Line(objective, cell.records[0].spec.objective.name, method, psnr, ssim, doubtful)
+            line = Line(shown_name(cell, objective), cell.records[0].spec.objective.name, method, psnr, ssim, doubtful)
             failed = method == "mean" and len(cell.completed) < len(cell.records)
             if failed or any(not isinstance(values, str) for values in psnr.values()):
                 found.append(line)

@@ -13,7 +13,7 @@ from bench.common.errors import UsageError
 from bench.common.statistics import t_interval
 from bench.results import leaderboard, tables
 from bench.results.metric_values import MetricKey, preferred
-from bench.results.records import Cell, Record, by_dataset, group_cells, metric_basis
+from bench.results.records import Cell, Record, by_dataset, group_cells, metric_basis, shown_name
 
 SAMPLERS = {
     "own": "own sampler",
@@ -37,7 +37,8 @@ READING = (
     "Mean ± half the width of Student's 95 % interval over the seeds. Lower FID and KID are better; precision is the "
     "share of samples that lie among the data, recall that of the data among the samples; class entropy is in nats; "
     "neighbour distance, in the extractor's features, is to the nearest training image: that of test images is what "
-    "new images have. Chains from data that have not left it score as the data do."
+    "new images have. Chains from data that have not left it score as the data do. What is marked as not an energy is "
+    "a score network on the energies' trunk, by ancestral sampling: it is not ranked."
 )
 
 
@@ -122,7 +123,7 @@ def _line(cell: Cell, objective: str, sampler: str) -> Line | None:
         return None
     values = {metric: leaderboard.format_cell(cell, key) if key else "n/a" for metric, key in keys.items()}
     basis = metric_basis(cell.records, keys["fid"])
-    return Line(objective, sampler, t_interval(cell.numbers(keys["fid"])).mean, values, basis)
+    return Line(shown_name(cell, objective), sampler, t_interval(cell.numbers(keys["fid"])).mean, values, basis)
 
 
 def _key(cell: Cell, metric: str, sampler: str) -> MetricKey | None:

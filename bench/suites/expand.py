@@ -16,6 +16,7 @@ from bench.common.paths import HARNESS, expanded
 from bench.common.references import parse_seeds, split_reference
 from bench.common.run_spec import (
     DENOISER,
+    NOT_AN_ENERGY,
     ContrastSpec,
     DatasetSpec,
     NetworkSpec,
@@ -75,7 +76,9 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
     listed = _listed_objectives(suite)
     denoisers = [n for item in suite.denoisers for n in (registry.names("denoisers") if item == "*" else [item])]
     chosen = _select(selection.objectives, [*listed, *denoisers], keep_unlisted=True)
-    objectives = [_describe_denoiser(ref) if ref in denoisers else _describe_objective(ref) for ref in chosen]
+    objectives = [
+        _describe_denoiser(ref, suite.network) if ref in denoisers else _describe_objective(ref) for ref in chosen
+    ]
     contrasts = _contrasts(suite, listed)
     datasets = _select(selection.datasets, suite.datasets, keep_unlisted=single)
     seeds = selection.seeds if selection.seeds is not None else parse_seeds(suite.seeds)
@@ -228,13 +231,18 @@ def _describe_objective(ref: str) -> ObjectiveSpec:
     )
 
 
-def _describe_denoiser(ref: str) -> ObjectiveSpec:
-    """A classical denoiser in an objective's place: it is judged as one and never ranked."""
+def _describe_denoiser(ref: str, network: Mapping[str, Value]) -> ObjectiveSpec:
+    """A denoiser in an objective's place: it is judged as one and never ranked.
+
+    One that is trained takes of the suite's network the hyper-parameters that it has, too.
+    """
     plugin = registry.find("denoisers", ref)
+    own = plugin.parameters.keys() - plugin.given.keys() if plugin.has_memory else ()
     return ObjectiveSpec(
-        **_describe(plugin, ref),
+        **_describe(plugin, ref, **{name: network[name] for name in own if name in network}),
         short_label=plugin.name.replace("_", " "),
-        family="classical denoiser",
+        family=NOT_AN_ENERGY if plugin.has_memory else "classical denoiser",
+        energy="noise" if plugin.info.trunk else "static",
         control=True,
         source=plugin.info.source,
         kind=DENOISER,

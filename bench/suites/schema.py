@@ -94,7 +94,8 @@ class Suite:
 
     Attributes:
         objectives, datasets: references; "*" stands for every objective of the project, less `exclude`.
-        denoisers: classical ones beside the objectives, or alone where there are none; "*" stands for all of them.
+        denoisers: what is no energy, beside the objectives or alone where there are none; "*" stands for all of them.
+            One that is trained is a score network, too, whose samples are judged where the objectives' are.
         seeds: "0-4" or "0,2,5".
         metrics: "*" stands for every metric that a data set has what is needed for, but dear ones.
         network: its name and its hyper-parameters.
