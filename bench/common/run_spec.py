@@ -19,6 +19,8 @@ PRECISIONS = (FULL_PRECISION, "tf32", "bfloat16")
 DENOISER = "denoiser"  # the `kind` of what stands in a spec's objective if that is a denoiser and no objective
 NOT_AN_ENERGY = "not an energy"  # the `family` of such a one if it is a network, which the suite trains
 
+STATIC, CONDITIONAL, ACROSS = "static", "noise-conditional", "across the classes"
+
 Track = Literal["equal_steps", "equal_flops", "equal_seconds"]
 Sampler = Literal["own", "noise", "data", "continued"]
 Weights = Literal["last", "ema", "best"]
@@ -92,6 +94,12 @@ class ObjectiveSpec(PluginSpec):
     bias: dict[str, int] | None = None
     levels: str = "range"
     kind: str = ""
+
+
+def class_of(*objectives: ObjectiveSpec) -> str:
+    """The class that energies trained by these are of; `ACROSS` if they are not of one."""
+    found = {CONDITIONAL if objective.energy == "noise" else STATIC for objective in objectives}
+    return ACROSS if len(found) > 1 else found.pop()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,11 +193,16 @@ class ContrastSpec:
     Attributes:
         name: how tables call it.
         entry, reference: as a suite lists them, or as `RunSpec.entry` calls them once it is planned.
+        metric: what it compares, written as a suite's `primary`; "" for that.
+        energies: the class of energies that the difference belongs to, `STATIC` or `CONDITIONAL`, or `ACROSS` if the
+            two sides are not of one; the plan fills it in.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
     entry: str
     reference: str = ""
+    metric: str = ""
+    energies: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +304,11 @@ class RunSpec:
     def trained_field(self) -> bool:
         """Whether it is a network that was trained to denoise, and is no energy."""
         return self.classical and self.objective.family == NOT_AN_ENERGY
+
+    @property
+    def energies(self) -> str:
+        """The class of its energy: `STATIC`, called energy(x), or `CONDITIONAL`, called energy(x, sigma)."""
+        return class_of(self.objective)
 
     @property
     def entry(self) -> str:

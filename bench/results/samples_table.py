@@ -92,7 +92,7 @@ def samples_markdown(records: Sequence[Record], reference_sets: Mapping[str, Ref
             found.append(Line(f"*{name}*", about, values["fid"], words, found[0].basis))
         gaussian = known[GAUSSIAN]["fid"] if GAUSSIAN in known else None
         seeds = len({record.spec.seed for record in on_it})
-        parts += [f"**{dataset}**, {found[0].basis}, {seeds} seed{'s' * (seeds > 1)}:"]
+        parts += [f"**{dataset}**, {found[0].basis}{_floor(on_it)}, {seeds} seed{'s' * (seeds > 1)}:"]
         parts += [tables.markdown_table(pd.DataFrame([_shown(line, gaussian) for line in found]))]
     return "\n\n".join([*parts, READING]) if parts else ""
 
@@ -115,6 +115,17 @@ def read_reference_sets(path: Path) -> ReferenceSets:
         for name in REFERENCE_SETS
         if name in by_name
     }
+
+
+def _floor(records: Sequence[Record]) -> str:
+    """What test images score at their number, which no model is expected to beat; "" where no row says it."""
+    found = {
+        detail.get("n_floor"): detail["floor"]
+        for record in records
+        for key, value in record.values.items()
+        if key.metric == "fid" and "floor" in (detail := value.detail)
+    }
+    return "".join(f"; FID of {n} test images {floor:.3g}" for n, floor in sorted(found.items()))
 
 
 def _line(cell: Cell, objective: str, sampler: str) -> Line | None:

@@ -23,6 +23,7 @@ from bench.common.run_spec import (
     ObjectiveSpec,
     RunSpec,
     Value,
+    class_of,
 )
 from bench.core import precision
 from bench.core.data_types import Data
@@ -163,7 +164,7 @@ def _listed_objectives(suite: Suite) -> list[str]:
 
 
 def _contrasts(suite: Suite, listed: list[str]) -> tuple[ContrastSpec, ...]:
-    """The suite's contrasts with both sides named as rows name them.
+    """The suite's contrasts with both sides named as rows name them, and the class of energies that each is about.
 
     Raises:
         UsageError: if a side is not among the suite's objectives, or both are the same.
@@ -175,10 +176,11 @@ def _contrasts(suite: Suite, listed: list[str]) -> tuple[ContrastSpec, ...]:
             if ref not in listed:
                 what = f"{side} of contrast '{contrast.name}' in suite {suite.name}, one of its objectives"
                 raise suggest(what, ref, listed)
-        named = {side: _describe_objective(ref).entry for side, ref in sides.items()}
+        described = {side: _describe_objective(ref) for side, ref in sides.items()}
+        named = {side: objective.entry for side, objective in described.items()}
         if named["entry"] == named["reference"]:
             raise UsageError(f"contrast '{contrast.name}' of suite {suite.name} compares {named['entry']} with itself")
-        found.append(replace(contrast, **named))
+        found.append(replace(contrast, **named, energies=class_of(*described.values())))
     return tuple(found)
 
 
@@ -269,11 +271,13 @@ def _metrics(suite: Suite, data: Data | None) -> dict[str, str]:
 
 
 def _check_primary(suite: Suite, metrics: Sequence[str]) -> None:
-    """`primary` is a metric, maybe with ".part" and then "_last", "_ema" or "_best"."""
+    """`primary`, and a contrast's own, is a metric, maybe with ".part" and then "_last", "_ema" or "_best"."""
     named = {metric + suffix for metric in metrics for suffix in ("", "_last", "_ema", "_best")}
-    metric, dot, _ = suite.primary.partition(".")
-    if suite.primary and metric not in (metrics if dot else named):
-        raise suggest(f"metric in primary of suite {suite.name}", metric, sorted(named))
+    places = {"primary": suite.primary} | {f"contrast '{c.name}'": c.metric for c in suite.contrast}
+    for place, wanted in places.items():
+        metric, dot, _ = wanted.partition(".")
+        if wanted and metric not in (metrics if dot else named):
+            raise suggest(f"metric in {place} of suite {suite.name}", metric, sorted(named))
 
 
 def _describe_dataset(ref: str, params: Mapping[str, Value]) -> tuple[DatasetSpec, Data | None, str]:

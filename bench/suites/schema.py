@@ -100,7 +100,8 @@ class Suite:
         metrics: "*" stands for every metric that a data set has what is needed for, but dear ones.
         network: its name and its hyper-parameters.
         data: parameters that every data set is given.
-        contrast: the questions that it asks, each a mean over the data sets of entry against reference.
+        contrast: the questions that it asks, each a mean over the data sets of entry against reference. A reference or
+            a metric of its own makes several verdicts of a suite, such as one of each class of energies.
         ranked: whether its tables rank the entries; a quick suite that certifies nothing prints values alone.
         batch_seeds: trains the seeds of a cell together where that is faster; the numbers are the same.
         save_weights: whether each run leaves its trained weights beside its row, for `bench.api.load_energy`.
@@ -252,6 +253,8 @@ def _refuse_unknown(raw: Mapping[str, Any], kind: type, prefix: str = "") -> Non
     known = [f.name for f in fields(kind)]
     if kind is EvaluationSpec:
         known.remove("metrics")  # hashes, which the plan fills in
+    if kind is ContrastSpec:
+        known.remove("energies")  # which follow from the objectives
     for key, value in raw.items():
         if key not in known:
             raise suggest("key", prefix + key, [prefix + name for name in known])

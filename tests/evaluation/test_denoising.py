@@ -19,7 +19,7 @@ from bench.core.rng import Rng
 from bench.evaluation import denoising
 from bench.evaluation.trained_energy import TrainedEnergy
 from bench.plugins import builders, registry
-from bench.runner import classical_run
+from bench.runner import classical_run, single_run
 from bench.suites.expand import Selection, plan_runs
 from bench.suites.schema import read_suite
 from bench.training import denoiser
@@ -217,6 +217,28 @@ def test_a_parameter_is_chosen_on_validation_images_alone() -> None:
             data = Data("images", flat, valid, test, value_range=(-1.0, 1.0))
             (width,) = classical_run.chosen(function, data, 25, Rng(0)).values()
             assert width == pytest.approx(expected)
+
+
+def test_settings_of_an_energy_are_chosen_on_validation_images_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole images are held out beside the examples where these are patches or noised."""
+    digits = read_suite("digits")[0]
+    suite = replace(
+        digits,
+        objectives=("denoising_score_matching",),
+        metrics=("denoising_psnr",),
+        primary="",
+        budget=BudgetSpec(steps=1, batch=8),
+        evaluation=replace(digits.evaluation, split="valid", samplers=()),
+    )
+    seen: list[Data] = []
+    monkeypatch.setattr(single_run, "evaluate", lambda energies, samples, data, *rest: seen.append(data) or {})
+    spec = plan_runs([suite], Selection(), "cpu")[0]
+    single_run.run_single(spec, tmp_path, lambda line: None)
+    data = builders.dataset(spec.dataset.ref, Rng(0, "data"), **spec.dataset.params)
+    assert data.whole_valid is not None
+    assert torch.equal(denoising.held_out(seen[0]), data.whole_valid[: denoising.IMAGES])
 
 
 def supervised_spec(**budget: Any) -> RunSpec:
