@@ -283,7 +283,7 @@ def denoiser(*, source: str, trunk: bool = False) -> Callable[[T], T]:
     (y, sigma) -> estimate of the noise z in y = x + σz, which the suite trains. It is a score network, too: its score
     is -z/σ, by which ancestral sampling makes samples of it where a suite judges samples. It is trained at the levels
     that denoising is judged at, unless it has parameters `sigma_min` and `sigma_max`, in units of x; with `sigma_law`,
-    `median` and `spread` their law may be log-normal.
+    `median` and `spread` their law may be log-normal, and `times` multiplies the suite's budget.
     """
 
     def declare(target: T) -> T:

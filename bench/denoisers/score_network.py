@@ -36,6 +36,8 @@ class ScoreNetwork(nn.Module):
         sigma_law: the law of ln σ: uniform, or "log-normal", N(ln `median`, `spread`²) clipped to the range.
         median: in units of x.
         spread: in nats.
+        times: how many times the suite's steps or FLOPs it is trained for. With 1 it shows the price of being an
+            energy; trained until it hardly improves, it is the ruler above all that learn from the same images.
 
     Raises:
         UsageError: if the network offers no features.
@@ -52,6 +54,7 @@ class ScoreNetwork(nn.Module):
         sigma_law: Annotated[str, Choice("log-uniform", "log-normal")] = "log-uniform",
         median: Annotated[float, Log(1e-3, 100.0)] = 0.4,
         spread: Annotated[float, Log(0.1, 10.0)] = 1.3,
+        times: Annotated[float, Log(0.01, 1000.0)] = 1.0,
     ) -> None:
         super().__init__()
         offered = getattr(trunk, "without_readouts", None)

@@ -243,6 +243,7 @@ def _describe_denoiser(ref: str, network: Mapping[str, Value]) -> ObjectiveSpec:
     return ObjectiveSpec(
         **_describe(plugin, ref, **{name: network[name] for name in own if name in network}),
         short_label=plugin.name.replace("_", " "),
+        settings=", ".join(f"{k}={v}" for k, v in plugin.given.items()),
         family=NOT_AN_ENERGY if plugin.has_memory else "classical denoiser",
         energy="noise" if plugin.info.trunk else "static",
         control=True,

@@ -164,14 +164,15 @@ def untrained(
 
 
 def prepare(spec: RunSpec, plugin: registry.Plugin, data: Data) -> tuple[Learner, work_counter.Work, int]:
-    """A denoiser to be trained, the work of a step, and how many steps the suite's track allows."""
+    """A denoiser to be trained, the work of a step, and how many steps the suite's track allows, `times` so many."""
     about, params = {"name": spec.network.ref, **spec.network.params}, spec.objective.params
     network = untrained(plugin, tuple(data.train.shape[1:]), spec.seed, params, about, data.train)
     objective = Regression(noise_law(params, data))
     learner = Learner(network, objective, spec.optimiser, spec.precision)  # type: ignore[arg-type]
     work = _work(learner, data.train[: spec.budget.batch])
-    flops = spec.budget.flops if spec.track == "equal_flops" else None
-    return learner, work, spec.budget.steps if flops is None else max(1, int(flops / work.flops))
+    budget = spec.budget.times(float(params.get("times", 1.0)))  # type: ignore[arg-type]
+    flops = budget.flops if spec.track == "equal_flops" else None
+    return learner, work, budget.steps if flops is None else max(1, int(flops / work.flops))
 
 
 def learned(spec: RunSpec, plugin: registry.Plugin, data: Data) -> Learned:

@@ -241,25 +241,25 @@ def test_settings_of_an_energy_are_chosen_on_validation_images_alone(
     assert torch.equal(denoising.held_out(seen[0]), data.whole_valid[: denoising.IMAGES])
 
 
-def supervised_spec(**budget: Any) -> RunSpec:
-    about = {"objectives": [], "denoisers": ["supervised_denoiser"], "datasets": ["digits[n_train=400,n_test=40]"]}
+def trained_spec(reference: str = "score_network", **budget: Any) -> RunSpec:
+    about = {"objectives": (), "denoisers": (reference,), "datasets": ("digits[n_train=400,n_test=40]",)}
     digits = read_suite("digits")[0]
     suite = replace(
         digits,
         **about,
         metrics=("denoising_psnr",),
         primary="",
-        network={"name": "multiscale_convolutional", "width": 8, "blocks": 1},
+        network={"name": "multiscale_convolutional", "width": 8, "blocks": 1, "stages": 2},
         budget=BudgetSpec(**{"batch": 32, **budget}),
         optimiser=replace(digits.optimiser, ema=0.9, lr=3e-3),
     )
     return plan_runs([suite], Selection(), "cpu")[0]
 
 
-def test_a_supervised_denoiser_learns_to_denoise_and_repeats_itself(tmp_path: Path) -> None:
+def test_a_network_learns_to_denoise_for_so_many_times_the_budget_and_repeats_itself(tmp_path: Path) -> None:
     data, rows = builders.dataset("digits[n_train=400,n_test=40]", Rng(0, "data")), []
-    for steps in (2, 250, 250):
-        rows.append(classical_run.run(supervised_spec(steps=steps), tmp_path, lambda line: None))
+    for spec in (trained_spec(steps=2), trained_spec("score_network[times=125]", steps=2), trained_spec(steps=250)):
+        rows.append(classical_run.run(spec, tmp_path, lambda line: None))
     early, late, again = (row["metrics"]["denoising_psnr.classical_50"]["ema"]["value"] for row in rows)
     noisy = denoising.noisy(denoising.held_out(data), denoising.in_units(data, 50), Rng(0, "eval"))
     assert late > denoising.judged(noisy, data, denoising.psnr).value + 1 > early
@@ -286,18 +286,11 @@ class Linear(torch.nn.Module):
         return level * y / (self.variance + level.square())
 
 
-def test_the_price_of_a_supervised_denoiser_is_the_work_it_does(tmp_path: Path) -> None:
-    spec = supervised_spec(steps=3)
+def test_the_price_of_a_network_is_the_work_it_does(tmp_path: Path) -> None:
+    spec = trained_spec("score_network[times=2]", steps=3)
     flops, seconds, around = classical_run.price(spec)
-    assert flops == classical_run.run(spec, tmp_path, lambda line: None)["work"]["flops_train"]
+    row = classical_run.run(spec, tmp_path, lambda line: None)
+    assert flops == row["work"]["flops_train"]
+    assert row["work"]["steps"] == 6
     assert seconds > 0
     assert around > 0
-
-
-def test_a_supervised_denoiser_takes_sides_of_any_length() -> None:
-    network = registry.find("denoisers", "supervised_denoiser").target((1, 28, 20), Rng(0), width=4)
-    x, sigma = torch.rand(2, 1, 28, 20), torch.full((2,), 0.1)
-    assert network(x, sigma).shape == x.shape
-    # what an extension adds at the lower rim is no news far from it
-    wide = network(torch.cat([x, x], -2), sigma)
-    assert wide.shape == (2, 1, 56, 20)
