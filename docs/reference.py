@@ -50,7 +50,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Trained models": ("load_energy", "SavedEnergy"),
     "Data": (
         *("exact_data", "Mixture", "planar_mixture", "embedded_law", "wells"),
-        *("noisy_curves", "noisy_points", "locate"),
+        *("noisy_curves", "noisy_points", "locate", "denoising_set", "cropped"),
     ),
 }
 ALIASES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -268,14 +269,24 @@ class DenoiserInfo:
 
     Attributes:
         trunk: whether it is built on the suite's own network, told σ.
+        package: what it needs that this project does not require, such as code of another licence; "" if nothing. Its
+            runs are skipped where that is not installed.
     """
 
     name: str
     source: str
     trunk: bool = False
+    package: str = ""
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be run here, with the way out; "" if it can."""
+        if not self.package or importlib.util.find_spec(self.package) is not None:
+            return ""
+        return f"{self.name} needs the package {self.package}, which is not installed; pip install {self.package}"
 
 
-def denoiser(*, source: str, trunk: bool = False) -> Callable[[T], T]:
+def denoiser(*, source: str, trunk: bool = False, package: str = "") -> Callable[[T], T]:
     """Declares a denoiser: a function (y, sigma, *, ...) -> images, y noisy images (n, C, H, W) with noise of sigma.
 
     It has at most one keyword-only parameter, whose value is chosen on validation images from its search space. A
@@ -287,7 +298,7 @@ def denoiser(*, source: str, trunk: bool = False) -> Callable[[T], T]:
     """
 
     def declare(target: T) -> T:
-        target.__bench__ = DenoiserInfo(snake_case(target.__name__), source, trunk)  # type: ignore[attr-defined]
+        target.__bench__ = DenoiserInfo(snake_case(target.__name__), source, trunk, package)  # type: ignore[attr-defined]
         return target
 
     return declare

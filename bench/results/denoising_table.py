@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from bench.common.paths import PUBLISHED
+from bench.common.references import split_reference
 from bench.common.statistics import Interval, t_interval
 from bench.results import tables
 from bench.results.metric_values import PREFERRED, MetricKey, preferred
@@ -58,7 +62,8 @@ def denoising_lines(records: Iterable[Record]) -> list[Line]:
     """
     found = []
     for (_, _, _, objective, _), cell in group_cells(records).items():
-        if not any(ref.startswith("denoising_psnr") for ref in _metrics(cell)):
+        about = cell.records[0].spec
+        if not any(ref.startswith("denoising_psnr") for ref in _metrics(cell)) or (about.classical and about.skip):
             continue
         for method in METHODS:
             psnr, ssim = (
@@ -83,7 +88,25 @@ def denoising_frame(records: Sequence[Record]) -> pd.DataFrame:
         about |= {f"PSNR, σ = {level}": _decibels(line, ruler, level) for level in LEVELS}
         about |= {f"SSIM, σ = {level}": _mean(line.ssim[level], 3) for level in LEVELS}
         shown.append(about)
-    return pd.DataFrame(shown)
+    return pd.DataFrame([*shown, *published_lines(records[0].spec.dataset.label)] if shown else [])
+
+
+def published_lines(dataset: str, path: Path = PUBLISHED) -> list[dict[str, str]]:
+    """What papers report on the set of images that a data set's label names, "photos[held_out=bsd68]"; mostly nothing.
+
+    Each line says where the values are from, as far as that is known.
+    """
+    held_out = split_reference(dataset)[1].get("held_out")
+    if held_out is None or not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"].lower() == str(held_out)]
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        line = {"objective": f"{row['method']} (published; {row['provenance']})", "method": row["source"]}
+        line |= {f"{quality}, σ = {level}": "n/a" for quality in ("PSNR", "SSIM") for level in LEVELS}
+        found.setdefault(row["method"], line)[row["metric"]] = row["value"]
+    return list(found.values())
 
 
 def denoising_markdown(records: Sequence[Record]) -> str:

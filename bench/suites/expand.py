@@ -106,7 +106,7 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
                     device=device,
                     seed=seed,
                     timeout_seconds=float(suite.timeout_seconds),
-                    skip=absent or skip or _misfit(objective, sample),
+                    skip=absent or skip or _missing(objective) or _misfit(objective, sample),
                     reference=suite.reference,
                     primary=suite.primary,
                     contrasts=contrasts,
@@ -320,6 +320,11 @@ def _describe_network(settings: Mapping[str, Value], conditional: bool, data: Da
     elif plugin.info.plain and data is not None:
         builders.network(ref, tuple(data.train.shape[1:]), Rng(0, "init"))  # so that a mistake stops the plan
     return NetworkSpec(**described, conditional=conditional, plain=plugin.info.plain), skip
+
+
+def _missing(objective: ObjectiveSpec) -> str:
+    """Why a denoiser cannot be run on this machine; "" if it can."""
+    return registry.find("denoisers", objective.ref).info.missing if objective.kind == DENOISER else ""
 
 
 def _misfit(objective: ObjectiveSpec, data: Data | None) -> str:

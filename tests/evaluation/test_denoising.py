@@ -183,6 +183,8 @@ FUNCTIONS = [name for name in registry.names("denoisers") if not registry.find("
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_classical_denoiser_does_not_make_a_smooth_image_worse(name: str) -> None:
+    if reason := registry.find("denoisers", name).info.missing:
+        pytest.skip(reason)
     ramp = torch.linspace(-1, 1, 48).expand(1, 1, 48, 48)
     y = denoising.noisy(ramp, 0.2, Rng(0))
     before, after = (denoising.psnr(ramp, images, 2.0)[0] for images in (y, classical_run.find_denoiser(name)(y, 0.2)))
@@ -207,6 +209,16 @@ def test_a_classical_denoiser_is_a_row_like_any_other_tuned_on_validation_images
     assert estimate["value"] == denoising.judged(function(y, sigma, width=width), data, denoising.psnr).value
     kept = np.load(tmp_path / "artefacts.npz")
     assert {"clean", "noisy_25", "denoised_classical_25"} <= set(kept)
+
+
+def test_a_denoiser_whose_package_is_not_here_is_skipped_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None)
+    suite = replace(read_suite("digits")[0], objectives=(), denoisers=("block_matching",), metrics=("denoising_psnr",))
+    (spec, *_) = plan_runs([replace(suite, primary="")], Selection(), "cpu")
+    assert spec.skip.endswith("pip install bm3d")
+    monkeypatch.undo()
+    (found, *_) = plan_runs([replace(suite, denoisers=("noisy_image",), primary="")], Selection(), "cpu")
+    assert found.skip == ""
 
 
 def test_a_parameter_is_chosen_on_validation_images_alone() -> None:

@@ -116,3 +116,13 @@ def test_samples_have_a_row_for_each_sampler_of_a_suite_and_their_names_above_th
     assert figure is not None
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == ["line", "one", "two"] + [""] * 3 * (len(SAMPLERS) - 1)
+
+
+def test_published_values_stand_beside_those_of_the_same_images_and_say_whence_they_are(shelf: Shelf) -> None:
+    for dataset in ("photos[held_out=bsd68]", "photos"):
+        shelf.ran("descent", 0, None, dataset=dataset, metrics=metrics("mode", [20.0, 21.0]), **PLANNED)
+    text = denoising_table.denoising_markdown(shelf.records())
+    (line,) = (line for line in text.splitlines() if line.startswith("| BM3D (published; recalled"))
+    assert [cell.strip() for cell in line.split("|")][3:6] == ["31.07", "28.57", "25.62"]
+    assert text.count("| DnCNN (published") == 1
+    assert denoising_table.published_lines("photos[whole=128]") == []
