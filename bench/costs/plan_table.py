@@ -26,7 +26,7 @@ def plan_markdown(specs: Sequence[RunSpec], estimates: Mapping[str, CostEstimate
     total = float(runs["seconds"].sum())
     return "\n".join(
         [
-            markdown_table(format_cells(shown)),
+            markdown_table(format_cells(shown), padded=True),
             *(f"skipped: {spec.objective.label} · {spec.dataset.label}: {spec.skip}" for spec in skipped),
             f"{len(runs)} runs, {int(runs['skipped'].sum())} of them skipped; {runs['gflops'].sum():.3g} GFLOPs; "
             f"predicted time {duration(total)} on one core, {duration(total / jobs)} with {jobs} in parallel",
