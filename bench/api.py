@@ -50,6 +50,7 @@ from bench.evaluation.likelihood.certificate import AnnealedPartition, annealed_
 from bench.evaluation.likelihood.flow import FlowLikelihood, flow_likelihood, terminal_doubt
 from bench.evaluation.likelihood.held_out import annealed_nll
 from bench.evaluation.outliers import outliers
+from bench.evaluation.restoration import restoration_quality
 from bench.evaluation.saved_energy import SavedEnergy, load_energy
 from bench.evaluation.trained_energy import TrainedEnergy
 from bench.samplers.chain import Chain
@@ -152,6 +153,7 @@ __all__ = [
     "read_cifar",
     "read_idx",
     "read_photographs",
+    "restoration_quality",
     "score",
     "shared_noise",
     "ssim",

@@ -45,7 +45,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Images and denoising": (
         *("Pixels", "image_data", "embedded", "content", "read_idx", "read_cifar", "read_photographs"),
-        *("fidelity", "image_features", "image_warning", "denoising_quality", "filtered", "psnr", "ssim"),
+        *(
+            "fidelity",
+            "image_features",
+            "image_warning",
+            "denoising_quality",
+            "filtered",
+            "psnr",
+            "ssim",
+            "restoration_quality",
+        ),
     ),
     "Trained models": ("load_energy", "SavedEnergy"),
     "Data": (

@@ -39,7 +39,7 @@ _ROW = (
 )
 _VALUE = (
     *("value", "stderr", "n", "reason", "unit", "better", "scale", "certified"),
-    *("detail.extractor", "detail.images", "detail.bounds", "detail.floor", "detail.n_floor"),
+    *("detail.extractor", "detail.images", "detail.bounds", "detail.floor", "detail.n_floor", "detail.start"),
 )
 
 

@@ -22,7 +22,7 @@ from bench.core.data_types import Data, Estimate
 from bench.core.rng import Rng
 from bench.core.search_spaces import Log
 from bench.evaluation.artifacts import save
-from bench.evaluation.denoising import LEVELS, Removed, held_out, in_units, judged, noisy, psnr, ssim
+from bench.evaluation.denoising import LEVELS, Removed, estimated_sigmas, held_out, in_units, judged, noisy, psnr, ssim
 from bench.evaluation.evaluator import described, evaluate
 from bench.evaluation.sampling import or_reason
 from bench.plugins import builders, registry
@@ -93,8 +93,10 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
         else Removed(_denoised(denoiser, data, level, rng, picked[level]))
         for level in levels
     }
+    blind = {} if trained is None else {level: _blind(trained, data, level, rng) for level in levels}
     drawn = _samples(trained, data, spec, rng) if trained is not None and by_samples else {}
-    metrics = _denoising(images, picked, data) | evaluate({"ema": no_energy}, {"ema": drawn}, data, by_samples, rng)
+    metrics = _denoising("classical", images, picked, data) | _denoising("unaided", blind, picked, data)
+    metrics |= evaluate({"ema": no_energy}, {"ema": drawn}, data, by_samples, rng)
     clock.stop()
     told = {} if trained is None else {"train_wall": trained.clock.wall, "train_cpu": trained.clock.cpu}
     shown = {f"classical_{level}": found.images for level, found in images.items() if found.images is not None}
@@ -132,7 +134,19 @@ def _samples(trained: Learned, data: Data, spec: RunSpec, rng: Rng) -> dict[str,
     return {"own" if settings.samplers else "": drawn}
 
 
-def _denoising(images: dict[int, Removed], picked: dict[int, dict[str, float]], data: Data) -> dict[str, Any]:
+def _blind(trained: Learned, data: Data, level: int, rng: Rng) -> Removed:
+    """What a network makes of noisy images at the level that is seen in each."""
+    y = noisy(held_out(data), in_units(data, level), rng)
+    sigmas = estimated_sigmas(y)
+    reason = next(filter(None, map(trained.refusal, sigmas)), "")
+    if reason:
+        return Removed(None, reason)
+    return Removed(torch.cat([trained(image, sigma) for image, sigma in zip(y.split(1), sigmas, strict=True)]))
+
+
+def _denoising(
+    method: str, images: dict[int, Removed], picked: dict[int, dict[str, float]], data: Data
+) -> dict[str, Any]:
     """How near the denoised images of each level come to the clean ones, by metric."""
     found: dict[str, Any] = {}
     for name, per_image in QUALITY.items():
@@ -143,7 +157,7 @@ def _denoising(images: dict[int, Removed], picked: dict[int, dict[str, float]], 
                 estimate = judged(each.images, data, per_image)
                 detail = {**estimate.detail, "parameters": picked[level]}
                 value = Estimate(estimate.value, estimate.stderr, estimate.n, reason=estimate.reason, detail=detail)
-            found[f"{name}.classical_{level}"] = {"ema": described(value, info)}
+            found[f"{name}.{method}_{level}"] = {"ema": described(value, info)}
     return found
 
 

@@ -150,7 +150,12 @@ def test_its_row_has_metrics_of_samples_and_nothing_of_an_energy(tmp_path: Path)
     found = classical_run.run(both, tmp_path, lambda line: None)["metrics"]
     assert found.keys() == {
         "fid.own",
-        *(f"denoising_{q}.classical_{n}" for q in ("psnr", "ssim") for n in (15, 25, 50)),
+        *(
+            f"denoising_{q}.{way}_{n}"
+            for q in ("psnr", "ssim")
+            for way in ("classical", "unaided")
+            for n in (15, 25, 50)
+        ),
     }
     with pytest.raises(TypeError, match="has no energy"):
         classical_run.no_energy(torch.zeros(1))
