@@ -7,7 +7,7 @@ from torch import Tensor
 from bench.api import Data, Energy, Estimate, Integer, Rng, metric, psnr, restoration_quality
 
 
-@metric(needs={"value_range", "whole_test"}, unit="dB", better="higher", version=1, dear=True)
+@metric(needs={"value_range"}, unit="dB", better="higher", version=1, dear=True)
 def restoration_psnr(
     energy: Energy, samples: Tensor, data: Data, rng: Rng, *, steps: Annotated[int, Integer(2, 10_000)] = 50
 ) -> dict[str, Estimate]:
