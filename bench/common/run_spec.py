@@ -133,6 +133,8 @@ class OptimiserSpec:
         warm_up_share, ema_share: both as shares of a run, in place of steps: under equal FLOPs, objectives take
             different numbers of steps, and a count is a different part of each run.
         clip: the largest norm of a gradient.
+        accumulate: the equal parts of a batch whose gradients are added up before a step, so that a part's memory
+            suffices; an objective sees one part at a time.
     """
 
     lr: Positive = 1e-3
@@ -142,6 +144,7 @@ class OptimiserSpec:
     warm_up_share: Share | None = None
     ema_share: Share | None = None
     clip: Positive | None = None
+    accumulate: Count = 1
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.common.errors import failure_reason
 from bench.common.machine_faults import is_machine_fault
@@ -23,6 +24,7 @@ from bench.samplers.metropolis import mala
 
 Samples = Mapping[str, Tensor | str]
 """A model's samples (n, *event), or why there are none, by sampler; the only sampler of a suite is called ""."""
+AT_ONCE = 2000  # draws of one call of the network: paper-sized sets of images would not fit a GPU's memory
 TARGET_ACCEPTANCE = 0.57  # optimal for MALA in high dimension (Roberts & Rosenthal 1998)
 
 
@@ -43,9 +45,11 @@ def all_samples(energy: Energy, objective: Objective, data: Data, settings: Eval
     if {"own", "continued"} & set(wanted):
         network = energy.network if isinstance(energy, TrainedEnergy) else energy
         like = data.train[:1].expand(settings.samples, *data.train.shape[1:])
-        own = or_reason(lambda: objective.sample(network, like, rng.stream("sampler own")))
+        own = or_reason(lambda: _own_samples(objective, network, like, rng.stream("sampler own")))
 
     def chains(stream: Rng, start: Tensor | None) -> Tensor | str:
+        if start is None and data.grid is None:
+            return or_reason(lambda: _from_noise(energy, data, settings, stream))
         return or_reason(lambda: model_samples(energy, data, settings, stream, start=start))
 
     # "noise" first, which "own" may stand for
@@ -64,6 +68,20 @@ def all_samples(energy: Energy, objective: Objective, data: Data, settings: Eval
         else:
             found[sampler] = chains(stream, None)
     return {sampler: found[sampler] for sampler in wanted}
+
+
+def _own_samples(objective: Objective, network: Energy, like: Tensor, rng: Rng) -> Tensor | None:
+    """`AT_ONCE` by `AT_ONCE`, unless the objective's memory has a part in them, such as a buffer of chains."""
+    if objective.info.sampler is None or isinstance(objective.loss, nn.Module) or len(like) <= AT_ONCE:
+        return objective.sample(network, like, rng)
+    parts = (objective.sample(network, part, rng) for part in like.split(AT_ONCE))
+    return torch.cat([part for part in parts if part is not None])
+
+
+def _from_noise(energy: Energy, data: Data, settings: EvaluationSpec, rng: Rng) -> Tensor:
+    counts = [min(AT_ONCE, settings.samples - k) for k in range(0, settings.samples, AT_ONCE)]
+    parts = [model_samples(energy, data, replace(settings, samples=n), rng) for n in counts]
+    return torch.cat([part for part in parts if isinstance(part, Tensor)])  # words are of grids alone
 
 
 T = TypeVar("T")

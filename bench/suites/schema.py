@@ -295,6 +295,9 @@ def _refuse_contradictions(suite: Suite) -> None:
     stop = STOPS_AT[suite.track]
     if getattr(suite.budget, stop) is None:
         raise UsageError(f"track {suite.track} needs budget.{stop}")
+    if suite.budget.batch % suite.optimiser.accumulate:
+        parts, batch = suite.optimiser.accumulate, suite.budget.batch
+        raise UsageError(f"optimiser.accumulate must divide budget.batch, {batch}; got {parts}")
     rungs = suite.tuning.rungs
     if rungs[-1] != 1 or any(a >= b for a, b in pairwise(rungs)):
         raise UsageError(f"tuning.rungs must rise to 1, the whole budget; got {list(rungs)}")

@@ -18,6 +18,7 @@ from bench.core.derivatives import per_example, sum_event
 from bench.core.noising import noise_levels
 from bench.core.rng import Rng
 from bench.evaluation.denoising import LEVELS, NO_LEVEL, SMOOTHER, in_units
+from bench.evaluation.sampling import AT_ONCE
 from bench.plugins import builders, registry
 from bench.samplers.noise_levels import ANCESTRAL_LEVELS, ancestral_by_score
 from bench.training import stopwatch, work_counter
@@ -118,9 +119,14 @@ class Learned:
     def samples(self, data: Data, n: int, rng: Rng) -> Tensor:
         """(n, C, H, W) by ancestral sampling, as energies of every level are sampled: from σ_max to σ_min and on to 0.
 
+        `AT_ONCE` of them by `AT_ONCE`.
+
         It starts from N(μ, σ_max² + v), of the mean and the variance of the data: at σ_max they are hardly seen.
         """
         assert self.law is not None
+        if n > AT_ONCE:
+            counts = [min(AT_ONCE, n - k) for k in range(0, n, AT_ONCE)]
+            return torch.cat([self.samples(data, count, rng) for count in counts])
         low, high = self.law.ends
         like = data.train[:1].expand(n, *data.train.shape[1:])
         start = data.train.mean(0) + math.sqrt(high**2 + float(data.train.var())) * rng.normal_like(like)

@@ -27,6 +27,7 @@ from bench.plugins import builders
 from bench.plugins.objective import Objective
 from bench.training import stopwatch, work_counter
 from bench.training.schedule import Schedule, StepSchedule, TimeSchedule
+from bench.training.step_memory import step_bytes
 
 CHECK_EVERY = 50  # steps between two looks at the loss, which make a GPU wait
 GATHERED = 2**20  # numbers of training data gathered at once, at most
@@ -61,11 +62,15 @@ class Learner:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
+        loss = x.new_zeros(rng.batch_shape(0)[:-1])
+        self.optimiser.zero_grad()
         with matmul_precision(self.precision):
-            loss: Tensor = self.objective(autocast_energy(energy, self.precision), x, rng).mean(-1)
-            self.optimiser.zero_grad()
-            # only what is trained: a plain backward would also fill the gradients of the scores' inputs
-            loss.sum().backward(inputs=self.trained)
+            for part in x.chunk(self.settings.accumulate, rng.batch_ndim - 1):
+                own = self.objective(autocast_energy(energy, self.precision), part, rng).mean(-1)
+                own = own / self.settings.accumulate
+                # only what is trained: a plain backward would also fill the gradients of the scores' inputs
+                own.sum().backward(inputs=self.trained)
+                loss = loss + own.detach()
         if self.settings.clip is not None:
             _clip_each_seed(self.trained, self.settings.clip, batch_ndim=rng.batch_ndim)
         if self._factors is None:
@@ -74,7 +79,7 @@ class Learner:
             before = [p.detach().clone() for p in self._shared]
             self.optimiser.step()
             _lengthen_steps(self._shared, before, self._factors)
-        return loss.detach()
+        return loss
 
 
 def update_ema(average: list[Tensor], weights: list[Tensor], t: int, ema: float) -> None:
@@ -284,6 +289,11 @@ class Trainer:
                 torch.cuda.synchronize()
             laps.append(now() - began)
         return median(laps[steps // 2 :])
+
+    def step_bytes(self) -> int:
+        """The memory of a step, counted on copies; the training data come on top."""
+        learner, x, rng = self._rehearsal()
+        return step_bytes(lambda: learner.update(learner.energy, x, rng), learner.energy, learner.objective)
 
     def _rehearsal(self) -> tuple[Learner, Tensor, Rng]:
         """Copies of what learns, a batch and a stream of numbers that no run draws from."""
