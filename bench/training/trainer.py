@@ -62,15 +62,15 @@ class Learner:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
-        loss = x.new_zeros(rng.batch_shape(0)[:-1])
         self.optimiser.zero_grad()
+        count = self.settings.accumulate
+        losses = []
         with matmul_precision(self.precision):
-            for part in x.chunk(self.settings.accumulate, rng.batch_ndim - 1):
-                own = self.objective(autocast_energy(energy, self.precision), part, rng).mean(-1)
-                own = own / self.settings.accumulate
+            for part in x.chunk(count, rng.batch_ndim - 1) if count > 1 else (x,):
+                loss: Tensor = self.objective(autocast_energy(energy, self.precision), part, rng).mean(-1)
+                losses.append(loss if count == 1 else loss / count)
                 # only what is trained: a plain backward would also fill the gradients of the scores' inputs
-                own.sum().backward(inputs=self.trained)
-                loss = loss + own.detach()
+                losses[-1].sum().backward(inputs=self.trained)
         if self.settings.clip is not None:
             _clip_each_seed(self.trained, self.settings.clip, batch_ndim=rng.batch_ndim)
         if self._factors is None:
@@ -79,7 +79,7 @@ class Learner:
             before = [p.detach().clone() for p in self._shared]
             self.optimiser.step()
             _lengthen_steps(self._shared, before, self._factors)
-        return loss
+        return losses[0].detach() if count == 1 else torch.stack([loss.detach() for loss in losses]).sum(0)
 
 
 def update_ema(average: list[Tensor], weights: list[Tensor], t: int, ema: float) -> None:
