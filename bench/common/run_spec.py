@@ -22,7 +22,7 @@ NOT_AN_ENERGY = "not an energy"  # the `family` of such a one if it is a network
 STATIC, CONDITIONAL, ACROSS = "static", "noise-conditional", "across the classes"
 
 Track = Literal["equal_steps", "equal_flops", "equal_seconds"]
-Sampler = Literal["own", "noise", "data", "continued"]
+Sampler = Literal["own", "noise", "tempered", "data", "continued"]
 Weights = Literal["last", "ema", "best"]
 Split = Literal["test", "valid"]
 Value = bool | int | float | str | None

@@ -19,6 +19,7 @@ SAMPLERS = {
     "own": "own sampler",
     "continued": "own sampler + MALA",
     "noise": "MALA from noise",
+    "tempered": "tempered MALA from noise",
     "data": "MALA from data",
 }
 HEADINGS = {
