@@ -38,6 +38,7 @@ from bench.core.rng import Rng
 from bench.core.search_spaces import Choice, Integer, Linear, Log, Sigma, StepSize
 from bench.core.u_statistic import u_statistic
 from bench.data.data_dir import locate
+from bench.data.denoising_sets import cropped, denoising_set
 from bench.data.embedded_laws import embedded_law, planar_mixture, wells
 from bench.data.image_data import Pixels, content, embedded, image_data
 from bench.data.image_files import read_cifar, read_idx, read_photographs
@@ -49,6 +50,7 @@ from bench.evaluation.likelihood.certificate import AnnealedPartition, annealed_
 from bench.evaluation.likelihood.flow import FlowLikelihood, flow_likelihood, terminal_doubt
 from bench.evaluation.likelihood.held_out import annealed_nll
 from bench.evaluation.outliers import outliers
+from bench.evaluation.restoration import restoration_quality
 from bench.evaluation.saved_energy import SavedEnergy, load_energy
 from bench.evaluation.trained_energy import TrainedEnergy
 from bench.samplers.chain import Chain
@@ -99,9 +101,11 @@ __all__ = [
     "annealed_nll",
     "annealed_partition",
     "content",
+    "cropped",
     "dataset",
     "denoiser",
     "denoising_quality",
+    "denoising_set",
     "embedded",
     "embedded_law",
     "energy_and_score",
@@ -149,6 +153,7 @@ __all__ = [
     "read_cifar",
     "read_idx",
     "read_photographs",
+    "restoration_quality",
     "score",
     "shared_noise",
     "ssim",

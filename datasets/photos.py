@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.api import Choice, Data, Integer, Linear, Rng, UsageError, content, dataset
+from bench.api import Choice, Data, Integer, Linear, Rng, UsageError, content, cropped, dataset, denoising_set
 
 # Split by photograph, once and for all. Left out: drawings (chessboard, color, horse, logo, phantom), near-duplicates
 # (motorcycle_right, microaneurysms, text), cell (a reconstructed hologram), clock_motion (blurred), and downloads.
@@ -29,13 +29,15 @@ def photos(
     n_test: Annotated[int, Integer(1, 10_000)] = 1000,
     whole: Annotated[int, Integer(8, 300)] = 256,
     sigma: Annotated[float, Linear(0.0, 1.0)] = 0.0,
+    held_out: Annotated[str, Choice("photos", "set12", "bsd68")] = "photos",
 ) -> Data:
     """x = 2 pixel / 255 - 1 + σz, z ~ N(0, 1), events (C, size, size): random crops, mirrored at random.
 
     Each photograph of a part is as likely as another, each place in it, each of the four mirrorings. Grey (C = 1) is
     the luminance of the colour photographs, and the grey ones; rgb (C = 3) the colour ones only. `whole_valid` and
-    `whole_test` are the middle `whole` × `whole` pixels of the held-out photographs, without noise. The 8 bits are not
-    dequantised: `local_scale` is σ, the deviation where a photograph is flat, or unknown without noise.
+    `whole_test` are the middle `whole` × `whole` pixels of the held-out photographs, without noise; with `held_out`,
+    the latter are a user's copy of Set12 (the middle of each) or of BSD68 (whole). The 8 bits are not dequantised:
+    `local_scale` is σ, the deviation where a photograph is flat, or unknown without noise.
     """
     pixels = [[_pixels(name) for name in names] for names in (TEST, VALID, TRAIN.split())]
     if colour == "rgb":
@@ -47,11 +49,14 @@ def photos(
         which, mirrored = rng.integers(len(part), shape).flatten(), rng.integers(4, shape).flatten()
         place = rng.uniform((*shape, 2), torch.float64).reshape(-1, 2)
         draws = zip(which.tolist(), place.tolist(), mirrored.tolist(), strict=True)
-        x = torch.stack([_crop(part[k], size, u, m) for k, u, m in draws]).reshape(*shape, -1, size, size)
+        x = torch.stack([cropped(part[k], size, u, m) for k, u, m in draws]).reshape(*shape, -1, size, size)
         return x + sigma * rng.normal_like(x) if sigma > 0 else x
 
     test, valid, train = map(patches, scaled, (n_test, n_valid, n_train))
-    whole_test, whole_valid = (torch.stack([_crop(photo, whole) for photo in part]) for part in scaled[:2])
+    whole_test, whole_valid = (torch.stack([cropped(photo, whole) for photo in part]) for part in scaled[:2])
+    if held_out != "photos":
+        pixels[0] = list(denoising_set(held_out, colour, whole))
+        whole_test = torch.stack([_in_units_of_x(photo, colour) for photo in pixels[0]])
     data = Data("photos", train, valid, test, sigma or None, whole_valid=whole_valid, whole_test=whole_test)
     return replace(data, noise=sigma, value_range=(-1.0, 1.0), content=content(*chain(*pixels)))
 
@@ -71,10 +76,3 @@ def _in_units_of_x(photo: Tensor, colour: str) -> Tensor:
     if colour == "grey" and len(photo) == 3:
         photo = (photo * torch.tensor(LUMINANCE)[:, None, None]).sum(0, keepdim=True) / sum(LUMINANCE)
     return 2 * photo.float() / 255 - 1
-
-
-def _crop(photo: Tensor, size: int, place: tuple[float, float] = (0.5, 0.5), mirrored: int = 0) -> Tensor:
-    """(C, size, size), as far along each axis as `place` says; bit 1 of `mirrored` flips columns, bit 2 rows."""
-    top, left = (int(u * (n - size + 1)) for u, n in zip(place, photo.shape[1:], strict=True))
-    patch = photo[:, top : top + size, left : left + size]
-    return patch.flip([axis for axis, bit in ((2, 1), (1, 2)) if mirrored & bit])

@@ -45,12 +45,21 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Images and denoising": (
         *("Pixels", "image_data", "embedded", "content", "read_idx", "read_cifar", "read_photographs"),
-        *("fidelity", "image_features", "image_warning", "denoising_quality", "filtered", "psnr", "ssim"),
+        *(
+            "fidelity",
+            "image_features",
+            "image_warning",
+            "denoising_quality",
+            "filtered",
+            "psnr",
+            "ssim",
+            "restoration_quality",
+        ),
     ),
     "Trained models": ("load_energy", "SavedEnergy"),
     "Data": (
         *("exact_data", "Mixture", "planar_mixture", "embedded_law", "wells"),
-        *("noisy_curves", "noisy_points", "locate"),
+        *("noisy_curves", "noisy_points", "locate", "denoising_set", "cropped"),
     ),
 }
 ALIASES = {

@@ -15,7 +15,7 @@ from bench.plugins import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench"
-FIELD_LIBRARIES = {"torch", "numpy", "scipy", "sklearn", "skimage", "pywt"}
+FIELD_LIBRARIES = {"torch", "numpy", "scipy", "sklearn", "skimage", "pywt", "bm3d"}
 PLUGINS = [(kind, name) for kind in registry.FOLDERS for name in registry.names(kind)]
 PLUGIN_FOLDERS = set(registry.FOLDERS.values())
 MODULES = sorted(path for path in BENCH.rglob("*.py") if path.parent not in PLUGIN_FOLDERS)

@@ -26,5 +26,5 @@ def save_table(table: pd.DataFrame, folder: Path, name: str) -> None:
         raise UsageError(f"cannot create folder '{folder}': {error.strerror}; choose another") from None
     for suffix in ("csv", "md"):
         tables.write_table(table, folder / f"{name}.{suffix}")
-    print(tables.markdown_table(tables.format_cells(table)))
+    print(tables.markdown_table(tables.format_cells(table), padded=True))
     print(f"written to {folder / name}.csv and .md", file=sys.stderr)

@@ -16,10 +16,13 @@ from bench.common.json_files import to_plain
 
 FULL_PRECISION = "float32"
 PRECISIONS = (FULL_PRECISION, "tf32", "bfloat16")
-DENOISER = "denoiser"  # the `kind` of what stands in a spec's objective if that is a classical denoiser
+DENOISER = "denoiser"  # the `kind` of what stands in a spec's objective if that is a denoiser and no objective
+NOT_AN_ENERGY = "not an energy"  # the `family` of such a one if it is a network, which the suite trains
+
+STATIC, CONDITIONAL, ACROSS = "static", "noise-conditional", "across the classes"
 
 Track = Literal["equal_steps", "equal_flops", "equal_seconds"]
-Sampler = Literal["own", "noise", "data", "continued"]
+Sampler = Literal["own", "noise", "tempered", "data", "continued"]
 Weights = Literal["last", "ema", "best"]
 Split = Literal["test", "valid"]
 Value = bool | int | float | str | None
@@ -67,12 +70,12 @@ class PluginSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSpec(PluginSpec):
-    """An objective, or a classical denoiser in its place, with its declaration.
+    """An objective, or a denoiser in its place, with its declaration.
 
     Attributes:
         short_label: the declared short name, with the hyper-parameters that it mentions filled in: "CD-10".
         settings: the hyper-parameters that differ from their defaults and are not in `short_label`, "k=v, m=w".
-        kind: `DENOISER` for a classical denoiser, else "".
+        kind: `DENOISER` for a denoiser, else "".
     """
 
     short_label: str = ""
@@ -91,6 +94,12 @@ class ObjectiveSpec(PluginSpec):
     bias: dict[str, int] | None = None
     levels: str = "range"
     kind: str = ""
+
+
+def class_of(*objectives: ObjectiveSpec) -> str:
+    """The class that energies trained by these are of; `ACROSS` if they are not of one."""
+    found = {CONDITIONAL if objective.energy == "noise" else STATIC for objective in objectives}
+    return ACROSS if len(found) > 1 else found.pop()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +133,8 @@ class OptimiserSpec:
         warm_up_share, ema_share: both as shares of a run, in place of steps: under equal FLOPs, objectives take
             different numbers of steps, and a count is a different part of each run.
         clip: the largest norm of a gradient.
+        accumulate: the equal parts of a batch whose gradients are added up before a step, so that a part's memory
+            suffices; an objective sees one part at a time.
     """
 
     lr: Positive = 1e-3
@@ -133,6 +144,7 @@ class OptimiserSpec:
     warm_up_share: Share | None = None
     ema_share: Share | None = None
     clip: Positive | None = None
+    accumulate: Count = 1
 
 
 @dataclass(frozen=True)
@@ -184,11 +196,16 @@ class ContrastSpec:
     Attributes:
         name: how tables call it.
         entry, reference: as a suite lists them, or as `RunSpec.entry` calls them once it is planned.
+        metric: what it compares, written as a suite's `primary`; "" for that.
+        energies: the class of energies that the difference belongs to, `STATIC` or `CONDITIONAL`, or `ACROSS` if the
+            two sides are not of one; the plan fills it in.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
     entry: str
     reference: str = ""
+    metric: str = ""
+    energies: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,8 +300,18 @@ class RunSpec:
 
     @property
     def classical(self) -> bool:
-        """Whether a classical denoiser stands in the objective's place: judged as one, never ranked."""
+        """Whether a denoiser stands in the objective's place, classical or trained: judged as one, never ranked."""
         return self.objective.kind == DENOISER
+
+    @property
+    def trained_field(self) -> bool:
+        """Whether it is a network that was trained to denoise, and is no energy."""
+        return self.classical and self.objective.family == NOT_AN_ENERGY
+
+    @property
+    def energies(self) -> str:
+        """The class of its energy: `STATIC`, called energy(x), or `CONDITIONAL`, called energy(x, sigma)."""
+        return class_of(self.objective)
 
     @property
     def entry(self) -> str:

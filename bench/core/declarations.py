@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -264,21 +265,40 @@ def plain_declaration(info: ObjectiveInfo | DatasetInfo | MetricInfo | NetworkIn
 
 @dataclass(frozen=True)
 class DenoiserInfo:
-    """A classical way of removing noise: what energies are measured against, not an energy itself."""
+    """A way of removing noise that is no energy: what energies are measured against.
+
+    Attributes:
+        trunk: whether it is built on the suite's own network, told σ.
+        package: what it needs that this project does not require, such as code of another licence; "" if nothing. Its
+            runs are skipped where that is not installed.
+    """
 
     name: str
     source: str
+    trunk: bool = False
+    package: str = ""
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be run here, with the way out; "" if it can."""
+        if not self.package or importlib.util.find_spec(self.package) is not None:
+            return ""
+        return f"{self.name} needs the package {self.package}, which is not installed; pip install {self.package}"
 
 
-def denoiser(*, source: str) -> Callable[[T], T]:
+def denoiser(*, source: str, trunk: bool = False, package: str = "") -> Callable[[T], T]:
     """Declares a denoiser: a function (y, sigma, *, ...) -> images, y noisy images (n, C, H, W) with noise of sigma.
 
     It has at most one keyword-only parameter, whose value is chosen on validation images from its search space. A
-    module class (event_shape, rng, *, ...) is a network (y, sigma) -> estimate of the noise, which the suite trains.
+    module class (event_shape, rng, *, ...), or with `trunk` (event_shape, rng, trunk, *, ...), is a network
+    (y, sigma) -> estimate of the noise z in y = x + σz, which the suite trains. It is a score network, too: its score
+    is -z/σ, by which ancestral sampling makes samples of it where a suite judges samples. It is trained at the levels
+    that denoising is judged at, unless it has parameters `sigma_min` and `sigma_max`, in units of x; with `sigma_law`,
+    `median` and `spread` their law may be log-normal, and `times` multiplies the suite's budget.
     """
 
     def declare(target: T) -> T:
-        target.__bench__ = DenoiserInfo(snake_case(target.__name__), source)  # type: ignore[attr-defined]
+        target.__bench__ = DenoiserInfo(snake_case(target.__name__), source, trunk, package)  # type: ignore[attr-defined]
         return target
 
     return declare

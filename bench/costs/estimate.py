@@ -33,11 +33,15 @@ class CostEstimate:
     """One run's predicted FLOPs of training, its processor seconds, and those of set-up and evaluation.
 
     The FLOPs are exact, but at equal seconds, where the steps that there will be time for are an estimate.
+
+    Attributes:
+        memory: bytes of a step and of the data: a bound from below of what a GPU must have free; 0 if not counted.
     """
 
     flops: float
     training: float
     around: float = 0.0
+    memory: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -47,11 +51,12 @@ class CostEstimate:
 
 @dataclass(frozen=True)
 class Step:
-    """A training step's counted FLOPs and its seconds, and the seconds of getting ready for the first."""
+    """A training step's counted FLOPs, its seconds and memory, and the seconds of getting ready for the first."""
 
     flops: float
     seconds: float
     setup: float
+    memory: float = 0.0
 
     def count(self, spec: RunSpec) -> float:
         """How many of them a run takes."""
@@ -80,7 +85,8 @@ def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
             prices[spec.cell_id] = _price_of_denoiser(spec)
             continue
         data_key = _key(spec.dataset.sha, spec.dataset.params)
-        about = spec.objective.sha, spec.objective.params, spec.network, spec.budget.batch, spec.precision
+        parts = spec.optimiser.accumulate
+        about = spec.objective.sha, spec.objective.params, spec.network, spec.budget.batch, parts, spec.precision
         # a noise level beside x changes what an evaluation costs by a few additions
         unconditional = replace(spec.network, conditional=False)
         # but an objective's own sampler can be all of it
@@ -94,13 +100,13 @@ def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
             setup = time.process_time() - began
             shapes[data_key] = list(trainer.data.train.shape[1:])
             if _key(*about, shapes[data_key]) not in steps:
-                steps[_key(*about, shapes[data_key])] = Step(work.flops, _time_step(trainer), setup)
+                steps[_key(*about, shapes[data_key])] = Step(work.flops, _time_step(trainer), setup, _memory(trainer))
             if evaluation_key not in evaluations:
                 evaluations[evaluation_key] = _time_evaluation(trainer)
         step = steps[_key(*about, shapes[data_key])]
         count = step.count(spec)
         around = step.setup + evaluations[evaluation_key]
-        prices[spec.cell_id] = CostEstimate(step.flops * count, count * step.seconds, around)
+        prices[spec.cell_id] = CostEstimate(step.flops * count, count * step.seconds, around, step.memory)
     return prices
 
 
@@ -111,6 +117,11 @@ def _price_of_denoiser(spec: RunSpec) -> CostEstimate:
     if row["status"] != "ok":
         raise UsageError(f"{spec.objective.label} has no cost estimate: {row['reason']}; run bench check on it")
     return CostEstimate(*row["price"])
+
+
+def _memory(trainer: Trainer) -> float:
+    data = (trainer.data.train, trainer.data.valid, trainer.data.test)
+    return trainer.step_bytes() + sum(split.numel() * split.element_size() for split in data)
 
 
 def _key(*parts: Any) -> str:

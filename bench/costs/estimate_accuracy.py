@@ -101,7 +101,7 @@ def accuracy_markdown(compared: pd.DataFrame, others: Sequence[str], processor: 
         others: the result of `elsewhere`.
         processor: the one that the predictions are for.
     """
-    lines = ["# Accuracy of cost estimates", "", markdown_table(format_cells(compared)), ""]
+    lines = ["# Accuracy of cost estimates", "", markdown_table(format_cells(compared), padded=True), ""]
     if others:
         lines.append(f"Seconds are predicted for {processor}; the runs were made on {', '.join(others)}.")
     if together := int((compared["seconds_of"] == "training").sum()):

@@ -15,10 +15,9 @@ ENVIRONMENT = "EBM_BENCH_DATA"
 class AbsentDataError(LostDataError):
     """A data set's files are not on this machine; its runs stay in the plan, skipped, with this message as reason."""
 
-    def __init__(self, dataset: str) -> None:
-        super().__init__(
-            f"{dataset} not found in {data_dir()}; run python -m bench data fetch {dataset} or give --data-dir"
-        )
+    def __init__(self, dataset: str, way_out: str = "") -> None:
+        fetch = way_out or f"run python -m bench data fetch {dataset}"
+        super().__init__(f"{dataset} not found in {data_dir()}; {fetch} or give --data-dir")
 
 
 def data_dir() -> Path:
@@ -40,8 +39,11 @@ def use_data_dir(folder: Path, *, must_exist: bool) -> None:
     os.environ[ENVIRONMENT] = str(expanded(folder).absolute())
 
 
-def locate(dataset: str, *names: str) -> Path:
+def locate(dataset: str, *names: str, way_out: str = "") -> Path:
     """The first of the files or folders `names` that exists, in the data directory's folder `dataset` or in itself.
+
+    Args:
+        way_out: how to get them, where `data fetch` does not.
 
     Raises:
         AbsentDataError: if none does.
@@ -50,4 +52,4 @@ def locate(dataset: str, *names: str) -> Path:
     for path in candidates:
         if path.exists():
             return path
-    raise AbsentDataError(dataset)
+    raise AbsentDataError(dataset, way_out)

@@ -111,6 +111,16 @@ def _folder(folder: Path, size: int, mode: str) -> Pixels:
     return np.stack(images).transpose(0, 3, 1, 2)
 
 
+def read_image(file: Path, colour: str) -> Pixels:
+    """Bytes (C, H, W) of one image file, its colours converted to "grey" or "rgb".
+
+    Raises:
+        UsageError: if it cannot be read, is too large, or has not 8 bits a channel.
+    """
+    ((_, image),) = _opened([file])
+    return np.array(_pixels(image, file.name, 0, MODES[colour]).transpose(2, 0, 1))
+
+
 def _opened(files: list[Path]) -> Iterator[tuple[Path, Image]]:
     from PIL import Image
 

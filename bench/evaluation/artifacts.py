@@ -25,30 +25,39 @@ POINTS = 1_000  # held-out ones that are shown where the density is unknown
 STRIPS, SHOWN = 4, 25  # denoised images that are kept, and the noise, of 255, at which they are
 
 
-def save(folder: Path, energy: Energy, samples: Mapping[str, Tensor | str], data: Data, rng: Rng) -> None:
+def save(
+    folder: Path,
+    energy: Energy,
+    samples: Mapping[str, Tensor | str],
+    data: Data,
+    rng: Rng,
+    denoised: Mapping[str, Tensor] | None = None,
+) -> None:
     """Writes `artefacts.npz` into the run's folder.
 
     On a grid: `log_density` of the model and `log_truth`, (CELLS, CELLS) with x first, in nats, or, where it is
     unknown, held-out `points`, (POINTS, 2); `score_error`, the
     length of the difference of their scores; `box`, (2, 2), its low and high corner. For images, in the data's own
-    units: `data` and `samples`, or `samples_own` and the like for each sampler, (IMAGES, C, H, W), and what
-    `save_denoised` writes; all samples go into `samples.npz`, by the sampler's name, as uint8 images (n, C, H, W).
+    units: `data` and `samples`, or `samples_own` and the like for each sampler, (IMAGES, C, H, W); of denoised images
+    `clean`, `noisy_25`, `denoised_mean_25` and the like, (STRIPS, C, H, W), and `value_range`, (2,); all samples go
+    into `samples.npz`, by the sampler's name, as uint8 images (n, C, H, W).
+
+    Args:
+        denoised: images without their noise, by method and level; those that a trained energy keeps come beside them.
     """
     if data.grid is not None and len(data.grid.low) == 2:
         _write(folder, _on_grid(energy, data))
     elif data.train.ndim == 4:
         drawn = {_named("samples", k): v[:IMAGES] for k, v in samples.items() if isinstance(v, Tensor)}
-        drawn["data"] = data.test[:IMAGES]
-        _save_whole(folder, samples, data)
+        if drawn or denoised is None:
+            drawn["data"] = data.test[:IMAGES]
+        if samples:
+            _save_whole(folder, samples, data)
+        removed = dict(denoised or {})
         if isinstance(energy, TrainedEnergy):
-            removed = {name: r.images for kept in energy.denoised.values() for name, r in kept.items()}
-            drawn |= _strips({name: images for name, images in removed.items() if images is not None}, data, rng)
-        _write(folder, drawn)
-
-
-def save_denoised(folder: Path, images: Mapping[str, Tensor], data: Data, rng: Rng) -> None:
-    """Writes `clean`, `noisy_25`, `denoised_mean_25` and the like, (STRIPS, C, H, W), and `value_range`, (2,)."""
-    _write(folder, _strips(images, data, rng))
+            kept = {name: r.images for found in energy.denoised.values() for name, r in found.items()}
+            removed |= {name: images for name, images in kept.items() if images is not None}
+        _write(folder, drawn | _strips(removed, data, rng))
 
 
 def _save_whole(folder: Path, samples: Mapping[str, Tensor | str], data: Data) -> None:

@@ -92,9 +92,35 @@ def tweedie(energy: Energy, y: Tensor, sigma: float) -> Tensor:
     return y + sigma**2 * score(energy, y)
 
 
+def blind_tweedie(energy: TrainedEnergy, y: Tensor) -> Tensor | None:
+    """`tweedie` by the σ that is seen in each image, or None if the model lacks the level of one."""
+    found = []
+    for image, sigma in zip(y.split(1), estimated_sigmas(y), strict=True):
+        at = energy.at(sigma)
+        if at is None:
+            return None
+        found.append(tweedie(at, image, sigma))
+    return torch.cat(found)
+
+
+def estimated_sigmas(y: Tensor) -> list[float]:
+    """The noise's standard deviation in each of y, (n, C, H, W): the median of the finest wavelet details over .6745.
+
+    By scikit-image. (Donoho & Johnstone 1994)
+    """
+    from skimage.restoration import estimate_sigma
+
+    images = y.cpu().numpy()
+    return [float(estimate_sigma(image, channel_axis=0, average_sigmas=True)) for image in images]
+
+
 def posterior_mode(energy: Energy, y: Tensor, start: Tensor, sigma: float, rng: Rng, *, steps: int) -> Tensor:
     """argmin E(x) + ‖y - x‖² / 2σ², by L-BFGS from `start` with at most `steps` gradients."""
-    posterior = posterior_energy(energy, y, rng, sigma=sigma)
+    return descent(posterior_energy(energy, y, rng, sigma=sigma), start, steps=steps)
+
+
+def descent(posterior: Energy, start: Tensor, *, steps: int) -> Tensor:
+    """argmin of an energy by L-BFGS from `start` with at most `steps` gradients."""
     x = start.clone()
     optimiser = torch.optim.LBFGS([x], max_iter=steps, max_eval=steps, history_size=10, line_search_fn="strong_wolfe")
 
@@ -138,7 +164,8 @@ class Removed:
 def denoised(energy: Energy, data: Data, rng: Rng, *, level: int, steps: int) -> dict[str, Removed]:
     """{"tweedie_15": ..., "mean_15": ..., "mode_15": ...}: the held-out images after noise of `level`/255 was removed.
 
-    By one Tweedie step where the model has the noise level, else a word; by the mean and the mode of the posterior. An
+    By one Tweedie step where the model has the noise level, else a word; where it has a range of levels, "blind" by the
+    same at the level that is seen in the image; by the mean and the mode of the posterior. An
     energy of a smoothed law, of u = x + δw, is the prior of u, and y is u with the rest of the noise, σ² - δ²; then x
     is E[x|u] = u + δ² s(u). The mean is ranked only if chains from the mode and from y come to the same images within
     `AGREEMENT` of the noise.
@@ -152,6 +179,9 @@ def denoised(energy: Energy, data: Data, rng: Rng, *, level: int, steps: int) ->
     delta = energy.smoothing if isinstance(energy, TrainedEnergy) else 0.0
     one_step = None if smoothed is None else tweedie(smoothed, y, sigma)
     found = {f"tweedie_{level}": Removed(one_step, NO_LEVEL if one_step is None else "")}
+    if isinstance(energy, TrainedEnergy) and energy.has_range:
+        blind = blind_tweedie(energy, y)
+        found[f"blind_{level}"] = Removed(blind, NO_LEVEL if blind is None else "")
     if sigma**2 <= 1.02 * delta**2:
         return found | {f"{method}_{level}": Removed(None, SMOOTHER) for method in ("mean", "mode")}
     rest = math.sqrt(sigma**2 - delta**2)
@@ -188,13 +218,18 @@ def quality(energy: Energy, data: Data, rng: Rng, *, steps: int, per_image: PerI
     return found
 
 
-def judged(images: Tensor, data: Data, per_image: PerImage) -> Estimate:
-    """The mean of `per_image` over denoised images, which are clipped to the data's range as a screen would."""
+def judged(images: Tensor, data: Data, per_image: PerImage, clean: Tensor | None = None) -> Estimate:
+    """The mean of `per_image` over denoised images, which are clipped to the data's range as a screen would.
+
+    Args:
+        clean: what they are held against; the held-out images if None.
+    """
     assert data.value_range is not None
     low, high = data.value_range
     if not bool(images.isfinite().all()):
         return Estimate(None, n=len(images), reason="a denoised image is not finite")
-    values = torch.tensor(per_image(held_out(data).cpu(), images.clamp(low, high).cpu(), high - low))
+    truth = held_out(data) if clean is None else clean
+    values = torch.tensor(per_image(truth.cpu(), images.clamp(low, high).cpu(), high - low))
     stderr = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else None
     detail = {"images": values.tolist(), "data_range": high - low}
     return Estimate(float(values.mean()), stderr, len(values), detail=detail)

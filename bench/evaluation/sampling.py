@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.common.errors import failure_reason
 from bench.common.machine_faults import is_machine_fault
@@ -23,6 +24,8 @@ from bench.samplers.metropolis import mala
 
 Samples = Mapping[str, Tensor | str]
 """A model's samples (n, *event), or why there are none, by sampler; the only sampler of a suite is called ""."""
+AT_ONCE = 2000  # draws of one call of the network: paper-sized sets of images would not fit a GPU's memory
+HOTTEST = 10.0  # the temperature that tempered chains begin at
 TARGET_ACCEPTANCE = 0.57  # optimal for MALA in high dimension (Roberts & Rosenthal 1998)
 
 
@@ -33,7 +36,8 @@ def all_samples(energy: Energy, objective: Objective, data: Data, settings: Eval
     noise levels one by one, a generator; "noise" where it has none of its own. "noise", "data" and "continued" are MALA
     chains of `sampler_steps` steps on exp(-E): from noise, which says whether the energy by itself leads to samples;
     from training data, whether it holds on to those; from the ends of "own", whether it holds on to what its objective
-    made. "" is an exact sample on a grid, elsewhere "noise".
+    made. "tempered" is "noise" at a temperature that falls from `HOTTEST` to 1 in the first half of the steps. "" is an
+    exact sample on a grid, elsewhere "noise".
     """
     found: dict[str, Tensor | str] = {}
     if not any("samples" in registry.find("metrics", ref).info.needs for ref in settings.metrics):
@@ -43,9 +47,11 @@ def all_samples(energy: Energy, objective: Objective, data: Data, settings: Eval
     if {"own", "continued"} & set(wanted):
         network = energy.network if isinstance(energy, TrainedEnergy) else energy
         like = data.train[:1].expand(settings.samples, *data.train.shape[1:])
-        own = or_reason(lambda: objective.sample(network, like, rng.stream("sampler own")))
+        own = or_reason(lambda: _own_samples(objective, network, like, rng.stream("sampler own")))
 
-    def chains(stream: Rng, start: Tensor | None) -> Tensor | str:
+    def chains(stream: Rng, start: Tensor | None, hottest: float = 1.0) -> Tensor | str:
+        if start is None and data.grid is None:
+            return or_reason(lambda: _from_noise(energy, data, settings, stream, hottest))
         return or_reason(lambda: model_samples(energy, data, settings, stream, start=start))
 
     # "noise" first, which "own" may stand for
@@ -62,8 +68,22 @@ def all_samples(energy: Energy, objective: Objective, data: Data, settings: Eval
             chosen = stream.integers(len(data.train), (settings.samples,)).to(data.train.device)
             found[sampler] = chains(stream, data.train[chosen])
         else:
-            found[sampler] = chains(stream, None)
+            found[sampler] = chains(stream, None, HOTTEST if sampler == "tempered" else 1.0)
     return {sampler: found[sampler] for sampler in wanted}
+
+
+def _own_samples(objective: Objective, network: Energy, like: Tensor, rng: Rng) -> Tensor | None:
+    """`AT_ONCE` by `AT_ONCE`, unless the objective's memory has a part in them, such as a buffer of chains."""
+    if objective.info.sampler is None or isinstance(objective.loss, nn.Module) or len(like) <= AT_ONCE:
+        return objective.sample(network, like, rng)
+    parts = (objective.sample(network, part, rng) for part in like.split(AT_ONCE))
+    return torch.cat([part for part in parts if part is not None])
+
+
+def _from_noise(energy: Energy, data: Data, settings: EvaluationSpec, rng: Rng, hottest: float) -> Tensor:
+    counts = [min(AT_ONCE, settings.samples - k) for k in range(0, settings.samples, AT_ONCE)]
+    parts = [model_samples(energy, data, replace(settings, samples=n), rng) for n in counts]
+    return torch.cat([part for part in parts if isinstance(part, Tensor)])  # words are of grids alone
 
 
 T = TypeVar("T")
@@ -86,13 +106,22 @@ def or_reason(draw: Callable[[], T]) -> T | str:
 
 
 def model_samples(
-    energy: Energy, data: Data, settings: EvaluationSpec, rng: Rng, *, start: Tensor | None = None
+    energy: Energy,
+    data: Data,
+    settings: EvaluationSpec,
+    rng: Rng,
+    *,
+    start: Tensor | None = None,
+    hottest: float = 1.0,
 ) -> Tensor | str:
     """Samples of exp(-E)/Z, (n, *event), or why there are none.
 
     On a grid they are exact up to a cell, unless there are points to start from; elsewhere they are the ends of MALA
     chains of `sampler_steps` steps, from these points or from noise of the data's mean and variance, with a step that
     is adapted in the first half and fixed in the second.
+
+    Args:
+        hottest: T of exp(-E/T) in the first step; it falls to 1 by equal factors until the first half is over.
     """
     n = settings.samples
     if data.grid is not None and start is None:
@@ -105,9 +134,13 @@ def model_samples(
         x = data.train.mean(0) + std * rng.normal_like(data.train[:1].expand(n, *data.train.shape[1:]))
     step = torch.full((), float(std.square()) / x[0].numel(), device=x.device)
     adaptation = settings.sampler_steps // 2
-    for _ in range(adaptation):
-        chain = mala(energy, x, rng, steps=1, step_size=step)
+    for k in range(adaptation):
+        chain = mala(_at_temperature(energy, hottest ** (1 - k / adaptation)), x, rng, steps=1, step_size=step)
         x = chain.x
         # a tensor operation, so that a GPU does not wait for the host
         step = step * (0.1 * (chain.acceptance.mean() - TARGET_ACCEPTANCE)).exp()
     return mala(energy, x, rng, steps=settings.sampler_steps - adaptation, step_size=step).x
+
+
+def _at_temperature(energy: Energy, temperature: float) -> Energy:
+    return energy if temperature == 1.0 else lambda x: energy(x) / temperature

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Annotated
 
@@ -83,7 +83,7 @@ class MultiscaleConvolutional(nn.Module):
                 f"an energy sees at most as many principal axes as its images have pixels, {dim}, and none with the "
                 f"read-out 'sum', which takes images of any size; got axes={axes}, readout={readout}; lower axes"
             )
-        self.batch_ndim, self.blocks = rng.batch_ndim, blocks
+        self.batch_ndim, self.blocks, self.stages = rng.batch_ndim, blocks, stages
         self.stack = rng.batch_shape(0)[:-1]
         by_position = readout == "position"
         one = rng.batch_shape(1)
@@ -179,17 +179,45 @@ class MultiscaleConvolutional(nn.Module):
         values: Tensor = (h @ readout).squeeze(-1)
         return values
 
-    def _free(self, u: Tensor, films: Sequence[Film | None]) -> Tensor:
-        """G, (*batch,); inside, a stack is folded into channels, (B, S · channels, H, W)."""
+    def without_readouts(self) -> MultiscaleConvolutional:
+        """Itself without what only an energy has of weights: then it has features, and no energy any more.
+
+        Raises:
+            UsageError: if it has principal axes, which have no features at strides.
+        """
+        if self.perceptron:
+            raise UsageError("a trunk has features at strides alone; set axes = 0 of the network")
+        self.readouts = nn.ParameterList()
+        return self
+
+    def features(self, x: Tensor, sigma: Tensor) -> list[Tensor]:
+        """SiLU(f(h_k)) at strides 2, 4, …, each (B, k `width`, H_k, W_k): what the read-outs see of noisy images.
+
+        A network that is no energy builds on them. They are of one seed, and M has no part in them.
+
+        Args:
+            x: images (B, C, H, W).
+            sigma: their noise levels, (B,).
+        """
+        root = (self.scale.square() + sigma.to(x.dtype).square()).rsqrt()
+        return list(self._features((x - self.mean) * per_example(root, x), self._films(sigma)))
+
+    def _features(self, u: Tensor, films: Sequence[Film | None]) -> Iterator[Tensor]:
+        """The features of each stage; inside, a stack is folded into channels, (B, S · channels, H, W)."""
         folded = (film and (self._fold(film[0]), self._fold(film[1])) for film in films)
         kernels = iter(zip(self.filters, self.biases, strict=True))
         h = u.transpose(0, 1).flatten(1, 2) if self.stack else u
-        free = h.new_zeros(())
-        for readout in self.readouts:
+        for _ in range(self.stages):
             h = self._convolve(nn.functional.pad(h, (0, h.shape[-1] % 2, 0, h.shape[-2] % 2)), *next(kernels), 2)
             for _ in range(self.blocks):
                 h = h + self._convolve(_activate(h, next(folded)), *next(kernels), 1)
             h = _activate(h, next(folded))
+            yield h
+
+    def _free(self, u: Tensor, films: Sequence[Film | None]) -> Tensor:
+        """G, (*batch,)."""
+        free = u.new_zeros(())
+        for h, readout in zip(self._features(u, films), self.readouts, strict=True):
             summands = h.unflatten(1, (*self.stack, -1)) * readout
             free = free + summands.flatten(self.batch_ndim).sum(-1)
         return free.transpose(0, 1) if self.stack else free

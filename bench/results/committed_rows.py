@@ -28,7 +28,7 @@ _SPEC = (
     *("suite", "suite_version", "track", "device", "precision", "seed", "reference", "primary", "skip"),
     *("ranked", "convergence_bound", "role", "tuned", "optimiser.lr"),
     *(f"objective.{name}" for name in ("name", "label", "ref", "given", "params", "short_label", "settings")),
-    *(f"objective.{name}" for name in ("family", "control", "kind", "sha")),
+    *(f"objective.{name}" for name in ("family", "energy", "control", "kind", "sha")),
     *("dataset.name", "dataset.label", "network.name", "network.label", "network.params"),
     "contrasts",
     "contract",
@@ -44,7 +44,7 @@ _ROW = (
 )
 _VALUE = (
     *("value", "stderr", "n", "reason", "unit", "better", "scale", "certified"),
-    *("detail.extractor", "detail.images", "detail.bounds"),
+    *("detail.extractor", "detail.images", "detail.bounds", "detail.floor", "detail.n_floor", "detail.start"),
 )
 
 

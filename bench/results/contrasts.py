@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from bench.common.run_spec import ContrastSpec
+from bench.common.run_spec import ACROSS, CONDITIONAL, STATIC, ContrastSpec
 from bench.common.statistics import (
     Better,
     Comparison,
@@ -35,6 +35,14 @@ from bench.results.records import BoardKey, Cell, Record, any_value, by_dataset
 
 MARGIN = math.log(1.25)  # ratios within ×.8 to ×1.25 are equivalent
 MOST_SEEDS = 1000
+CLASSES = {
+    STATIC: "**Static energies**, E(x). A difference here is one between ways to train such an energy.",
+    CONDITIONAL: "**Noise-conditional energies**, E(x, σ), which are told the noise level. A difference here is one "
+    "between ways to train such an energy, with the sampler that comes with each.",
+    ACROSS: "**Across the classes**. A difference here is as much one between a static and a noise-conditional energy, "
+    "and between their samplers, as one between ways of training.",
+}
+"""What is said above the answers about a class of energies."""
 REASONS = ("under-fits", "not run", "failed", "reference failed", "no common metric", "no ratio")
 SKEWED_ERRORS = {(5, 1): 0.12, (5, 4): 0.08, (16, 1): 0.09, (16, 4): 0.06}
 """By (seeds, data sets): how often a test at 5 % errs where log ratios have an exponential law, by simulation."""
@@ -152,7 +160,7 @@ def _draft(board: BoardKey, contrast: ContrastSpec, records: Sequence[Record], *
     for dataset, on_it in by_dataset(records).items():
         if dataset in left_out:
             continue
-        key = leaderboard.primary_key(on_it)
+        key = leaderboard.primary_key(on_it, contrast.metric)
         ours, theirs = (_cell(on_it, name) for name in (contrast.entry, contrast.reference))
         pairs.append((dataset, ours, theirs, key))
         found = any_value([record for record in on_it if record.status == "ok"], key)
@@ -314,8 +322,12 @@ def _p(value: float | None, equals: str = "") -> str:
     return "< .001" if value < 0.001 else f"{equals}{value:.3f}".replace("0.", ".", 1)
 
 
-def reading(found: Sequence[Finding]) -> str:
-    """How the answers are read, and how far their error rates hold."""
+def reading(found: Sequence[Finding], count: int | None = None) -> str:
+    """How the answers are read, and how far their error rates hold.
+
+    Args:
+        count: questions of the suite, if these are not all.
+    """
     first = found[0]
     side = "below" if first.better == "lower" else "above"
     ratio = f"the geometric mean over the data sets of the ratio of `{first.metric}`, entry over reference; {side} ×1"
@@ -328,12 +340,25 @@ def reading(found: Sequence[Finding]) -> str:
     return (
         f"The questions of the suite's file. Each: {ratio if first.scale == 'ratio' else difference} is "
         "better. *better*, *worse*: Student's test over the seeds, p ≤ .05 after Holm's correction over these "
-        f"{len(found)} questions. {equivalent * (first.scale == 'ratio')}Intervals are simultaneous 95 % (Bonferroni): "
-        "of the means over the questions, of single data sets over all of theirs. Whether the data sets differ: "
-        "repeated measures with Greenhouse and Geisser's correction; where they do, the mean is no answer for each of "
-        "them, and it is one for no others. All of it takes log ratios as about normal over seeds: as skewed as an "
-        f"exponential law, a test at 5 % errs in {errors}, and a sign-flip test as often."
+        f"{count or len(found)} questions. {equivalent * (first.scale == 'ratio')}"
+        "Intervals are simultaneous 95 % (Bonferroni): of the means over the questions, of single data sets over all "
+        "of theirs. Whether the data sets differ: repeated measures with Greenhouse and Geisser's correction; where "
+        "they do, the mean is no answer for each of them, and it is one for no others. All of it takes log ratios as "
+        f"about normal over seeds: as skewed as an exponential law, a test at 5 % errs in {errors}, and a sign-flip "
+        "test as often."
     )
+
+
+def verdicts(found: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
+    """The answers of one board by what they are about, a class of energies and a metric, each with its title.
+
+    The title is "" where all are about one class.
+    """
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in found:
+        groups.setdefault((finding.contrast.energies, finding.metric), []).append(finding)
+    several = len({energies for energies, _ in groups}) > 1
+    return [(CLASSES.get(energies, "") if several else "", own) for (energies, _), own in groups.items()]
 
 
 def contrasts_markdown(records: Sequence[Record]) -> str:
@@ -343,9 +368,11 @@ def contrasts_markdown(records: Sequence[Record]) -> str:
         by_board.setdefault(finding.board, []).append(finding)
     parts = []
     for found in by_board.values():
-        parts += [
-            tables.markdown_table(answers_frame(found)),
-            reading(found),
-            tables.markdown_table(parts_frame(found)),
-        ]
+        for title, own in verdicts(found):
+            parts += [
+                *filter(None, [title]),
+                tables.markdown_table(answers_frame(own)),
+                reading(own, len(found)),
+                tables.markdown_table(parts_frame(own)),
+            ]
     return "\n\n".join(parts)

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from bench.common.paths import PUBLISHED
+from bench.common.references import split_reference
 from bench.common.statistics import Interval, t_interval
 from bench.results import tables
 from bench.results.metric_values import PREFERRED, MetricKey, preferred
-from bench.results.records import Cell, Record, by_dataset, group_cells
+from bench.results.records import Cell, Record, by_dataset, group_cells, shown_name
 
 LEVELS = (15, 25, 50)
-METHODS = {"tweedie": "Tweedie's formula", "mean": "posterior mean", "mode": "posterior mode", "classical": "direct"}
+METHODS = {
+    "tweedie": "Tweedie's formula",
+    "blind": "Tweedie's formula, σ not told",
+    "mean": "posterior mean",
+    "mode": "posterior mode",
+    "classical": "direct",
+    "unaided": "direct, σ not told",
+}
+RESTORED = {"inpainting": "inpainting", "super_resolution": "2× super-resolution"}
 RULER = "non_local_means"
 READING = (
     "Noise of σ = 15, 25, 50 of 255 grey levels, removed from held-out images. PSNR in decibels with the change "
     "against non-local means, image by image (the same noise, averaged over seeds), with Student's 95 % interval over "
-    "images; SSIM. Classical denoisers have their parameter chosen on validation images; the supervised one, a network "
-    "of the same trunk at the same budget, is no energy. An energy is a prior: the posterior's mean by Metropolis-"
-    "adjusted Langevin chains, its mode by descent; Tweedie's formula asks for a model of the noised law. "
+    "images; SSIM. Classical denoisers have their parameter chosen on validation images. What is marked as not an "
+    "energy is a network that was trained to denoise: a ruler, and no entry. An energy is a prior: the posterior's "
+    "mean by Metropolis-adjusted Langevin chains, its mode by descent; Tweedie's formula asks for a model of the "
+    "noised law. Where σ is not told, it is the one that the wavelet details of each image show. "
     "`?`: the chains from two starts have not met, so the mean is theirs and not the posterior's."
+)
+ABOUT_RESTORED = (
+    "Inpainting: half of the pixels are missing at random; 2× super-resolution: squares of 2×2 are averaged; both "
+    "under noise of σ = 15, restored by the posterior's mode. PSNR with the change against the guess that the descent "
+    "begins from, a mean of what is around or bicubic interpolation."
 )
 
 
@@ -34,6 +52,8 @@ class Line:
         name: the plug-in's, where `objective` is the one that is shown.
         psnr, ssim: by level, one entry an image, the mean over seeds; a word where there is none.
         doubtful: the levels at which a value is not certified; it is shown with "?".
+        restored: by task, PSNR by the posterior's mode and that of the guess that it began from, one entry an image
+            each, or a word; {} where nothing was restored, or by another method.
     """
 
     objective: str
@@ -42,6 +62,7 @@ class Line:
     psnr: dict[int, np.ndarray | str]
     ssim: dict[int, np.ndarray | str]
     doubtful: frozenset[int] = frozenset()
+    restored: Mapping[str, tuple[np.ndarray | str, np.ndarray | str]] = field(default_factory=dict)
 
     @property
     def order(self) -> float:
@@ -58,7 +79,8 @@ def denoising_lines(records: Iterable[Record]) -> list[Line]:
     """
     found = []
     for (_, _, _, objective, _), cell in group_cells(records).items():
-        if not any(ref.startswith("denoising_psnr") for ref in _metrics(cell)):
+        about = cell.records[0].spec
+        if not any(ref.startswith("denoising_psnr") for ref in _metrics(cell)) or (about.classical and about.skip):
             continue
         for method in METHODS:
             psnr, ssim = (
@@ -66,7 +88,9 @@ def denoising_lines(records: Iterable[Record]) -> list[Line]:
                 for name in ("psnr", "ssim")
             )
             doubtful = frozenset(level for level in LEVELS if _doubtful(cell, method, level))
-            line = Line(objective, cell.records[0].spec.objective.name, method, psnr, ssim, doubtful)
+            restored = _restored(cell) if method == "mode" else {}
+            name = cell.records[0].spec.objective.name
+            line = Line(shown_name(cell, objective), name, method, psnr, ssim, doubtful, restored)
             failed = method == "mean" and len(cell.completed) < len(cell.records)
             if failed or any(not isinstance(values, str) for values in psnr.values()):
                 found.append(line)
@@ -82,8 +106,28 @@ def denoising_frame(records: Sequence[Record]) -> pd.DataFrame:
         about = {"objective": line.objective, "method": METHODS[line.method]}
         about |= {f"PSNR, σ = {level}": _decibels(line, ruler, level) for level in LEVELS}
         about |= {f"SSIM, σ = {level}": _mean(line.ssim[level], 3) for level in LEVELS}
+        if any(each.restored for each in everything):
+            about |= {heading: _over_start(line, task) for task, heading in RESTORED.items()}
         shown.append(about)
-    return pd.DataFrame(shown)
+    return pd.DataFrame([*shown, *published_lines(records[0].spec.dataset.label)] if shown else [])
+
+
+def published_lines(dataset: str, path: Path = PUBLISHED) -> list[dict[str, str]]:
+    """What papers report on the set of images that a data set's label names, "photos[held_out=bsd68]"; mostly nothing.
+
+    Each line says where the values are from, as far as that is known.
+    """
+    held_out = split_reference(dataset)[1].get("held_out")
+    if held_out is None or not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"].lower() == str(held_out)]
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        line = {"objective": f"{row['method']} (published; {row['provenance']})", "method": row["source"]}
+        line |= {f"{quality}, σ = {level}": "n/a" for quality in ("PSNR", "SSIM") for level in LEVELS}
+        found.setdefault(row["method"], line)[row["metric"]] = row["value"]
+    return list(found.values())
 
 
 def denoising_markdown(records: Sequence[Record]) -> str:
@@ -94,7 +138,8 @@ def denoising_markdown(records: Sequence[Record]) -> str:
         if len(text):
             images, n = _counts(on_it)
             parts += [f"**{dataset}**, {images} images, {n} seed{'s' * (n > 1)}:", tables.markdown_table(text)]
-    return "\n\n".join([*parts, READING]) if parts else ""
+    about = [ABOUT_RESTORED] * any("2× super-resolution" in part for part in parts)
+    return "\n\n".join([*parts, READING, *about]) if parts else ""
 
 
 def gain(line: Line, ruler: Line, level: int) -> Interval:
@@ -105,16 +150,33 @@ def gain(line: Line, ruler: Line, level: int) -> Interval:
     return t_interval([float(v) for v in ours - theirs])
 
 
+def _restored(cell: Cell) -> dict[str, tuple[np.ndarray | str, np.ndarray | str]]:
+    if not any(ref.startswith("restoration_psnr") for ref in _metrics(cell)):
+        return {}
+    return {
+        task: (_by_image(cell, "restoration_psnr", task), _by_image(cell, "restoration_psnr", task, "start"))
+        for task in RESTORED
+    }
+
+
+def _over_start(line: Line, task: str) -> str:
+    """PSNR, with the change against the first guess, image by image."""
+    ours, start = line.restored.get(task, ("n/a", "n/a"))
+    if isinstance(ours, str) or isinstance(start, str):
+        return _mean(ours, 2)
+    return f"{ours.mean():.2f}{_change(t_interval([float(v) for v in ours - start]))}"
+
+
 def _metrics(cell: Cell) -> list[str]:
     return list(cell.records[0].spec.evaluation.metrics)
 
 
-def _by_image(cell: Cell, metric: str, part: str) -> np.ndarray | str:
+def _by_image(cell: Cell, metric: str, part: str, detail: str = "images") -> np.ndarray | str:
     """The metric of each image, averaged over the seeds; a word if any planned seed has none."""
     seeds = []
     for record in cell.records:
         key = preferred(record.values, metric, part) if record.status == "ok" else None
-        images = record.value(key).detail.get("images")
+        images = record.value(key).detail.get(detail)
         if not images:
             return cell.word(key)
         seeds.append(images)
@@ -131,10 +193,13 @@ def _decibels(line: Line, ruler: Line | None, level: int) -> str:
     text = _mean(line.psnr[level], 2) + "?" * (level in line.doubtful)
     if ruler is None or line is ruler or isinstance(line.psnr[level], str):
         return text
-    change = gain(line, ruler, level)
+    return text + _change(gain(line, ruler, level))
+
+
+def _change(change: Interval) -> str:
     if change.mean is None or change.low is None or change.high is None:
-        return text
-    return f"{text} ({change.mean:+.2f}; {change.low:+.2f} to {change.high:+.2f})"
+        return ""
+    return f" ({change.mean:+.2f}; {change.low:+.2f} to {change.high:+.2f})"
 
 
 def _mean(values: np.ndarray | str, digits: int) -> str:

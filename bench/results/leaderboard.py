@@ -15,18 +15,23 @@ from bench.results.records import Cell, Record, any_value, group_cells, metric_b
 PRIMARY = ("kl", "nll", "fid", "sliced_wasserstein")  # what there is no likelihood for is judged by its samples
 
 
-def primary_key(records: Iterable[Record]) -> MetricKey | None:
+def primary_key(records: Iterable[Record], own: str = "") -> MetricKey | None:
     """What a data set is ranked by: the suite's own metric, else the first of `PRIMARY` there is.
 
     Of the best weights, else of the averaged, else of the last, unless the suite's own names them.
+
+    Args:
+        own: a metric in place of the suite's.
     """
     records = list(records)
     found = {key for r in records if r.status == "ok" for key, e in r.values.items() if e.value is not None}
     for record in records[:1]:
-        wanted = record.spec.primary.replace(".", "_")
+        wanted = (own or record.spec.primary).replace(".", "_")
         chosen = [key for key in sorted(found) if wanted in (key.stem, f"{key.stem}_{key.weights}")]
         if chosen:
             return preferred(chosen, chosen[0].metric, chosen[0].part)
+    if own:
+        return None
     names = sorted({(key.metric, key.part) for key in found}, key=lambda name: (name[0] not in PRIMARY, name))
     order = [(metric, "") for metric in PRIMARY if (metric, "") in names] + names
     return preferred(found, *order[0]) if order else None

@@ -13,7 +13,7 @@ from bench.common.statistics import Better, Scale, usual_scale
 SUFFIXES: dict[Weights, str] = {"last": "", "ema": "_ema", "best": "_best"}  # of a column, by the kind of weights
 PREFERRED: tuple[Weights, ...] = ("best", "ema", "last")
 
-_SHOWN = ("extractor", "images")  # what tables read of a value's detail
+_SHOWN = ("extractor", "images", "start", "bounds", "floor", "n_floor")  # what tables read of a value's detail
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bench.common.machine_faults import MACHINE_ERROR
-from bench.common.run_spec import RunSpec
+from bench.common.run_spec import NOT_AN_ENERGY, RunSpec
 from bench.results.entry_names import entry_key, entry_names
 from bench.results.metric_values import MetricKey, MetricValue, values_of_row
 from bench.results.row_index import Place, newest_rows
@@ -161,6 +161,11 @@ class Cell:
         if status != "diverged" or not steps:
             return {"missing": "not run"}.get(status, status)
         return f"diverged at {steps[0]}" + (f"–{steps[-1]}" if steps[-1] != steps[0] else "")
+
+
+def shown_name(cell: Cell, objective: str) -> str:
+    """An entry's name in a table of entries and of what they are measured against."""
+    return f"{objective} ({NOT_AN_ENERGY})" if cell.records[0].spec.trained_field else objective
 
 
 def read_records(store: Store, plan: Iterable[RunSpec] | None = None) -> list[Record]:

@@ -17,6 +17,7 @@ from bench.results.metric_values import MetricKey
 from bench.results.paired_cells import ALPHA, UNTESTED, compare_cells, failure, format_effect
 from bench.results.records import Cell, Record, any_value, group_cells, metric_basis
 
+ACROSS = "a difference is as much one between kinds of energies and samplers as one between ways of training."
 WORDS = ("better", "not separable", "equivalent", "undecided", "worse", *UNTESTED)
 
 
@@ -34,6 +35,7 @@ class ReferenceComparison:
             simultaneous interval lies within ×.8 to ×1.25; "no ratio" where a metric that is compared by ratio has a
             value that is not positive.
         simultaneous: whether the suite names contrasts: its cells are estimates beside them.
+        energies: the class of the objective's energies, where it is not the reference's; else "".
     """
 
     suite: str
@@ -47,6 +49,7 @@ class ReferenceComparison:
     gflops: float | None
     scale: Scale
     simultaneous: bool = False
+    energies: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,16 @@ def _drafts(suite: str, dataset: str, entries: dict[str, Cell], *, tuned: bool) 
             None if gflops is None else gflops / 1e9,
             about.scale,
             any(record.spec.contrasts for record in records),
+            _other_class(cell, rival),
         )
         yield _Draft(finding, comparison, (cell, rival), key)
+
+
+def _other_class(cell: Cell, rival: Cell) -> str:
+    """The class of energies of an entry, if it is not that of the reference; else ""."""
+    if not rival.records or cell.records[0].spec.energies == rival.records[0].spec.energies:
+        return ""
+    return cell.records[0].spec.energies
 
 
 def reference_name(records: Sequence[Record]) -> str:
@@ -181,7 +192,8 @@ def comparison_markdown(records: Sequence[Record]) -> str:
         reference = reference_name(chosen)
         lines: dict[str, dict[str, str]] = {}
         for f in found:
-            lines.setdefault(f.objective, {"objective": f.objective})[f.dataset] = format_comparison(f)
+            name = f"{f.objective} ({f.energies})" if f.energies else f.objective
+            lines.setdefault(f.objective, {"objective": name})[f.dataset] = format_comparison(f)
         parts.append(tables.markdown_table(pd.DataFrame(list(lines.values())).fillna("not run")))
         parts.append(reading(found, chosen, reference))
         if not found[0].simultaneous:
@@ -203,9 +215,11 @@ def reading(found: Sequence[ReferenceComparison], chosen: Sequence[Record], refe
             "intervals, simultaneous over the suite's cells (Bonferroni). The word follows from the interval: it "
             "leaves out equality, or a ratio's lies within ×0.8 to ×1.25 (equivalent), or it is undecided."
         )
+    marked = dict.fromkeys(f.energies for f in found if f.energies)
+    across = f" Entries marked {' or '.join(marked)} are of another class than the reference: {ACROSS}" * bool(marked)
     return (
         f"{read} Seeds share data, batches and initial weights, on the track of {track}{budget}; Student's paired 95 % "
-        f"{test}"
+        f"{test}{across}"
     )
 
 

@@ -13,12 +13,13 @@ from bench.common.errors import UsageError
 from bench.common.statistics import t_interval
 from bench.results import leaderboard, tables
 from bench.results.metric_values import MetricKey, preferred
-from bench.results.records import Cell, Record, by_dataset, group_cells, metric_basis
+from bench.results.records import Cell, Record, by_dataset, group_cells, metric_basis, shown_name
 
 SAMPLERS = {
     "own": "own sampler",
     "continued": "own sampler + MALA",
     "noise": "MALA from noise",
+    "tempered": "tempered MALA from noise",
     "data": "MALA from data",
 }
 HEADINGS = {
@@ -37,7 +38,8 @@ READING = (
     "Mean ± half the width of Student's 95 % interval over the seeds. Lower FID and KID are better; precision is the "
     "share of samples that lie among the data, recall that of the data among the samples; class entropy is in nats; "
     "neighbour distance, in the extractor's features, is to the nearest training image: that of test images is what "
-    "new images have. Chains from data that have not left it score as the data do."
+    "new images have. Chains from data that have not left it score as the data do. What is marked as not an energy is "
+    "a score network on the energies' trunk, by ancestral sampling: it is not ranked."
 )
 
 
@@ -91,7 +93,7 @@ def samples_markdown(records: Sequence[Record], reference_sets: Mapping[str, Ref
             found.append(Line(f"*{name}*", about, values["fid"], words, found[0].basis))
         gaussian = known[GAUSSIAN]["fid"] if GAUSSIAN in known else None
         seeds = len({record.spec.seed for record in on_it})
-        parts += [f"**{dataset}**, {found[0].basis}, {seeds} seed{'s' * (seeds > 1)}:"]
+        parts += [f"**{dataset}**, {found[0].basis}{_floor(on_it)}, {seeds} seed{'s' * (seeds > 1)}:"]
         parts += [tables.markdown_table(pd.DataFrame([_shown(line, gaussian) for line in found]))]
     return "\n\n".join([*parts, READING]) if parts else ""
 
@@ -116,13 +118,24 @@ def read_reference_sets(path: Path) -> ReferenceSets:
     }
 
 
+def _floor(records: Sequence[Record]) -> str:
+    """What test images score at their number, which no model is expected to beat; "" where no row says it."""
+    found = {
+        detail.get("n_floor"): detail["floor"]
+        for record in records
+        for key, value in record.values.items()
+        if key.metric == "fid" and "floor" in (detail := value.detail)
+    }
+    return "".join(f"; FID of {n} test images {floor:.3g}" for n, floor in sorted(found.items()))
+
+
 def _line(cell: Cell, objective: str, sampler: str) -> Line | None:
     keys = {metric: _key(cell, metric, sampler) for metric in HEADINGS}
     if keys["fid"] is None:
         return None
     values = {metric: leaderboard.format_cell(cell, key) if key else "n/a" for metric, key in keys.items()}
     basis = metric_basis(cell.records, keys["fid"])
-    return Line(objective, sampler, t_interval(cell.numbers(keys["fid"])).mean, values, basis)
+    return Line(shown_name(cell, objective), sampler, t_interval(cell.numbers(keys["fid"])).mean, values, basis)
 
 
 def _key(cell: Cell, metric: str, sampler: str) -> MetricKey | None:

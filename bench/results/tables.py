@@ -182,9 +182,15 @@ def format_cells(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(text)
 
 
-def markdown_table(table: pd.DataFrame) -> str:
-    """A Markdown table of text; what would end a cell or be HTML is escaped."""
+def markdown_table(table: pd.DataFrame, *, padded: bool = False) -> str:
+    """A Markdown table of text; what would end a cell or be HTML is escaped.
+
+    Args:
+        padded: whether its columns are aligned for a terminal; of a page, half would be spaces.
+    """
     cells = table.map(lambda value: inline_markdown(value) if isinstance(value, str) else value)
-    return str(
-        cells.rename(columns=lambda name: inline_markdown(str(name))).to_markdown(index=False, disable_numparse=True)
-    )
+    cells = cells.rename(columns=lambda name: inline_markdown(str(name)))
+    if padded:
+        return str(cells.to_markdown(index=False, disable_numparse=True))
+    lines = [list(cells.columns), [":--"] * len(cells.columns), *cells.astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,8 @@
-"""A classical denoiser as a run of a suite: its parameter chosen on validation images, judged as energies are."""
+"""A denoiser as a run of a suite, judged as energies are.
+
+A classical one has its parameter chosen on validation images. One that is a network is trained, and where a suite
+judges samples, its own are: it is a score network.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +21,16 @@ from bench.common.run_spec import RunSpec
 from bench.core.data_types import Data, Estimate
 from bench.core.rng import Rng
 from bench.core.search_spaces import Log
-from bench.evaluation.artifacts import save_denoised
-from bench.evaluation.denoising import LEVELS, held_out, in_units, judged, noisy, psnr, ssim
-from bench.evaluation.evaluator import described
+from bench.evaluation.artifacts import save
+from bench.evaluation.denoising import LEVELS, Removed, estimated_sigmas, held_out, in_units, judged, noisy, psnr, ssim
+from bench.evaluation.evaluator import described, evaluate
+from bench.evaluation.sampling import or_reason
 from bench.plugins import builders, registry
 from bench.training import stopwatch
-from bench.training.denoiser import learned, prepare
+from bench.training.denoiser import Learned, learned, noise_law, prepare
 from bench.training.loop import Curve
 
+FEW = 8  # samples that are drawn to tell the time that all of them take
 CANDIDATES = 7  # values of the parameter, evenly in the logarithm over its search space
 QUALITY = {"denoising_psnr": psnr, "denoising_ssim": ssim}
 
@@ -75,22 +81,26 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     plugin, rng = registry.find("denoisers", spec.objective.ref), Rng(spec.seed, "eval")
     trained = learned(spec, plugin, data) if plugin.has_memory else None
     denoiser = Denoiser(trained, None) if trained is not None else find_denoiser(spec.objective.ref)
-    picked = {level: chosen(denoiser, data, level, rng) for level in LEVELS}
+    by_samples = [] if trained is None else _of_samples(spec)
+    levels = () if by_samples and not QUALITY.keys() & set(spec.evaluation.metrics) else LEVELS
+    refused = {level: trained.refusal(in_units(data, level)) for level in levels} if trained is not None else {}
+    picked = {level: chosen(denoiser, data, level, rng) for level in levels}
     setup.stop()
     clock.start()
-    images = {level: _denoised(denoiser, data, level, rng, picked[level]) for level in LEVELS}
+    images = {
+        level: Removed(None, refused[level])
+        if refused.get(level)
+        else Removed(_denoised(denoiser, data, level, rng, picked[level]))
+        for level in levels
+    }
+    blind = {} if trained is None else {level: _blind(trained, data, level, rng) for level in levels}
+    drawn = _samples(trained, data, spec, rng) if trained is not None and by_samples else {}
+    metrics = _denoising("classical", images, picked, data) | _denoising("unaided", blind, picked, data)
+    metrics |= evaluate({"ema": no_energy}, {"ema": drawn}, data, by_samples, rng)
     clock.stop()
-    metrics: dict[str, Any] = {}
-    for name, per_image in QUALITY.items():
-        info = registry.find("metrics", name).info
-        for level, found in images.items():
-            estimate = judged(found, data, per_image)
-            detail = {**estimate.detail, "parameters": picked[level]}
-            metrics[f"{name}.classical_{level}"] = {
-                "ema": described(Estimate(estimate.value, estimate.stderr, estimate.n, detail=detail), info)
-            }
     told = {} if trained is None else {"train_wall": trained.clock.wall, "train_cpu": trained.clock.cpu}
-    save_denoised(folder, {f"classical_{level}": found for level, found in images.items()}, data, rng)
+    shown = {f"classical_{level}": found.images for level, found in images.items() if found.images is not None}
+    save(folder, no_energy, drawn, data, rng, shown)
     time_of = told | {"eval_wall": clock.wall, "eval_cpu": clock.cpu}
     time_of |= {f"setup_{kind}": getattr(setup, kind) - told.get(f"train_{kind}", 0.0) for kind in ("wall", "cpu")}
     row = {"status": "ok", "phase": "done", "last_step": 0, "metrics": metrics, "time": time_of, "device": "cpu"}
@@ -99,6 +109,56 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     work = {"steps": trained.steps, "flops_train": trained.work.scaled(trained.steps)["flops"]}
     size = {"n_params": sum(p.numel() for p in trained.network.parameters())}
     return {**row, "last_step": trained.steps, "work": work, "model": size}
+
+
+def no_energy(x: Tensor) -> Tensor:
+    """What stands in an energy's place; metrics of samples do not call it.
+
+    Raises:
+        TypeError: always.
+    """
+    raise TypeError("a denoiser has no energy")
+
+
+def _of_samples(spec: RunSpec) -> list[str]:
+    """The suite's metrics that look at samples alone."""
+    return [ref for ref in spec.evaluation.metrics if "samples" in registry.find("metrics", ref).info.needs]
+
+
+def _samples(trained: Learned, data: Data, spec: RunSpec, rng: Rng) -> dict[str, Tensor | str]:
+    """Those of ancestral sampling, as the entries' own samplers' where the suite names samplers."""
+    settings = spec.evaluation
+    if settings.samplers and "own" not in settings.samplers:
+        return {}
+    drawn = or_reason(lambda: trained.samples(data, settings.samples, rng.stream("sampler own")))
+    return {"own" if settings.samplers else "": drawn}
+
+
+def _blind(trained: Learned, data: Data, level: int, rng: Rng) -> Removed:
+    """What a network makes of noisy images at the level that is seen in each."""
+    y = noisy(held_out(data), in_units(data, level), rng)
+    sigmas = estimated_sigmas(y)
+    reason = next(filter(None, map(trained.refusal, sigmas)), "")
+    if reason:
+        return Removed(None, reason)
+    return Removed(torch.cat([trained(image, sigma) for image, sigma in zip(y.split(1), sigmas, strict=True)]))
+
+
+def _denoising(
+    method: str, images: dict[int, Removed], picked: dict[int, dict[str, float]], data: Data
+) -> dict[str, Any]:
+    """How near the denoised images of each level come to the clean ones, by metric."""
+    found: dict[str, Any] = {}
+    for name, per_image in QUALITY.items():
+        info = registry.find("metrics", name).info
+        for level, each in images.items():
+            value = Estimate(None, reason=each.reason)
+            if each.images is not None:
+                estimate = judged(each.images, data, per_image)
+                detail = {**estimate.detail, "parameters": picked[level]}
+                value = Estimate(estimate.value, estimate.stderr, estimate.n, reason=estimate.reason, detail=detail)
+            found[f"{name}.{method}_{level}"] = {"ema": described(value, info)}
+    return found
 
 
 def priced(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
@@ -115,7 +175,9 @@ def price(spec: RunSpec) -> tuple[float, float, float]:
     if plugin.has_memory:
         learner, work, steps = prepare(spec, plugin, data)
         one = _seconds(lambda: learner.update(learner.energy, data.train[: spec.budget.batch], Rng(0)))
-        return work.flops * steps, steps * one, loading
+        learnt = Learned(learner.energy, data.noise, noise_law(spec.objective.params, data))
+        drawing = _seconds(lambda: learnt.samples(data, FEW, Rng(0))) / FEW if _of_samples(spec) else 0.0
+        return work.flops * steps, steps * one, loading + spec.evaluation.samples * drawing
     denoiser, rng = find_denoiser(spec.objective.ref), Rng(0, "eval")
     values = {} if denoiser.space is None else {denoiser.space[0]: math.sqrt(denoiser.space[1] * denoiser.space[2])}
     # what is imported is imported by the first choice

@@ -119,7 +119,7 @@ def _judge(model: Model, outcome: Outcome, folder: Path) -> dict[str, Any]:
     """Every metric of the last, the averaged and the best weights; the pictures show the best, else the averaged."""
     settings, data = model.spec.evaluation, model.data
     if settings.split == "valid":
-        data = replace(data, test=data.valid)
+        data = replace(data, test=data.valid, whole_test=data.whole_valid)
     weights: dict[str, list[Tensor] | None] = {"last": model.weights, "ema": model.average, "best": outcome.best}
     energies: dict[str, Energy] = {
         v: model.energy_with(w) for v, w in weights.items() if w is not None and v in settings.variants

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from torch import Tensor
@@ -91,10 +91,17 @@ def ancestral(energy: Energy, x: Tensor, rng: Rng, *, sigmas: Iterable[float] | 
     Returns:
         Points of the smallest level, detached, (*batch, *event).
     """
+    return ancestral_by_score(lambda y, sigma: score(at_level(energy, sigma, rng), y), x, rng, sigmas=sigmas)
+
+
+def ancestral_by_score(
+    score_at: Callable[[Tensor, float], Tensor], x: Tensor, rng: Rng, *, sigmas: Iterable[float] | Tensor
+) -> Tensor:
+    """`ancestral` by a score s(x, σ) that need not be of an energy."""
     x = x.detach()
     for sigma, smaller in pairwise(sorted(map(float, sigmas), reverse=True)):
         gap = sigma**2 - smaller**2
-        x = x + gap * score(at_level(energy, sigma, rng), x) + gap**0.5 * smaller / sigma * rng.normal_like(x)
+        x = x + gap * score_at(x, sigma) + gap**0.5 * smaller / sigma * rng.normal_like(x)
     return x
 
 

@@ -16,12 +16,14 @@ from bench.common.paths import HARNESS, expanded
 from bench.common.references import parse_seeds, split_reference
 from bench.common.run_spec import (
     DENOISER,
+    NOT_AN_ENERGY,
     ContrastSpec,
     DatasetSpec,
     NetworkSpec,
     ObjectiveSpec,
     RunSpec,
     Value,
+    class_of,
 )
 from bench.core import precision
 from bench.core.data_types import Data
@@ -75,7 +77,9 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
     listed = _listed_objectives(suite)
     denoisers = [n for item in suite.denoisers for n in (registry.names("denoisers") if item == "*" else [item])]
     chosen = _select(selection.objectives, [*listed, *denoisers], keep_unlisted=True)
-    objectives = [_describe_denoiser(ref) if ref in denoisers else _describe_objective(ref) for ref in chosen]
+    objectives = [
+        _describe_denoiser(ref, suite.network) if ref in denoisers else _describe_objective(ref) for ref in chosen
+    ]
     contrasts = _contrasts(suite, listed)
     datasets = _select(selection.datasets, suite.datasets, keep_unlisted=single)
     seeds = selection.seeds if selection.seeds is not None else parse_seeds(suite.seeds)
@@ -102,7 +106,7 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
                     device=device,
                     seed=seed,
                     timeout_seconds=float(suite.timeout_seconds),
-                    skip=absent or skip or _misfit(objective, sample),
+                    skip=absent or skip or _missing(objective) or _misfit(objective, sample),
                     reference=suite.reference,
                     primary=suite.primary,
                     contrasts=contrasts,
@@ -160,7 +164,7 @@ def _listed_objectives(suite: Suite) -> list[str]:
 
 
 def _contrasts(suite: Suite, listed: list[str]) -> tuple[ContrastSpec, ...]:
-    """The suite's contrasts with both sides named as rows name them.
+    """The suite's contrasts with both sides named as rows name them, and the class of energies that each is about.
 
     Raises:
         UsageError: if a side is not among the suite's objectives, or both are the same.
@@ -172,10 +176,11 @@ def _contrasts(suite: Suite, listed: list[str]) -> tuple[ContrastSpec, ...]:
             if ref not in listed:
                 what = f"{side} of contrast '{contrast.name}' in suite {suite.name}, one of its objectives"
                 raise suggest(what, ref, listed)
-        named = {side: _describe_objective(ref).entry for side, ref in sides.items()}
+        described = {side: _describe_objective(ref) for side, ref in sides.items()}
+        named = {side: objective.entry for side, objective in described.items()}
         if named["entry"] == named["reference"]:
             raise UsageError(f"contrast '{contrast.name}' of suite {suite.name} compares {named['entry']} with itself")
-        found.append(replace(contrast, **named))
+        found.append(replace(contrast, **named, energies=class_of(*described.values())))
     return tuple(found)
 
 
@@ -228,13 +233,19 @@ def _describe_objective(ref: str) -> ObjectiveSpec:
     )
 
 
-def _describe_denoiser(ref: str) -> ObjectiveSpec:
-    """A classical denoiser in an objective's place: it is judged as one and never ranked."""
+def _describe_denoiser(ref: str, network: Mapping[str, Value]) -> ObjectiveSpec:
+    """A denoiser in an objective's place: it is judged as one and never ranked.
+
+    One that is trained takes of the suite's network the hyper-parameters that it has, too.
+    """
     plugin = registry.find("denoisers", ref)
+    own = plugin.parameters.keys() - plugin.given.keys() if plugin.has_memory else ()
     return ObjectiveSpec(
-        **_describe(plugin, ref),
+        **_describe(plugin, ref, **{name: network[name] for name in own if name in network}),
         short_label=plugin.name.replace("_", " "),
-        family="classical denoiser",
+        settings=", ".join(f"{k}={v}" for k, v in plugin.given.items()),
+        family=NOT_AN_ENERGY if plugin.has_memory else "classical denoiser",
+        energy="noise" if plugin.info.trunk else "static",
         control=True,
         source=plugin.info.source,
         kind=DENOISER,
@@ -261,11 +272,13 @@ def _metrics(suite: Suite, data: Data | None) -> dict[str, str]:
 
 
 def _check_primary(suite: Suite, metrics: Sequence[str]) -> None:
-    """`primary` is a metric, maybe with ".part" and then "_last", "_ema" or "_best"."""
+    """`primary`, and a contrast's own, is a metric, maybe with ".part" and then "_last", "_ema" or "_best"."""
     named = {metric + suffix for metric in metrics for suffix in ("", "_last", "_ema", "_best")}
-    metric, dot, _ = suite.primary.partition(".")
-    if suite.primary and metric not in (metrics if dot else named):
-        raise suggest(f"metric in primary of suite {suite.name}", metric, sorted(named))
+    places = {"primary": suite.primary} | {f"contrast '{c.name}'": c.metric for c in suite.contrast}
+    for place, wanted in places.items():
+        metric, dot, _ = wanted.partition(".")
+        if wanted and metric not in (metrics if dot else named):
+            raise suggest(f"metric in {place} of suite {suite.name}", metric, sorted(named))
 
 
 def _describe_dataset(ref: str, params: Mapping[str, Value]) -> tuple[DatasetSpec, Data | None, str]:
@@ -307,6 +320,11 @@ def _describe_network(settings: Mapping[str, Value], conditional: bool, data: Da
     elif plugin.info.plain and data is not None:
         builders.network(ref, tuple(data.train.shape[1:]), Rng(0, "init"))  # so that a mistake stops the plan
     return NetworkSpec(**described, conditional=conditional, plain=plugin.info.plain), skip
+
+
+def _missing(objective: ObjectiveSpec) -> str:
+    """Why a denoiser cannot be run on this machine; "" if it can."""
+    return registry.find("denoisers", objective.ref).info.missing if objective.kind == DENOISER else ""
 
 
 def _misfit(objective: ObjectiveSpec, data: Data | None) -> str:

@@ -94,12 +94,14 @@ class Suite:
 
     Attributes:
         objectives, datasets: references; "*" stands for every objective of the project, less `exclude`.
-        denoisers: classical ones beside the objectives, or alone where there are none; "*" stands for all of them.
+        denoisers: what is no energy, beside the objectives or alone where there are none; "*" stands for all of them.
+            One that is trained is a score network, too, whose samples are judged where the objectives' are.
         seeds: "0-4" or "0,2,5".
         metrics: "*" stands for every metric that a data set has what is needed for, but dear ones.
         network: its name and its hyper-parameters.
         data: parameters that every data set is given.
-        contrast: the questions that it asks, each a mean over the data sets of entry against reference.
+        contrast: the questions that it asks, each a mean over the data sets of entry against reference. A reference or
+            a metric of its own makes several verdicts of a suite, such as one of each class of energies.
         ranked: whether its tables rank the entries; a quick suite that certifies nothing prints values alone.
         batch_seeds: trains the seeds of a cell together where that is faster; the numbers are the same.
         save_weights: whether each run leaves its trained weights beside its row, for `bench.api.load_energy`.
@@ -251,6 +253,8 @@ def _refuse_unknown(raw: Mapping[str, Any], kind: type, prefix: str = "") -> Non
     known = [f.name for f in fields(kind)]
     if kind is EvaluationSpec:
         known.remove("metrics")  # hashes, which the plan fills in
+    if kind is ContrastSpec:
+        known.remove("energies")  # which follow from the objectives
     for key, value in raw.items():
         if key not in known:
             raise suggest("key", prefix + key, [prefix + name for name in known])
@@ -291,6 +295,9 @@ def _refuse_contradictions(suite: Suite) -> None:
     stop = STOPS_AT[suite.track]
     if getattr(suite.budget, stop) is None:
         raise UsageError(f"track {suite.track} needs budget.{stop}")
+    if suite.budget.batch % suite.optimiser.accumulate:
+        parts, batch = suite.optimiser.accumulate, suite.budget.batch
+        raise UsageError(f"optimiser.accumulate must divide budget.batch, {batch}; got {parts}")
     rungs = suite.tuning.rungs
     if rungs[-1] != 1 or any(a >= b for a, b in pairwise(rungs)):
         raise UsageError(f"tuning.rungs must rise to 1, the whole budget; got {list(rungs)}")

@@ -1,38 +1,82 @@
-"""Training of a learned denoiser: the ruler that is no energy, on the suite's data, optimiser, batches and budget."""
+"""Training of networks that denoise and are no energy, on the suite's data, optimiser, batches and budget."""
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from bench.common.run_spec import RunSpec
+from bench.common.errors import UsageError
+from bench.common.run_spec import RunSpec, Value
 from bench.core.data_types import Data
 from bench.core.derivatives import per_example, sum_event
+from bench.core.noising import noise_levels
 from bench.core.rng import Rng
-from bench.evaluation.denoising import LEVELS, in_units
-from bench.plugins import registry
+from bench.evaluation.denoising import LEVELS, NO_LEVEL, SMOOTHER, in_units
+from bench.evaluation.sampling import AT_ONCE
+from bench.plugins import builders, registry
+from bench.samplers.noise_levels import ANCESTRAL_LEVELS, ancestral_by_score
 from bench.training import stopwatch, work_counter
 from bench.training.schedule import StepSchedule
 from bench.training.trainer import Learner, update_ema
 
-MARGIN = 1.5  # how far, as a factor, training levels reach beyond those that are judged
+MARGIN = 1.5  # how far, as a factor, training levels reach beyond those that are judged, where a network has none
+
+
+@dataclass(frozen=True)
+class NoiseLaw:
+    """The law of σ in training: ln σ uniform between the ends, or N(ln median, spread²) clipped to them."""
+
+    low: float
+    high: float
+    median: float | None = None
+    spread: float = 1.0
+
+    def draw(self, x: Tensor, rng: Rng) -> Tensor:
+        """A level for each example of x, (B,), in the type of x."""
+        if self.median is not None:
+            return (math.log(self.median) + self.spread * rng.normal(x.shape[:1], x.dtype)).exp().clamp(*self.ends)
+        return self.low * (rng.uniform(x.shape[:1], x.dtype) * math.log(self.high / self.low)).exp()
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return self.low, self.high
+
+
+def noise_law(params: Mapping[str, Any], data: Data) -> NoiseLaw:
+    """That of a network's own parameters, else uniform a little beyond the levels that denoising is judged at.
+
+    Raises:
+        UsageError: if `sigma_max` does not exceed `sigma_min`, or the data have more noise than is to be removed.
+    """
+    if "sigma_min" not in params:
+        judged = [in_units(data, level) for level in LEVELS]
+        added = [math.sqrt(sigma**2 - data.noise**2) for sigma in judged if sigma > data.noise]
+        if not added:
+            raise UsageError(f"{data.name} has noise of {data.noise:g}, above all that is to be removed; lower sigma")
+        return NoiseLaw(added[0] / MARGIN, added[-1] * MARGIN)
+    low, high = float(params["sigma_min"]), float(params["sigma_max"])
+    if not low < high:
+        raise UsageError(f"sigma_max must exceed sigma_min, {low:g}; got {high:g}")
+    if params.get("sigma_law") == "log-normal":
+        return NoiseLaw(low, high, float(params["median"]), float(params["spread"]))
+    return NoiseLaw(low, high)
 
 
 class Regression(nn.Module):
-    """½‖F(x + σz, σ) - z‖², ln σ uniform a little beyond the levels that are judged; an objective, but of no energy."""
+    """½‖F(x + σz, σ) - z‖², σ by a `NoiseLaw`: denoising score matching of s = -F/σ; an objective, but of no energy."""
 
-    def __init__(self, low: float, high: float) -> None:
+    def __init__(self, law: NoiseLaw) -> None:
         super().__init__()
-        self.low, self.high = low, high
+        self.law = law
 
     def forward(self, network: nn.Module, x: Tensor, rng: Rng) -> Tensor:
-        x = _extended(x)
-        sigma = self.low * (rng.uniform(x.shape[:1], x.dtype) * math.log(self.high / self.low)).exp()
+        sigma = self.law.draw(x, rng)
         z = rng.normal_like(x)
         return 0.5 * sum_event((network(x + per_example(sigma, x) * z, sigma) - z).square(), rng)
 
@@ -43,43 +87,98 @@ class Regression(nn.Module):
 
 @dataclass
 class Learned:
-    """A trained denoiser: (y, σ) -> E[x|y] by its regression.
+    """A trained network: (y, σ) -> E[x|y] by its regression, and samples by its score.
 
     Attributes:
         noise: the standard deviation of noise in the training data. The network knows the noise τ that was added to
             them; of y = x + σw with σ² = τ² + noise², E[x|y] is y - (σ²/τ) F(y, τ).
+        law: the noise levels that it was trained at.
     """
 
     network: nn.Module
     noise: float
+    law: NoiseLaw | None = None
     work: work_counter.Work = field(default_factory=work_counter.Work)
     steps: int = 0
     clock: stopwatch.Stopwatch = field(default_factory=lambda: stopwatch.Stopwatch(torch.device("cpu")))
 
     @torch.no_grad()
     def __call__(self, y: Tensor, sigma: float) -> Tensor:
-        """The denoised images, shaped as y, whose sides are extended to multiples of 8 by reflection."""
+        """The denoised images, shaped as y; ask `refusal` first."""
         added = math.sqrt(sigma**2 - self.noise**2)
-        estimate: Tensor = self.network(_extended(y), y.new_full(y.shape[:1], added))[..., : y.shape[-2], : y.shape[-1]]
-        return y - sigma**2 / added * estimate
+        return y - sigma**2 / added * self._estimate(y, added)
+
+    def refusal(self, sigma: float) -> str:
+        """Why it cannot remove noise of σ, as energies say it; "" if it can."""
+        if sigma <= self.noise:
+            return SMOOTHER
+        added = math.sqrt(sigma**2 - self.noise**2)
+        return "" if self.law is None or self.law.low <= added <= self.law.high else NO_LEVEL
+
+    @torch.no_grad()
+    def samples(self, data: Data, n: int, rng: Rng) -> Tensor:
+        """(n, C, H, W) by ancestral sampling, as energies of every level are sampled: from σ_max to σ_min and on to 0.
+
+        `AT_ONCE` of them by `AT_ONCE`.
+
+        It starts from N(μ, σ_max² + v), of the mean and the variance of the data: at σ_max they are hardly seen.
+        """
+        assert self.law is not None
+        if n > AT_ONCE:
+            counts = [min(AT_ONCE, n - k) for k in range(0, n, AT_ONCE)]
+            return torch.cat([self.samples(data, count, rng) for count in counts])
+        low, high = self.law.ends
+        like = data.train[:1].expand(n, *data.train.shape[1:])
+        start = data.train.mean(0) + math.sqrt(high**2 + float(data.train.var())) * rng.normal_like(like)
+        levels = noise_levels(low, high, ANCESTRAL_LEVELS, start)
+        return ancestral_by_score(
+            lambda x, sigma: -self._estimate(x, sigma) / sigma, start, rng, sigmas=[0.0, *levels.tolist()]
+        )
+
+    def _estimate(self, y: Tensor, sigma: float) -> Tensor:
+        found: Tensor = self.network(y, y.new_full(y.shape[:1], sigma))
+        return found
 
 
-def _extended(x: Tensor) -> Tensor:
-    """Images whose sides are multiples of 8, as a network of three halvings needs, by reflection."""
-    right, below = (-n % 8 for n in (x.shape[-1], x.shape[-2]))
-    return nn.functional.pad(x, (0, right, 0, below), mode="reflect")
+def untrained(
+    plugin: registry.Plugin,
+    event: tuple[int, ...],
+    seed: int,
+    params: Mapping[str, Any],
+    network: Mapping[str, Value],
+    x_train: Tensor | None = None,
+) -> nn.Module:
+    """A denoiser's network before training, on the trunk of a suite's network if it wants one.
+
+    Args:
+        event: the shape of an image.
+        params: the denoiser's own hyper-parameters.
+        network: the suite's `name` of a network and its hyper-parameters.
+        x_train: training images, by which a network may centre and scale what it sees.
+    """
+    known = plugin.resolve(**params)
+    if plugin.info.trunk:
+        settings = {name: value for name, value in network.items() if name != "name"}
+        ref, rng = str(network["name"]), Rng(seed, "init")
+        trunk = builders.network(ref, event, rng, conditional=True, x_train=x_train, **settings)
+        return cast(nn.Module, plugin.target(event, Rng(seed, "init decoder"), trunk, **known))
+    built = cast(nn.Module, plugin.target(event, Rng(seed, "init"), **known))
+    calibrate = getattr(built, "calibrate", None)
+    if calibrate is not None and x_train is not None:
+        calibrate(x_train)
+    return built
 
 
 def prepare(spec: RunSpec, plugin: registry.Plugin, data: Data) -> tuple[Learner, work_counter.Work, int]:
-    """A denoiser to be trained, the work of a step, and how many steps the suite's track allows."""
-    known = {k: v for k, v in spec.network.params.items() if k in plugin.parameters}
-    network: nn.Module = plugin.target(tuple(data.train.shape[1:]), Rng(spec.seed, "init"), **plugin.resolve(**known))
-    added = [math.sqrt(in_units(data, level) ** 2 - data.noise**2) for level in (LEVELS[0], LEVELS[-1])]
-    objective = Regression(added[0] / MARGIN, added[1] * MARGIN)
+    """A denoiser to be trained, the work of a step, and how many steps the suite's track allows, `times` so many."""
+    about, params = {"name": spec.network.ref, **spec.network.params}, spec.objective.params
+    network = untrained(plugin, tuple(data.train.shape[1:]), spec.seed, params, about, data.train)
+    objective = Regression(noise_law(params, data))
     learner = Learner(network, objective, spec.optimiser, spec.precision)  # type: ignore[arg-type]
     work = _work(learner, data.train[: spec.budget.batch])
-    flops = spec.budget.flops if spec.track == "equal_flops" else None
-    return learner, work, spec.budget.steps if flops is None else max(1, int(flops / work.flops))
+    budget = spec.budget.times(float(params.get("times", 1.0)))  # type: ignore[arg-type]
+    flops = budget.flops if spec.track == "equal_flops" else None
+    return learner, work, budget.steps if flops is None else max(1, int(flops / work.flops))
 
 
 def learned(spec: RunSpec, plugin: registry.Plugin, data: Data) -> Learned:
@@ -98,7 +197,8 @@ def learned(spec: RunSpec, plugin: registry.Plugin, data: Data) -> Learned:
         update_ema(average, weights, t, schedule.ema_decay(t))
     clock.stop()
     torch._foreach_copy_(weights, average)
-    return Learned(network, data.noise, work, steps, clock)
+    law: NoiseLaw = learner.objective.law  # type: ignore[assignment]
+    return Learned(network, data.noise, law, work, steps, clock)
 
 
 def _work(learner: Learner, x: Tensor) -> work_counter.Work:

@@ -28,6 +28,7 @@ from bench.plugins.objective import Objective
 from bench.training import stopwatch, work_counter
 from bench.training.adam import Adam
 from bench.training.schedule import Schedule, StepSchedule, TimeSchedule
+from bench.training.step_memory import step_bytes
 
 CHECK_EVERY = 50  # steps between two looks at the loss, which make a GPU wait
 GATHERED = 2**20  # numbers of training data gathered at once, at most
@@ -62,11 +63,15 @@ class Learner:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
+        self.optimiser.zero_grad()
+        count = self.settings.accumulate
+        losses = []
         with matmul_precision(self.precision):
-            loss: Tensor = self.objective(autocast_energy(energy, self.precision), x, rng).mean(-1)
-            self.optimiser.zero_grad()
-            # only what is trained: a plain backward would also fill the gradients of the scores' inputs
-            loss.sum().backward(inputs=self.trained)
+            for part in x.chunk(count, rng.batch_ndim - 1) if count > 1 else (x,):
+                loss: Tensor = self.objective(autocast_energy(energy, self.precision), part, rng).mean(-1)
+                losses.append(loss if count == 1 else loss / count)
+                # only what is trained: a plain backward would also fill the gradients of the scores' inputs
+                losses[-1].sum().backward(inputs=self.trained)
         if self.settings.clip is not None:
             _clip_each_seed(self.trained, self.settings.clip, batch_ndim=rng.batch_ndim)
         if self._factors is None:
@@ -75,7 +80,7 @@ class Learner:
             before = [p.detach().clone() for p in self._shared]
             self.optimiser.step()
             _lengthen_steps(self._shared, before, self._factors)
-        return loss.detach()
+        return losses[0].detach() if count == 1 else torch.stack([loss.detach() for loss in losses]).sum(0)
 
 
 def update_ema(average: list[Tensor], weights: list[Tensor], t: int, ema: float) -> None:
@@ -285,6 +290,11 @@ class Trainer:
                 torch.cuda.synchronize()
             laps.append(now() - began)
         return median(laps[steps // 2 :])
+
+    def step_bytes(self) -> int:
+        """The memory of a step, counted on copies; the training data come on top."""
+        learner, x, rng = self._rehearsal()
+        return step_bytes(lambda: learner.update(learner.energy, x, rng), learner.energy, learner.objective)
 
     def _rehearsal(self) -> tuple[Learner, Tensor, Rng]:
         """Copies of what learns, a batch and a stream of numbers that no run draws from."""

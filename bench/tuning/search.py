@@ -100,10 +100,19 @@ def _criterion(rows: Sequence[Row], entry: RunSpec) -> float:
     """The mean over seeds, lower is better; infinite if a seed has no certified value."""
     name = criterion_of(entry)
     sign = -1.0 if registry.find("metrics", name).info.better == "higher" else 1.0
-    values = [(row.get("metrics") or {}).get(name, {}).get(EVALUATED, {}) for row in rows]
+    column = _part_of(entry.primary, name)
+    values = [(row.get("metrics") or {}).get(column, {}).get(EVALUATED, {}) for row in rows]
     if any(v.get("value") is None or not v.get("certified", True) for v in values):
         return math.inf
     return sign * fmean(v["value"] for v in values)
+
+
+def _part_of(primary: str, criterion: str) -> str:
+    """The criterion as a row calls it: with the part of it that the suite ranks by, such as "fid.own"."""
+    metric, dot, part = primary.partition(".")
+    for suffix in ("_last", "_ema", "_best"):
+        part = part.removesuffix(suffix)
+    return criterion + dot + part if metric == criterion else criterion
 
 
 def _flops(row: Row) -> float:

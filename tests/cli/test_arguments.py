@@ -39,6 +39,7 @@ ENDS: dict[str, list[list[str]]] = {
         ["--suite", "FOLDER"],
         ["--suite", "smoke", "--seed", "x"],
         ["--suite", "smoke", "--network", "n"],
+        ["--suite", "smoke", "--gpu-tflops", "0"],
     ],
     "tune": [["--suite", "nowhere"], ["--suite", "FOLDER/a.toml"], ["--suite", "smoke", "--seed", "x"]],
     "restore": [["FOLDER/none.csv"], ["FOLDER/file"], ["FOLDER"]],

@@ -21,6 +21,8 @@ WITHOUT_MINIMISER = [name for name, info in INFOS.items() if info.minimiser == "
 
 @pytest.mark.parametrize(("kind", "name"), PLUGINS)
 def test_every_plugin_keeps_the_contract(kind: str, name: str) -> None:
+    if kind == "denoisers" and (reason := registry.find("denoisers", name).info.missing):
+        pytest.skip(reason)
     findings = check.check_plugin(name)
     assert findings
     assert not [f"{f.rule}: {f.detail}" for f in findings if not f.passed]

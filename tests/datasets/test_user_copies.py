@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bench.api import Data, Rng, UsageError
 from bench.cli.main import main
 from bench.common import run_spec
 from bench.contract import check
 from bench.data import data_dir
-from bench.data.data_dir import AbsentDataError
+from bench.data.data_dir import ENVIRONMENT, AbsentDataError
 from bench.plugins import builders, registry
 from bench.suites import expand, schema
 from bench.training.trainer import Trainer
@@ -287,3 +288,37 @@ def test_the_data_directory_is_the_flags_else_the_variables_else_a_cache(
     )
     assert main(["plan", "--suite", "smoke", "--data-dir", str(tmp_path / "nowhere")]) == 2
     assert "--data-dir must be a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["set12", "bsd68"])
+def test_photographs_of_papers_on_denoising_are_read_from_a_user_s_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
+    ref = f"photos[n_train=8,n_valid=8,n_test=8,whole=32,held_out={name}]"
+    with pytest.raises(AbsentDataError, match="put its images into a folder"):
+        builders.dataset(ref, Rng(0, "data"))
+    folder, count = tmp_path / {"set12": "Set12", "bsd68": "BSD68"}[name], {"set12": 12, "bsd68": 68}[name]
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    shapes = [(40, 48), (48, 40)] if name == "bsd68" else [(32, 32), (64, 64)]
+    images = [generator.integers(0, 256, shapes[k % 2], dtype=np.uint8) for k in range(count)]
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{k:03d}.png")
+    data = builders.dataset(ref, Rng(0, "data"))
+    assert data.whole_test is not None
+    pixels = (data.whole_test + 1) * 255 / 2
+    if name == "bsd68":
+        assert pixels.shape == (68, 1, 40, 48)
+        assert np.allclose(pixels[1, 0].numpy(), np.rot90(images[1]), atol=1e-3)
+    else:
+        assert pixels.shape == (12, 1, 32, 32)
+        assert np.allclose(pixels[1, 0].numpy(), images[1][16:48, 16:48], atol=1e-3)
+    # what is trained on, and what rulers are tuned on, stays
+    own = builders.dataset(ref.partition(",held_out")[0] + "]", Rng(0, "data"))
+    assert torch.equal(own.train, data.train)
+    assert torch.equal(own.whole_valid, data.whole_valid)  # type: ignore[arg-type]
+    assert own.content != data.content
+    (folder / "000.png").unlink()
+    with pytest.raises(UsageError, match=f"is of {count} images"):
+        builders.dataset(ref, Rng(0, "data"))

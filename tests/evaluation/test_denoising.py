@@ -19,7 +19,7 @@ from bench.core.rng import Rng
 from bench.evaluation import denoising
 from bench.evaluation.trained_energy import TrainedEnergy
 from bench.plugins import builders, registry
-from bench.runner import classical_run
+from bench.runner import classical_run, single_run
 from bench.suites.expand import Selection, plan_runs
 from bench.suites.schema import read_suite
 from bench.training import denoiser
@@ -183,6 +183,8 @@ FUNCTIONS = [name for name in registry.names("denoisers") if not registry.find("
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_classical_denoiser_does_not_make_a_smooth_image_worse(name: str) -> None:
+    if reason := registry.find("denoisers", name).info.missing:
+        pytest.skip(reason)
     ramp = torch.linspace(-1, 1, 48).expand(1, 1, 48, 48)
     y = denoising.noisy(ramp, 0.2, Rng(0))
     before, after = (denoising.psnr(ramp, images, 2.0)[0] for images in (y, classical_run.find_denoiser(name)(y, 0.2)))
@@ -209,6 +211,16 @@ def test_a_classical_denoiser_is_a_row_like_any_other_tuned_on_validation_images
     assert {"clean", "noisy_25", "denoised_classical_25"} <= set(kept)
 
 
+def test_a_denoiser_whose_package_is_not_here_is_skipped_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None)
+    suite = replace(read_suite("digits")[0], objectives=(), denoisers=("block_matching",), metrics=("denoising_psnr",))
+    (spec, *_) = plan_runs([replace(suite, primary="")], Selection(), "cpu")
+    assert spec.skip.endswith("pip install bm3d")
+    monkeypatch.undo()
+    (found, *_) = plan_runs([replace(suite, denoisers=("noisy_image",), primary="")], Selection(), "cpu")
+    assert found.skip == ""
+
+
 def test_a_parameter_is_chosen_on_validation_images_alone() -> None:
     flat, busy = torch.zeros(3, 1, 24, 24), Rng(0).uniform((3, 1, 24, 24)) * 2 - 1
     function = classical_run.find_denoiser("gaussian_filter")
@@ -219,23 +231,47 @@ def test_a_parameter_is_chosen_on_validation_images_alone() -> None:
             assert width == pytest.approx(expected)
 
 
-def supervised_spec(**budget: Any) -> RunSpec:
-    about = {"objectives": [], "denoisers": ["supervised_denoiser"], "datasets": ["digits[n_train=400,n_test=40]"]}
+def test_settings_of_an_energy_are_chosen_on_validation_images_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole images are held out beside the examples where these are patches or noised."""
+    digits = read_suite("digits")[0]
+    suite = replace(
+        digits,
+        objectives=("denoising_score_matching",),
+        metrics=("denoising_psnr",),
+        primary="",
+        budget=BudgetSpec(steps=1, batch=8),
+        evaluation=replace(digits.evaluation, split="valid", samplers=()),
+    )
+    seen: list[Data] = []
+    monkeypatch.setattr(single_run, "evaluate", lambda energies, samples, data, *rest: seen.append(data) or {})
+    spec = plan_runs([suite], Selection(), "cpu")[0]
+    single_run.run_single(spec, tmp_path, lambda line: None)
+    data = builders.dataset(spec.dataset.ref, Rng(0, "data"), **spec.dataset.params)
+    assert data.whole_valid is not None
+    assert torch.equal(denoising.held_out(seen[0]), data.whole_valid[: denoising.IMAGES])
+
+
+def trained_spec(reference: str = "score_network", **budget: Any) -> RunSpec:
+    about = {"objectives": (), "denoisers": (reference,), "datasets": ("digits[n_train=400,n_test=40]",)}
     digits = read_suite("digits")[0]
     suite = replace(
         digits,
         **about,
-        network={"name": "multiscale_convolutional", "width": 8, "blocks": 1},
+        metrics=("denoising_psnr",),
+        primary="",
+        network={"name": "multiscale_convolutional", "width": 8, "blocks": 1, "stages": 2},
         budget=BudgetSpec(**{"batch": 32, **budget}),
         optimiser=replace(digits.optimiser, ema=0.9, lr=3e-3),
     )
     return plan_runs([suite], Selection(), "cpu")[0]
 
 
-def test_a_supervised_denoiser_learns_to_denoise_and_repeats_itself(tmp_path: Path) -> None:
+def test_a_network_learns_to_denoise_for_so_many_times_the_budget_and_repeats_itself(tmp_path: Path) -> None:
     data, rows = builders.dataset("digits[n_train=400,n_test=40]", Rng(0, "data")), []
-    for steps in (2, 250, 250):
-        rows.append(classical_run.run(supervised_spec(steps=steps), tmp_path, lambda line: None))
+    for spec in (trained_spec(steps=2), trained_spec("score_network[times=125]", steps=2), trained_spec(steps=250)):
+        rows.append(classical_run.run(spec, tmp_path, lambda line: None))
     early, late, again = (row["metrics"]["denoising_psnr.classical_50"]["ema"]["value"] for row in rows)
     noisy = denoising.noisy(denoising.held_out(data), denoising.in_units(data, 50), Rng(0, "eval"))
     assert late > denoising.judged(noisy, data, denoising.psnr).value + 1 > early
@@ -262,23 +298,11 @@ class Linear(torch.nn.Module):
         return level * y / (self.variance + level.square())
 
 
-def test_the_price_of_a_supervised_denoiser_is_the_work_it_does(tmp_path: Path) -> None:
-    spec = supervised_spec(steps=3)
+def test_the_price_of_a_network_is_the_work_it_does(tmp_path: Path) -> None:
+    spec = trained_spec("score_network[times=2]", steps=3)
     flops, seconds, around = classical_run.price(spec)
-    assert flops == classical_run.run(spec, tmp_path, lambda line: None)["work"]["flops_train"]
+    row = classical_run.run(spec, tmp_path, lambda line: None)
+    assert flops == row["work"]["flops_train"]
+    assert row["work"]["steps"] == 6
     assert seconds > 0
     assert around > 0
-
-
-def test_a_supervised_denoiser_sees_sides_that_are_multiples_of_eight() -> None:
-    seen = []
-
-    class Recorder(torch.nn.Module):
-        def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
-            seen.append(tuple(y.shape[1:]))
-            return y
-
-    x = torch.rand(2, 1, 28, 20)
-    denoiser.Regression(0.1, 0.2)(Recorder(), x, Rng(0))
-    assert denoiser.Learned(Recorder(), 0.0)(x, 0.1).shape == x.shape
-    assert seen == [(1, 32, 24)] * 2

@@ -25,7 +25,7 @@ class Shelf:
         self.specs: list[RunSpec] = []
 
     def plan(self, objective: str, seed: int, dataset: str = "line", *, control: bool = False, **more: Any) -> RunSpec:
-        about = ObjectiveSpec(name=objective, label=objective, control=control, kind=more.pop("kind", ""))
+        about = ObjectiveSpec(name=objective, label=objective, control=control, **_own_fields(more))
         spec = toy_spec(seed, about, dataset, **more)
         self.specs.append(spec)
         return spec
@@ -65,6 +65,11 @@ class Shelf:
         """The cells of an objective's line in the leaderboard: name, mean rank, data sets, succeeded, cost."""
         (line,) = (line for line in self.page().splitlines() if re.match(rf"\| {objective}( \(control\))? ", line))
         return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def _own_fields(more: dict[str, Any]) -> dict[str, Any]:
+    """Those of an objective's fields that are among the others, taken out of them."""
+    return {key: more.pop(key) for key in ("kind", "family") if key in more}
 
 
 def estimate(value: float | None, **more: Any) -> dict[str, Any]:

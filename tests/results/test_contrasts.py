@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.common.run_spec import ContrastSpec
+from bench.common.run_spec import CONDITIONAL, STATIC, ContrastSpec, ObjectiveSpec
 from bench.report.html import comparison
 from bench.results import contrasts, reference_comparison
 from bench.results.committed_rows import read_rows, write_rows
@@ -199,6 +200,40 @@ def test_the_page_has_the_answers(records: list[Record]) -> None:
     (figure,) = comparison.verdicts(records, {})
     (questions,) = figure["questions"]
     assert list(questions["tables"][0]["question"]) == [contrast.name for contrast in ASKED]
+
+
+def test_each_class_of_energies_has_a_verdict_of_its_own() -> None:
+    asked = (
+        replace(ASKED[0], energies=STATIC),
+        ContrastSpec(name="two over three", entry="two", reference="three", metric="kl.own", energies=CONDITIONAL),
+    )
+    rows = []
+    for seed in range(5):
+        luck = 1 + 0.01 * seed
+        values = {"anchor": (1.0, 9.0), "one": (0.5 * luck, 9.0), "two": (3.0, luck), "three": (3.1, 4.0)}
+        for name, (value, own) in values.items():
+            energy = "noise" if name in ("two", "three") else "static"
+            objective = ObjectiveSpec(name=name, label=name, energy=energy)
+            spec = toy_spec(seed, objective, reference="anchor", contrasts=asked, primary="kl")
+            metrics = {"kl": {"last": estimate(value)}, "kl.own": {"last": estimate(own)}}
+            rows.append((Planned.of(spec), {"status": "ok", "reason": "", "metrics": metrics}))
+    records = records_of(rows)
+    first, second = contrasts.answer(records)
+    assert (first.metric, first.word, first.effect.mean) == ("kl", "better", pytest.approx(0.51, rel=0.01))
+    # by its own reference and metric, on which the suite's would say nothing
+    assert (second.metric, second.word) == ("kl_own", "better")
+    assert second.effect.mean == pytest.approx(0.255, rel=0.01)
+    text = reference_comparison.comparison_markdown(records)
+    assert (
+        text.index("**Static energies**") < text.index("one over anchor") < text.index("**Noise-conditional energies**")
+    )
+    assert "of `kl_own`, entry over reference" in text
+    assert text.count("correction over these 2 questions") == 2
+    assert "| two (noise-conditional)" in text
+    assert "| one (" not in text
+    assert "of another class than the reference" in text
+    (figure,) = comparison.verdicts(records, {})
+    assert [questions["title"][:10] for questions in figure["questions"]] == ["**Static e", "**Noise-co"]
 
 
 def error_rate(n: int, count: int, *, skewed: bool, runs: int = 4000) -> float:

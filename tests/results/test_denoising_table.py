@@ -116,3 +116,32 @@ def test_samples_have_a_row_for_each_sampler_of_a_suite_and_their_names_above_th
     assert figure is not None
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == ["line", "one", "two"] + [""] * 3 * (len(SAMPLERS) - 1)
+
+
+def test_restored_images_have_columns_against_the_guess_that_they_begin_from(shelf: Shelf) -> None:
+    found = metrics("mode", [20.0, 21.0])
+    value = {"value": 25.5, "certified": True, "reason": "", "unit": "dB", "better": "higher"}
+    detail = {"images": [25.0, 26.0], "start": [24.0, 24.8]}
+    found["restoration_psnr.inpainting"] = {"ema": {**value, "detail": detail}}
+    found["restoration_psnr.super_resolution"] = {"ema": {**value, "value": None, "reason": "n/a (too smooth)"}}
+    planned = {"evaluation": EvaluationSpec(metrics={**METRICS, "restoration_psnr": "sha"})}
+    shelf.ran("descent", 0, None, metrics=found, **planned)
+    shelf.ran(RULER, 0, None, metrics=metrics("classical", [20.0, 30.0]), kind=DENOISER, **planned)
+    text = denoising_table.denoising_markdown(shelf.records())
+    (line,) = (line for line in text.splitlines() if line.startswith("| descent"))
+    assert "25.50 (+1.10; -0.17 to +2.37)" in line
+    assert "n/a (too smooth)" in line
+    assert "half of the pixels are missing" in text
+    shelf.specs.clear()
+    shelf.ran("descent", 0, None, metrics=metrics("mode", [20.0, 21.0]), **PLANNED)
+    assert "super-resolution" not in denoising_table.denoising_markdown(shelf.records())
+
+
+def test_published_values_stand_beside_those_of_the_same_images_and_say_whence_they_are(shelf: Shelf) -> None:
+    for dataset in ("photos[held_out=bsd68]", "photos"):
+        shelf.ran("descent", 0, None, dataset=dataset, metrics=metrics("mode", [20.0, 21.0]), **PLANNED)
+    text = denoising_table.denoising_markdown(shelf.records())
+    (line,) = (line for line in text.splitlines() if line.startswith("| BM3D (published; recalled"))
+    assert [cell.strip() for cell in line.split("|")][3:6] == ["31.07", "28.57", "25.62"]
+    assert text.count("| DnCNN (published") == 1
+    assert denoising_table.published_lines("photos[whole=128]") == []

@@ -71,6 +71,19 @@ def test_the_picture_shows_objectives_in_the_order_of_the_table(shelf: Shelf, mo
     assert shown == ["better", "worse"]
 
 
+def test_the_floor_of_the_fid_stands_above_with_its_n(shelf: Shelf) -> None:
+    found = metrics({"own": 30.0})
+    found["fid.own"]["ema"]["detail"] |= {"floor": 2.168, "n_floor": 300}
+    shelf.ran("better", 0, None, metrics=found)
+    assert "; FID of 300 test images 2.17, 1 seed" in samples_table.samples_markdown(shelf.records(), {})
+
+
+def test_a_value_that_bounds_says_so_above_the_ranking(shelf: Shelf) -> None:
+    value = {"value": 3.0, "certified": True, "reason": "", "unit": "nats", "better": "lower"}
+    shelf.ran("one", 0, None, metrics={"nll": {"last": {**value, "detail": {"bounds": "the truth from below"}}}})
+    assert "the truth from below" in shelf.page()
+
+
 def test_numbers_are_means_over_seeds_and_doubt_is_marked(shelf: Shelf) -> None:
     for seed, fid in enumerate((10.0, 14.0, 12.0)):
         shelf.ran("steady", seed, None, metrics=metrics({"own": fid}))

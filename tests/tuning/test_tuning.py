@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from bench.cli.main import main
 from bench.common.errors import UsageError
-from bench.common.run_spec import RunSpec
+from bench.common.run_spec import EvaluationSpec, RunSpec
 from bench.plugins import registry
 from bench.suites import expand, schema, tuned
 from bench.suites.schema import TuningBudget
@@ -88,6 +88,32 @@ def test_runs_of_tuning_see_tuning_seeds_and_validation_data_alone(tmp_path: Pat
     assert {run.evaluation.split for run in bowl.runs} == {"valid"}
     assert {tuple(run.evaluation.metrics) for run in bowl.runs} == {("nll",)}, "the KL divergence needs the density"
     assert {run.suite for run in bowl.runs} == {"tiny-tuning"}
+
+
+@pytest.mark.parametrize(
+    ("primary", "column"),
+    [
+        ("denoising_psnr.mode_25", "denoising_psnr.mode_25"),
+        ("denoising_psnr.mode_25_ema", "denoising_psnr.mode_25"),
+        ("denoising_psnr_ema", "denoising_psnr"),
+        ("kl.own", "nll"),
+    ],
+)
+def test_the_criterion_is_the_part_that_the_suite_ranks_by(primary: str, column: str) -> None:
+    assert search._part_of(primary, column.partition(".")[0]) == column
+
+
+def test_an_entry_with_a_metric_of_parts_is_tuned_by_its_part(tmp_path: Path) -> None:
+    """PSNR by the posterior's mode: higher is better, and its column is not called by the bare metric."""
+    spec = replace(
+        entries(tmp_path)[0],
+        primary="denoising_psnr.mode_25",
+        evaluation=EvaluationSpec(metrics={"denoising_psnr": "sha"}),
+    )
+    rows = [
+        {"metrics": {"denoising_psnr.mode_25": {"ema": {"value": value, "certified": True}}}} for value in (26.0, 28.0)
+    ]
+    assert search._criterion(rows, spec) == -27.0
 
 
 def test_trials_of_a_generation_train_as_one_stack(tmp_path: Path) -> None:

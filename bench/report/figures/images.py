@@ -17,6 +17,7 @@ SAMPLERS = {
     "samples": "long Metropolis-adjusted Langevin chains from noise",
     "samples_own": "the objective's own sampler",
     "samples_noise": "long Metropolis-adjusted Langevin chains from noise",
+    "samples_tempered": "the same chains, tempered in their first half",
     "samples_data": "the same chains from training data",
     "samples_continued": "the same chains from where the objective's own sampler ends",
 }

@@ -52,15 +52,17 @@ def verdicts(records: Sequence[Record], ids: Mapping[tuple[str, str], str]) -> l
 
 
 def _questions(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The answers to what the suite asks, a table of them and one of their parts for each board."""
+    """The answers to what the suite asks, two tables for each board and class of energies."""
     found = contrasts.answer(records)
     boards = {board: [f for f in found if f.board == board] for board in dict.fromkeys(f.board for f in found)}
     return [
         {
+            "title": title,
             "tables": [contrasts.answers_frame(own), contrasts.parts_frame(own)],
-            "reading": contrasts.reading(own),
+            "reading": contrasts.reading(own, len(asked)),
         }
-        for own in boards.values()
+        for asked in boards.values()
+        for title, own in contrasts.verdicts(asked)
     ]
 
 

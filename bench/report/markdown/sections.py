@@ -132,14 +132,11 @@ def log_z_table(records: Sequence[Record]) -> str:
 
 
 def headline(records: Sequence[Record], most: int = 15) -> str:
-    """The first objectives of a suite's ranking, without costs: the table of a page that has room for one.
-
-    Its columns are not padded, since a page that has room for one table has room for few bytes.
-    """
+    """The first objectives of a suite's ranking: the table of a page that has room for one."""
     table = ranking_frame(leaderboard.leaderboard_frame(records))
-    entries = table[~table["objective"].str.endswith("(control)")].drop(columns=["completed"]).head(most)
-    lines = [list(entries.columns), [":--"] * len(entries.columns), *entries.astype(str).to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return tables.markdown_table(
+        table[~table["objective"].str.endswith("(control)")].drop(columns="completed").head(most)
+    )
 
 
 def _median_and_range(values: Sequence[float]) -> str:
