@@ -21,8 +21,9 @@ from bench.evaluation.artifacts import save_denoised
 from bench.evaluation.denoising import LEVELS, held_out, in_units, judged, noisy, psnr, ssim
 from bench.evaluation.evaluator import described
 from bench.plugins import builders, registry
+from bench.runner.resumption import Keeper
 from bench.training import stopwatch
-from bench.training.denoiser import learned, prepare
+from bench.training.denoiser import DenoiserTrainer
 from bench.training.loop import Curve
 
 CANDIDATES = 7  # values of the parameter, evenly in the logarithm over its search space
@@ -73,8 +74,15 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     setup.start()
     data = builders.dataset(spec.dataset.ref, Rng(spec.seed, "data"), **spec.dataset.params)
     plugin, rng = registry.find("denoisers", spec.objective.ref), Rng(spec.seed, "eval")
-    trained = learned(spec, plugin, data) if plugin.has_memory else None
-    denoiser = Denoiser(trained, None) if trained is not None else find_denoiser(spec.objective.ref)
+    trainer = DenoiserTrainer(spec, plugin, data) if plugin.has_memory else None
+    if trainer is None:
+        denoiser, told = find_denoiser(spec.objective.ref), {}
+    else:
+        setup.stop()
+        keeper = Keeper([spec], folder.parent)
+        denoiser = Denoiser(trainer.train(keeper), None)
+        told = {"train_wall": trainer.clock.wall, "train_cpu": trainer.clock.cpu, **keeper.said()}
+        setup.start()
     picked = {level: chosen(denoiser, data, level, rng) for level in LEVELS}
     setup.stop()
     clock.start()
@@ -89,16 +97,14 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
             metrics[f"{name}.classical_{level}"] = {
                 "ema": described(Estimate(estimate.value, estimate.stderr, estimate.n, detail=detail), info)
             }
-    told = {} if trained is None else {"train_wall": trained.clock.wall, "train_cpu": trained.clock.cpu}
     save_denoised(folder, {f"classical_{level}": found for level, found in images.items()}, data, rng)
-    time_of = told | {"eval_wall": clock.wall, "eval_cpu": clock.cpu}
-    time_of |= {f"setup_{kind}": getattr(setup, kind) - told.get(f"train_{kind}", 0.0) for kind in ("wall", "cpu")}
+    time_of = told | {"eval_wall": clock.wall, "eval_cpu": clock.cpu, "setup_wall": setup.wall, "setup_cpu": setup.cpu}
     row = {"status": "ok", "phase": "done", "last_step": 0, "metrics": metrics, "time": time_of, "device": "cpu"}
-    if trained is None:
+    if trainer is None:
         return row
-    work = {"steps": trained.steps, "flops_train": trained.work.scaled(trained.steps)["flops"]}
-    size = {"n_params": sum(p.numel() for p in trained.network.parameters())}
-    return {**row, "last_step": trained.steps, "work": work, "model": size}
+    work = {"steps": trainer.steps, "flops_train": trainer.work.scaled(trainer.steps)["flops"]}
+    size = {"n_params": sum(w.numel() for w in trainer.weights)}
+    return {**row, "last_step": trainer.steps, "work": work, "model": size}
 
 
 def priced(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
@@ -113,9 +119,8 @@ def price(spec: RunSpec) -> tuple[float, float, float]:
     loading = time.process_time() - began
     plugin = registry.find("denoisers", spec.objective.ref)
     if plugin.has_memory:
-        learner, work, steps = prepare(spec, plugin, data)
-        one = _seconds(lambda: learner.update(learner.energy, data.train[: spec.budget.batch], Rng(0)))
-        return work.flops * steps, steps * one, loading
+        trainer = DenoiserTrainer(spec, plugin, data)
+        return trainer.work.flops * trainer.steps, trainer.steps * _seconds(lambda: trainer.step(0)), loading
     denoiser, rng = find_denoiser(spec.objective.ref), Rng(0, "eval")
     values = {} if denoiser.space is None else {denoiser.space[0]: math.sqrt(denoiser.space[1] * denoiser.space[2])}
     # what is imported is imported by the first choice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from bench.core.rng import Rng
 from bench.evaluation.denoising import LEVELS, in_units
 from bench.plugins import registry
 from bench.training import stopwatch, work_counter
-from bench.training.schedule import StepSchedule
+from bench.training.loop import Keeper, Outcome
+from bench.training.schedule import Schedule, StepSchedule
 from bench.training.trainer import Learner, update_ema
 
 MARGIN = 1.5  # how far, as a factor, training levels reach beyond those that are judged
@@ -52,9 +53,6 @@ class Learned:
 
     network: nn.Module
     noise: float
-    work: work_counter.Work = field(default_factory=work_counter.Work)
-    steps: int = 0
-    clock: stopwatch.Stopwatch = field(default_factory=lambda: stopwatch.Stopwatch(torch.device("cpu")))
 
     @torch.no_grad()
     def __call__(self, y: Tensor, sigma: float) -> Tensor:
@@ -70,35 +68,70 @@ def _extended(x: Tensor) -> Tensor:
     return nn.functional.pad(x, (0, right, 0, below), mode="reflect")
 
 
-def prepare(spec: RunSpec, plugin: registry.Plugin, data: Data) -> tuple[Learner, work_counter.Work, int]:
-    """A denoiser to be trained, the work of a step, and how many steps the suite's track allows."""
-    known = {k: v for k, v in spec.network.params.items() if k in plugin.parameters}
-    network: nn.Module = plugin.target(tuple(data.train.shape[1:]), Rng(spec.seed, "init"), **plugin.resolve(**known))
-    added = [math.sqrt(in_units(data, level) ** 2 - data.noise**2) for level in (LEVELS[0], LEVELS[-1])]
-    objective = Regression(added[0] / MARGIN, added[1] * MARGIN)
-    learner = Learner(network, objective, spec.optimiser, spec.precision)  # type: ignore[arg-type]
-    work = _work(learner, data.train[: spec.budget.batch])
-    flops = spec.budget.flops if spec.track == "equal_flops" else None
-    return learner, work, spec.budget.steps if flops is None else max(1, int(flops / work.flops))
+class DenoiserTrainer:
+    """All of a denoiser that changes as it trains; its checkpoints are taken as those of an energy are.
 
+    Attributes:
+        work: the work of a step.
+        steps: how many the suite's track allows.
+        clock: seconds of training.
+    """
 
-def learned(spec: RunSpec, plugin: registry.Plugin, data: Data) -> Learned:
-    """Trains a denoiser for the suite's steps or FLOPs; the weights are the moving average, as energies' are."""
-    learner, work, steps = prepare(spec, plugin, data)
-    network = learner.energy
-    batches, rng, size = Rng(spec.seed, "data"), Rng(spec.seed, "objective"), spec.budget.batch
-    schedule = StepSchedule(steps, spec.optimiser, 1)
-    weights = [w.detach() for w in network.parameters()]
-    average = [w.clone() for w in weights]
-    clock = stopwatch.Stopwatch(torch.device("cpu"))
-    clock.start()
-    for t in range(steps):
-        x = data.train[batches.integers(len(data.train), (size,))]
-        learner.update(network, x, rng, schedule.lr_factor(t))
-        update_ema(average, weights, t, schedule.ema_decay(t))
-    clock.stop()
-    torch._foreach_copy_(weights, average)
-    return Learned(network, data.noise, work, steps, clock)
+    def __init__(self, spec: RunSpec, plugin: registry.Plugin, data: Data) -> None:
+        self.spec, self.plugin, self.data = spec, plugin, data
+        self.energy, objective = self.twin()
+        self.learner = Learner(self.energy, objective, spec.optimiser, spec.precision)  # type: ignore[arg-type]
+        self.work = _work(self.learner, data.train[: spec.budget.batch])
+        flops = spec.budget.flops if spec.track == "equal_flops" else None
+        self.steps = spec.budget.steps if flops is None else max(1, int(flops / self.work.flops))
+        self.data_rng, self.rng = Rng(spec.seed, "data"), Rng(spec.seed, "objective")
+        self.schedule: Schedule = self.paced(self.steps)
+        self.weights = [w.detach() for w in self.energy.parameters()]
+        self.average = [w.clone() for w in self.weights]
+        self.clock = stopwatch.Stopwatch(torch.device("cpu"))
+
+    def twin(self) -> tuple[nn.Module, nn.Module]:
+        """The network and the regression as they are before the first step."""
+        known = {k: v for k, v in self.spec.network.params.items() if k in self.plugin.parameters}
+        event, rng = tuple(self.data.train.shape[1:]), Rng(self.spec.seed, "init")
+        network: nn.Module = self.plugin.target(event, rng, **self.plugin.resolve(**known))
+        low, high = (
+            math.sqrt(in_units(self.data, level) ** 2 - self.data.noise**2) for level in (LEVELS[0], LEVELS[-1])
+        )
+        return network, Regression(low / MARGIN, high * MARGIN)
+
+    def paced(self, steps: int) -> StepSchedule:
+        """The pace of a given number of steps."""
+        return StepSchedule(steps, self.spec.optimiser, 1)
+
+    def step(self, t: int) -> Tensor:
+        """Training step t, counted from 0; returns the mean loss, ()."""
+        x = self.data.train[self.data_rng.integers(len(self.data.train), (self.spec.budget.batch,))]
+        loss = self.learner.update(self.energy, x, self.rng, self.schedule.lr_factor(t))
+        update_ema(self.average, self.weights, t, self.schedule.ema_decay(t))
+        return loss
+
+    def train(self, keeper: Keeper | None = None) -> Learned:
+        """Trains to the end; the weights are the moving average, as energies' are.
+
+        Args:
+            keeper: writes checkpoints, off the clock, and goes on from an earlier one.
+        """
+        outcome = Outcome()
+        t = 0 if keeper is None else keeper.resume(self, [outcome], [self.clock], [lambda line: None])
+        self.clock.start()
+        while not self.schedule.finished(t):
+            self.step(t)
+            t += 1
+            if keeper is not None and keeper.due(t):
+                self.clock.stop()
+                keeper.save(self, t, [outcome], [self.clock])
+                self.clock.start()
+        self.clock.stop()
+        if keeper is not None:
+            keeper.close()
+        torch._foreach_copy_(self.weights, self.average)
+        return Learned(self.energy, self.data.noise)
 
 
 def _work(learner: Learner, x: Tensor) -> work_counter.Work:
