@@ -326,6 +326,7 @@ class SpecReader:
     def __init__(self) -> None:
         self._types: dict[str, Any] = get_type_hints(RunSpec, include_extras=True)
         self._parts: dict[tuple[str, bytes], Any] = {}
+        self._entry = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
     def read(self, runs: bytes) -> Iterator[tuple[str, RunSpec]]:
         """The cell's id and the spec of each entry of a JSON list of objects; other keys are ignored.
@@ -334,7 +335,8 @@ class SpecReader:
             UsageError: if a value is not of its type.
         """
         try:
-            for entry in msgspec.json.decode(runs, type=list[dict[str, msgspec.Raw]]):
+            for each in msgspec.json.decode(runs, type=list[msgspec.Raw]):  # one after the other: less room
+                entry = self._entry.decode(each)
                 cell_id = msgspec.json.decode(entry["cell_id"], type=str)
                 yield cell_id, RunSpec(**{k: self._part(k, bytes(v)) for k, v in entry.items() if k in self._types})
         except (msgspec.ValidationError, TypeError, KeyError) as error:
