@@ -9,9 +9,7 @@ from pathlib import Path
 from bench.common.errors import UsageError, no_runs
 from bench.common.json_files import read_json, write_json
 from bench.common.paths import PACKAGE
-from bench.report.figures import plots
-from bench.report.markdown.leaderboard_page import leaderboard_markdown
-from bench.results import efficiency, tables
+from bench.results import tables
 from bench.results.boards import group_boards
 from bench.results.integrity import file_digest
 from bench.results.records import read_records
@@ -34,6 +32,11 @@ def write_store_pages(root: Path, *, again: bool = True) -> None:
     basis = _basis(root)
     if not again and _is_current(root, basis):
         return
+    # what draws takes longer to load than it takes to find that there is nothing to do
+    from bench.report.figures import plots
+    from bench.report.markdown.leaderboard_page import leaderboard_markdown
+    from bench.results import efficiency
+
     records = read_records(store)
     if not records:
         raise no_runs(root)

@@ -161,7 +161,7 @@ class Cell:
 
 def read_records(store: Store, plan: Iterable[RunSpec] | None = None) -> list[Record]:
     """Every planned run with its newest row; without a plan, every run that any plan of the store asks for."""
-    planned = store.planned() if plan is None else [Planned.of(spec) for spec in plan]
+    planned = store.planned() if plan is None else Planned.all_of(plan)
     unique = {run.key: run for run in planned}
     newest = newest_rows(store.root)
     attempts = [newest.get(Place(store.cell_of(run), run.spec.seed)) for run in unique.values()]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.results.attempt import Attempt
-from bench.results.integrity import run_folders
+from bench.results.integrity import run_folders, within
 
 INDEX_FILE = ".rows.sqlite"
 VERSION = 2
@@ -82,13 +82,11 @@ def kept_plan(root: Path, path: Path, read: Callable[[], dict[str, Any]]) -> tup
 
 def row_stamps(root: Path) -> Iterator[tuple[str, _Stamp]]:
     """Each attempt with a row, by its folder within the store, and what its row's file looks like."""
-    for folder in map(str, run_folders(root)):
+    for folder in run_folders(root):
         with suppress(FileNotFoundError):
             about = os.stat(f"{folder}/row.json")
-            yield (
-                folder.removeprefix(str(root)).lstrip("/"),
-                (about.st_mtime_ns, about.st_size, about.st_ino, about.st_ctime_ns),
-            )
+            stamp = about.st_mtime_ns, about.st_size, about.st_ino, about.st_ctime_ns
+            yield within(root, folder), stamp
 
 
 def _known(root: Path, *, plans: bool = False) -> dict[str, tuple[_Stamp, bytes]]:
