@@ -75,12 +75,13 @@ def main() -> int:
             done = False
             while not done:
                 kill = counts["kills"] < options.kills
-                done = not _killed(command(store), store, draw) if kill else _ended(command(store))
+                begun: dict[Path, float] = {}
+                done = not _killed(command(store), store, draw, begun) if kill else _ended(command(store))
                 now = {str(path): path.stat().st_mtime_ns for path in store.rglob("row.json")}
                 counts["lost"] += sum(now.get(path) != age for path, age in rows.items() if _is_ok(Path(path)))
                 counts["kills"] += not done
                 if not done:
-                    twice = max(twice, _unsaved_seconds(store))
+                    twice = max(twice, _unsaved_seconds(begun))
                     print(f"{counts}, at most {twice:.1f} s of training twice", file=sys.stderr, flush=True)
                 rows = now
             found = _numbers(store)
@@ -94,16 +95,23 @@ def main() -> int:
     return int(any(counts[name] for name in ("lost", "repeated", "torn", "changed")))
 
 
-def _killed(command: list[str], store: Path, draw: random.Random) -> bool:
-    """Starts the suite and kills it at a random moment; returns False if it ended first."""
+def _killed(command: list[str], store: Path, draw: random.Random, begun: dict[Path, float]) -> bool:
+    """Starts the suite and kills it at a random moment; returns False if it ended first.
+
+    Args:
+        begun: filled with the time of each attempt's first word of progress.
+    """
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
-    began = time.time()
-    if draw.random() < 0.8:  # else it may be killed before it trains
-        while process.poll() is None and not any(p.stat().st_mtime > began for p in _progress(store)):
-            time.sleep(0.1)
-    deadline = time.monotonic() + draw.uniform(0, 3 + 2 * float(os.environ["EBM_BENCH_CHECKPOINT_SECONDS"]))
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    began, left = time.time(), draw.uniform(0, 2 * float(os.environ["EBM_BENCH_CHECKPOINT_SECONDS"]))
+    early = draw.random() < 0.1  # it may be killed before it trains
+    deadline = time.monotonic() + left if early else None
+    while process.poll() is None and (deadline is None or time.monotonic() < deadline):
+        for path in store.rglob(".progress.json"):
+            with suppress(OSError):
+                if (age := path.stat().st_mtime) > began:
+                    begun.setdefault(path, age)
+                    deadline = deadline or time.monotonic() + left
+        time.sleep(0.1)
     if process.poll() is not None:
         return False
     number = draw.choice(SIGNALS)
@@ -120,24 +128,17 @@ def _ended(command: list[str]) -> bool:
     return subprocess.run(command, check=False, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode == 0
 
 
-def _progress(store: Path) -> list[Path]:
-    return list(store.rglob(".progress.json"))
-
-
-def _unsaved_seconds(store: Path) -> float:
-    """The most seconds that a run without a row trained, as it said itself, after its newest checkpoint."""
+def _unsaved_seconds(begun: dict[Path, float]) -> float:
+    """The most seconds that a run without a row had trained since its newest checkpoint, as it said itself."""
     most = 0.0
-    for path in _progress(store):
-        attempt = path.parent
+    for path, saved in begun.items():
         with suppress(OSError, ValueError):
-            cell, seed = attempt.parent, int(attempt.name[1:].partition("-a")[0])
+            cell, seed = path.parent.parent, int(path.parent.name[1:].partition("-a")[0])
             if any(_is_ok(row) for row in cell.glob(f"s{seed}-a*/row.json")):
                 continue
-            saved = (attempt / "spec.json").stat().st_mtime
             for folder in cell.glob(".checkpoint-*"):
-                if any(
-                    run[1] == seed for run in json.loads((folder / "runs.json").read_text(encoding="utf-8"))["runs"]
-                ):
+                runs = json.loads((folder / "runs.json").read_text(encoding="utf-8"))["runs"]
+                if any(run[1] == seed for run in runs):
                     saved = max(saved, *(file.stat().st_mtime for file in folder.glob("*.checkpoint")))
             most = max(most, path.stat().st_mtime - saved)
     return most

@@ -19,10 +19,12 @@ from bench.plugins import builders
 from bench.results.store import Store
 from bench.runner.executor import execute
 from bench.runner.single_run import evaluate_run
+from bench.runner.worker_process import reset_peak, status_bytes
 from bench.training import stopwatch
 from bench.training.loop import Outcome
 from bench.training.trainer import Trainer
 
+RESET = "VmHWM since clear_refs, after imports"  # what `reset_peak` says where it has
 WARM_UP, ROUNDS, TIMED = 2, 5, 2
 FEW = 25, 75  # samples of an evaluation that are timed
 
@@ -32,11 +34,15 @@ class CostEstimate:
     """One run's predicted FLOPs of training, its processor seconds, and those of set-up and evaluation.
 
     The FLOPs are exact, but at equal seconds, where the steps that there will be time for are an estimate.
+
+    Attributes:
+        memory: bytes of the rehearsal at its peak, with what every run loads; None where the kernel does not say.
     """
 
     flops: float
     training: float
     around: float = 0.0
+    memory: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -71,6 +77,8 @@ def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
     steps: dict[str, Step] = {}
     evaluations: dict[str, float] = {}
     prices: dict[str, CostEstimate] = {}
+    grown: dict[str, float] = {}  # bytes by which a rehearsal grew this process
+    loaded = status_bytes("VmRSS")
     for spec in specs:
         if spec.cell_id in prices:
             continue
@@ -90,19 +98,35 @@ def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
         known = data_key in shapes and _key(*about, shapes[data_key]) in steps and evaluation_key in evaluations
         if not known:
             began = time.process_time()
+            before = _forget_peak()
             trainer = Trainer(replace(spec, seed=0), 0, builders.pick_device(spec.device))
             work = trainer.count()
             setup = time.process_time() - began
             shapes[data_key] = list(trainer.data.train.shape[1:])
             if _key(*about, shapes[data_key]) not in steps:
                 steps[_key(*about, shapes[data_key])] = Step(work.flops, _time_step(trainer), setup)
+            _note_growth(grown, _key(*about, data_key), before)
             if evaluation_key not in evaluations:
                 evaluations[evaluation_key] = _time_evaluation(trainer)
+                _note_growth(grown, evaluation_key, before)
         step = steps[_key(*about, shapes[data_key])]
         count = step.count(spec)
         around = step.setup + evaluations[evaluation_key]
-        prices[spec.cell_id] = CostEstimate(step.flops * count, count * step.seconds, around)
+        parts = [grown[key] for key in (_key(*about, data_key), evaluation_key) if key in grown]
+        memory = loaded + max(parts) if loaded is not None and parts else None
+        prices[spec.cell_id] = CostEstimate(step.flops * count, count * step.seconds, around, memory)
     return prices
+
+
+def _forget_peak() -> int | None:
+    """The bytes that this process holds, from where its peak is counted anew; None where that cannot be."""
+    return status_bytes("VmRSS") if reset_peak() == RESET else None
+
+
+def _note_growth(grown: dict[str, float], key: str, before: int | None) -> None:
+    peak = status_bytes("VmHWM")
+    if before is not None and peak is not None:
+        grown[key] = max(grown.get(key, 0.0), float(peak - before))
 
 
 def _price_of_denoiser(spec: RunSpec) -> CostEstimate:
@@ -111,7 +135,8 @@ def _price_of_denoiser(spec: RunSpec) -> CostEstimate:
         (row,) = execute([spec], Store(Path(folder)), worker="bench.runner.classical_run:priced")
     if row["status"] != "ok":
         raise UsageError(f"{spec.objective.label} has no cost estimate: {row['reason']}; run bench check on it")
-    return CostEstimate(*row["price"])
+    flops, training, around = row["price"]
+    return CostEstimate(flops, training, around, (row.get("memory") or {}).get("rss_peak"))
 
 
 def _key(*parts: Any) -> str:

@@ -10,6 +10,7 @@ from bench.common.duration import duration
 from bench.common.run_spec import RunSpec
 from bench.costs.estimate import CostEstimate
 from bench.results.tables import format_cells, markdown_table
+from bench.runner.slurm import memory_of_job
 
 
 def plan_markdown(specs: Sequence[RunSpec], estimates: Mapping[str, CostEstimate], jobs: int) -> str:
@@ -21,7 +22,10 @@ def plan_markdown(specs: Sequence[RunSpec], estimates: Mapping[str, CostEstimate
     """
     runs = _runs_frame(specs, estimates)
     grouped = runs.groupby(["suite", "dataset", "objective"], sort=False)
-    shown = grouped.agg(runs=("seconds", "size"), seconds=("seconds", "sum"), gflops=("gflops", "sum")).reset_index()
+    shown = grouped.agg(
+        runs=("seconds", "size"), seconds=("seconds", "sum"), gflops=("gflops", "sum"), memory_gb=("memory_gb", "max")
+    )
+    shown = shown.reset_index()
     skipped = {spec.cell_id: spec for spec in specs if spec.skip}.values()
     total = float(runs["seconds"].sum())
     return "\n".join(
@@ -30,8 +34,27 @@ def plan_markdown(specs: Sequence[RunSpec], estimates: Mapping[str, CostEstimate
             *(f"skipped: {spec.objective.label} · {spec.dataset.label}: {spec.skip}" for spec in skipped),
             f"{len(runs)} runs, {int(runs['skipped'].sum())} of them skipped; {runs['gflops'].sum():.3g} GFLOPs; "
             f"predicted time {duration(total)} on one core, {duration(total / jobs)} with {jobs} in parallel",
+            *_memory_lines(specs, estimates, jobs),
         ]
     )
+
+
+def _memory_lines(specs: Sequence[RunSpec], estimates: Mapping[str, CostEstimate], jobs: int) -> list[str]:
+    largest = largest_memory(specs, estimates)
+    if largest is None:
+        return ["memory is not known: this system does not say how much a process holds at its peak"]
+    asked = memory_of_job([largest], jobs)
+    return [
+        f"predicted memory of the largest run {largest:.2g} GB; a job of `slurm --memory plan` with {jobs} in parallel "
+        f"asks for {asked}"
+    ]
+
+
+def largest_memory(specs: Sequence[RunSpec], estimates: Mapping[str, CostEstimate]) -> float | None:
+    """GB of the largest run, or of the largest limit that a suite sets; None where neither is known."""
+    memory = [estimates[spec.cell_id].memory for spec in specs]
+    found = [each / 1e9 for each in memory if each is not None] + [s.memory_gb for s in specs if s.memory_gb]
+    return max(found, default=None)
 
 
 def _runs_frame(specs: Sequence[RunSpec], estimates: Mapping[str, CostEstimate]) -> pd.DataFrame:
@@ -42,6 +65,7 @@ def _runs_frame(specs: Sequence[RunSpec], estimates: Mapping[str, CostEstimate])
             "objective": spec.objective.label,
             "seconds": estimates[spec.cell_id].seconds,
             "gflops": estimates[spec.cell_id].flops / 1e9,
+            "memory_gb": None if (held := estimates[spec.cell_id].memory) is None else held / 1e9,
             "skipped": bool(spec.skip),
         }
         for spec in specs
