@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import io
 import os
@@ -88,6 +89,8 @@ def _obey(modules: Mapping[str, Command], given: Sequence[str], *, supervise: bo
     if supervise and options.command in SUPERVISED:
         limit = getattr(options, "time_limit", None)
         return supervised(options.command, lambda: _coded(lambda: _run(command, options)), limit)
+    # thousands of rows are kept for as long as a command runs: to look for garbage among them often finds none
+    gc.set_threshold(50_000, 20, 20)
     code = _run(command, options)
     sys.stdout.flush()
     return code

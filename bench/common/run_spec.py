@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -353,6 +354,7 @@ class SpecReader:
     def __init__(self) -> None:
         self._types: dict[str, Any] = get_type_hints(RunSpec, include_extras=True)
         self._parts: dict[tuple[str, bytes], Any] = {}
+        self._entry = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
     def read(self, runs: bytes) -> Iterator[tuple[str, RunSpec]]:
         """The cell's id and the spec of each entry of a JSON list of objects; other keys are ignored.
@@ -361,7 +363,8 @@ class SpecReader:
             UsageError: if a value is not of its type.
         """
         try:
-            for entry in msgspec.json.decode(runs, type=list[dict[str, msgspec.Raw]]):
+            for each in msgspec.json.decode(runs, type=list[msgspec.Raw]):  # one after the other: less room
+                entry = self._entry.decode(each)
                 cell_id = msgspec.json.decode(entry["cell_id"], type=str)
                 yield cell_id, RunSpec(**{k: self._part(k, bytes(v)) for k, v in entry.items() if k in self._types})
         except (msgspec.ValidationError, TypeError, KeyError) as error:
@@ -372,3 +375,49 @@ class SpecReader:
         if key not in self._parts:
             self._parts[key] = msgspec.json.decode(raw, type=self._types[name])
         return self._parts[key]
+
+
+_SIMPLE = (str, int, float, bool, type(None))
+
+
+class SpecWriter:
+    """Plain values and cells of many specs that have most of their parts in common; each part is made once."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, tuple[Any, Any]] = {}  # the part, which keeps its id, and its plain values
+        self._cells: dict[tuple[Any, ...], str] = {}
+
+    def to_dict(self, spec: RunSpec) -> dict[str, Any]:
+        """What `spec.to_dict()` gives; parts are shared between specs and must not be changed."""
+        values = vars(spec)
+        if not _is_finite(values):
+            return spec.to_dict()
+        return {name: value if type(value) in _SIMPLE else self._plain(value) for name, value in values.items()}
+
+    def cell_id(self, spec: RunSpec) -> str:
+        """What `spec.cell_id` gives."""
+        if not _is_finite(vars(spec)):
+            return spec.cell_id
+        key = tuple(
+            (type(value), value) if type(value) in _SIMPLE else self._known(value)
+            for name, value in vars(spec).items()
+            if name not in _ASIDE
+        )
+        if key not in self._cells:
+            self._cells[key] = spec.cell_id
+        return self._cells[key]
+
+    def _known(self, part: Any) -> int:
+        self._parts.setdefault(id(part), (part, None))
+        return id(part)
+
+    def _plain(self, part: Any) -> Any:
+        _, plain = self._parts.get(id(part), (part, None))
+        if plain is None:
+            plain = to_plain(msgspec.to_builtins(part))
+            self._parts[id(part)] = part, plain
+        return plain
+
+
+def _is_finite(values: Mapping[str, Any]) -> bool:
+    return not any(isinstance(value, float) and not math.isfinite(value) for value in values.values())

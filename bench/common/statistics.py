@@ -71,12 +71,13 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     n = len(values)
     if n == 0:
         return Interval(None, None, None, 0, "no value")
-    mean = float(np.mean(values))
+    array = np.asarray(values, dtype=float)
+    mean = float(array.mean())
     if n == 1:
         return Interval(mean, None, None, 1, "one seed")
     from scipy.special import stdtrit
 
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * float(array.std(ddof=1)) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -219,8 +220,10 @@ def median_bounds(values: Sequence[float], planned: int, better: Better = "lower
     failed = [math.inf] * (planned - len(values))
     if not planned:
         return None, None
-    low = float(np.median([*values, *(-f for f in failed)])) if len(values) > len(failed) else None
-    high = float(np.median([*values, *failed])) if len(values) > len(failed) else None
+    if len(values) <= len(failed):
+        return None, None
+    low = float(np.median([*values, *(-f for f in failed)]))
+    high = float(np.median([*values, *failed])) if failed else low
     return (low, high) if better == "lower" else (high, low)
 
 

@@ -20,10 +20,12 @@ from bench.plugins import builders
 from bench.results.store import Store
 from bench.runner.executor import execute
 from bench.runner.single_run import evaluate_run
+from bench.runner.worker_process import reset_peak, status_bytes
 from bench.training import stopwatch
 from bench.training.loop import Outcome
 from bench.training.trainer import Trainer
 
+RESET = "VmHWM since clear_refs, after imports"  # what `reset_peak` says where it has
 WARM_UP, ROUNDS, TIMED = 2, 5, 2
 FEW = 25, 75  # samples of an evaluation that are timed
 
@@ -35,13 +37,15 @@ class CostEstimate:
     The FLOPs are exact, but at equal seconds, where the steps that there will be time for are an estimate.
 
     Attributes:
-        memory: bytes of a step and of the data: a bound from below of what a GPU must have free; 0 if not counted.
+        memory: bytes of the rehearsal at its peak, with what every run loads; None where the kernel does not say.
+        tensors: bytes of a step and of the data: a bound from below of what a GPU must have free; 0 if not counted.
     """
 
     flops: float
     training: float
     around: float = 0.0
-    memory: float = 0.0
+    memory: float | None = None
+    tensors: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -51,12 +55,12 @@ class CostEstimate:
 
 @dataclass(frozen=True)
 class Step:
-    """A training step's counted FLOPs, its seconds and memory, and the seconds of getting ready for the first."""
+    """A training step's counted FLOPs, its seconds, the bytes of its tensors, and the seconds of getting ready for the first."""
 
     flops: float
     seconds: float
     setup: float
-    memory: float = 0.0
+    tensors: float = 0.0
 
     def count(self, spec: RunSpec) -> float:
         """How many of them a run takes."""
@@ -75,6 +79,8 @@ def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
     steps: dict[str, Step] = {}
     evaluations: dict[str, float] = {}
     prices: dict[str, CostEstimate] = {}
+    grown: dict[str, float] = {}  # bytes by which a rehearsal grew this process
+    loaded = status_bytes("VmRSS")
     for spec in specs:
         if spec.cell_id in prices:
             continue
@@ -95,19 +101,35 @@ def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
         known = data_key in shapes and _key(*about, shapes[data_key]) in steps and evaluation_key in evaluations
         if not known:
             began = time.process_time()
+            before = _forget_peak()
             trainer = Trainer(replace(spec, seed=0), 0, builders.pick_device(spec.device))
             work = trainer.count()
             setup = time.process_time() - began
             shapes[data_key] = list(trainer.data.train.shape[1:])
             if _key(*about, shapes[data_key]) not in steps:
-                steps[_key(*about, shapes[data_key])] = Step(work.flops, _time_step(trainer), setup, _memory(trainer))
+                steps[_key(*about, shapes[data_key])] = Step(work.flops, _time_step(trainer), setup, _tensors(trainer))
+            _note_growth(grown, _key(*about, data_key), before)
             if evaluation_key not in evaluations:
                 evaluations[evaluation_key] = _time_evaluation(trainer)
+                _note_growth(grown, evaluation_key, before)
         step = steps[_key(*about, shapes[data_key])]
         count = step.count(spec)
         around = step.setup + evaluations[evaluation_key]
-        prices[spec.cell_id] = CostEstimate(step.flops * count, count * step.seconds, around, step.memory)
+        growth = [grown[key] for key in (_key(*about, data_key), evaluation_key) if key in grown]
+        memory = loaded + max(growth) if loaded is not None and growth else None
+        prices[spec.cell_id] = CostEstimate(step.flops * count, count * step.seconds, around, memory, step.tensors)
     return prices
+
+
+def _forget_peak() -> int | None:
+    """The bytes that this process holds, from where its peak is counted anew; None where that cannot be."""
+    return status_bytes("VmRSS") if reset_peak() == RESET else None
+
+
+def _note_growth(grown: dict[str, float], key: str, before: int | None) -> None:
+    peak = status_bytes("VmHWM")
+    if before is not None and peak is not None:
+        grown[key] = max(grown.get(key, 0.0), float(peak - before))
 
 
 def _price_of_denoiser(spec: RunSpec) -> CostEstimate:
@@ -116,10 +138,11 @@ def _price_of_denoiser(spec: RunSpec) -> CostEstimate:
         (row,) = execute([spec], Store(Path(folder)), worker="bench.runner.classical_run:priced")
     if row["status"] != "ok":
         raise UsageError(f"{spec.objective.label} has no cost estimate: {row['reason']}; run bench check on it")
-    return CostEstimate(*row["price"])
+    flops, training, around = row["price"]
+    return CostEstimate(flops, training, around, (row.get("memory") or {}).get("rss_peak"))
 
 
-def _memory(trainer: Trainer) -> float:
+def _tensors(trainer: Trainer) -> float:
     data = (trainer.data.train, trainer.data.valid, trainer.data.test)
     return trainer.step_bytes() + sum(split.numel() * split.element_size() for split in data)
 

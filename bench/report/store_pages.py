@@ -9,9 +9,8 @@ from pathlib import Path
 from bench.common.errors import UsageError, no_runs
 from bench.common.json_files import read_json, write_json
 from bench.common.paths import PACKAGE
-from bench.report.figures import plots
-from bench.report.markdown.leaderboard_page import leaderboard_markdown
-from bench.results import efficiency, tables
+from bench.results import tables
+from bench.results.boards import group_boards
 from bench.results.integrity import file_digest
 from bench.results.records import read_records
 from bench.results.row_index import row_stamps
@@ -33,14 +32,20 @@ def write_store_pages(root: Path, *, again: bool = True) -> None:
     basis = _basis(root)
     if not again and _is_current(root, basis):
         return
+    # what draws takes longer to load than it takes to find that there is nothing to do
+    from bench.report.figures import plots
+    from bench.report.markdown.leaderboard_page import leaderboard_markdown
+    from bench.results import efficiency
+
     records = read_records(store)
     if not records:
         raise no_runs(root)
     tables.write_table(tables.records_frame(records), root / "results.csv")
     tables.write_table(tables.summary_frame(records), root / "summary.csv")
     tables.write_table(efficiency.efficiency_frame(store, records), root / "efficiency.csv")
-    figures = plots.draw_figures(store, records, root / "plots")
-    (root / "leaderboard.md").write_text(leaderboard_markdown(records, figures), encoding="utf-8")
+    boards = group_boards(records)
+    figures = plots.draw_figures(store, records, root / "plots", boards=boards)
+    (root / "leaderboard.md").write_text(leaderboard_markdown(records, figures, boards), encoding="utf-8")
     names = ("results.csv", "summary.csv", "efficiency.csv", "leaderboard.md")
     files = [*figures, *(root / name for name in names)]
     store.note_pages(*files)

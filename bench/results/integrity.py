@@ -87,7 +87,7 @@ def update_index(root: Path) -> None:
         OSError: if it cannot be written.
     """
     found = {path.relative_to(root).as_posix() for kind in ("env", "plans") for path in (root / kind).glob("*.json")}
-    found |= {(folder / "row.json").relative_to(root).as_posix() for folder in run_folders(root, "row.json")}
+    found |= {f"{within(root, folder)}/row.json" for folder in run_folders(root, "row.json")}
     write_sealed(root / INDEX, {"files": sorted(found | set(_listed(root / INDEX, [])))})
 
 
@@ -98,6 +98,11 @@ def run_folders(root: Path, having: str = "") -> list[Path]:
         cells = [entry.path for cell in cells for entry in _folders(cell)]
     tries = (entry.path for cell in cells for entry in _folders(cell) if _IS_TRY.fullmatch(entry.name))
     return [Path(path) for path in sorted(tries) if not having or os.path.exists(f"{path}/{having}")]
+
+
+def within(root: Path, folder: Path) -> str:
+    """A folder of `run_folders` within its root, as `relative_to` says it, for thousands."""
+    return str(folder).removeprefix(str(root)).lstrip("/")
 
 
 def _folders(path: str) -> list[os.DirEntry[str]]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
+import msgspec
+
 from bench.common.run_spec import Weights
 from bench.common.statistics import Better, Scale, usual_scale
+from bench.results.row_index import KeptRow
 
 SUFFIXES: dict[Weights, str] = {"last": "", "ema": "_ema", "best": "_best"}  # of a column, by the kind of weights
 PREFERRED: tuple[Weights, ...] = ("best", "ema", "last")
 
 _SHOWN = ("extractor", "images", "start", "bounds", "floor", "n_floor")  # what tables read of a value's detail
+_REASON = re.compile(rb'"reason":"[^"]')
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -78,13 +85,61 @@ class MetricValue(NamedTuple):
         return str(self.detail.get("bounds", ""))
 
 
+class _Detail(msgspec.Struct, gc=False):
+    """The part of a value's detail that tables read; anything else is passed over."""
+
+    extractor: Any = None
+    images: Any = None
+    bounds: Any = None
+
+
+class _Plain(msgspec.Struct, gc=False):
+    """A value as rows have it."""
+
+    value: float | None = None
+    stderr: float | None = None
+    n: int | None = None
+    certified: bool | None = True
+    reason: str | None = None
+    value_reason: str | None = None
+    unit: str = ""
+    better: Better = "lower"
+    detail: _Detail | None = None
+    scale: Scale | None = None
+
+
+_DECODER = msgspec.json.Decoder(dict[str, dict[Weights, _Plain]] | None)
+
+
 def values_of_row(row: Mapping[str, Any] | None) -> dict[MetricKey, MetricValue]:
     """Every metric's values in a row."""
+    if isinstance(row, KeptRow):
+        with suppress(msgspec.ValidationError):
+            read = _DECODER.decode(row.metrics_json()) or {}
+            return {MetricKey.parse(name, w): _told(v) for name, of_name in read.items() for w, v in of_name.items()}
     found: dict[MetricKey, MetricValue] = {}
     for name, variants in ((row or {}).get("metrics") or {}).items():
         for weights, plain in variants.items():
             found[MetricKey.parse(name, cast(Weights, weights))] = _value(plain)
     return found
+
+
+def _told(plain: _Plain) -> MetricValue:
+    better, detail, certified = plain.better, plain.detail, plain.certified
+    shown = _NOTHING
+    if detail is not None:
+        shown = {name: v for name in _SHOWN if (v := getattr(detail, name)) is not None} or _NOTHING
+    return MetricValue(
+        plain.value,
+        plain.stderr,
+        plain.n,
+        bool(certified),
+        sys.intern(plain.reason or plain.value_reason or ""),
+        sys.intern(plain.unit),
+        better,
+        shown,
+        plain.scale or usual_scale(better),
+    )
 
 
 def _value(plain: Mapping[str, Any]) -> MetricValue:
@@ -97,9 +152,20 @@ def _value(plain: Mapping[str, Any]) -> MetricValue:
         plain.get("reason") or plain.get("value_reason") or "",
         plain.get("unit", ""),
         better,
-        ({name: detail[name] for name in _SHOWN if name in detail} if detail else None) or _NOTHING,
+        ({name: detail[name] for name in _SHOWN if detail.get(name) is not None} if detail else None) or _NOTHING,
         cast(Scale, plain.get("scale") or usual_scale(better)),
     )
+
+
+def reasons_of_row(row: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The metrics by the reason for which they lack a value."""
+    if isinstance(row, KeptRow) and not _REASON.search(row.metrics_json()):
+        return {}
+    absent: dict[str, list[str]] = {}
+    for name, variants in (row.get("metrics") or {}).items():
+        for reason in dict.fromkeys(v["reason"] for v in variants.values() if v.get("reason")):
+            absent.setdefault(reason, []).append(name)
+    return absent
 
 
 def preferred(keys: Collection[MetricKey], metric: str, part: str = "") -> MetricKey | None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from bench.common.machine_faults import MACHINE_ERROR
 from bench.common.run_spec import NOT_AN_ENERGY, RunSpec
 from bench.results.entry_names import entry_key, entry_names
-from bench.results.metric_values import MetricKey, MetricValue, values_of_row
+from bench.results.metric_values import MetricKey, MetricValue, reasons_of_row, values_of_row
 from bench.results.row_index import Place, newest_rows
 from bench.results.store import Attempt, Planned, Store
 
@@ -89,11 +89,7 @@ class Record:
             return "planned, not run"
         if self.status != "ok":
             return str(self.row["reason"] or "")
-        absent: dict[str, list[str]] = {}
-        for name, variants in (self.get("metrics") or {}).items():
-            for reason in dict.fromkeys(v["reason"] for v in variants.values() if v.get("reason")):
-                absent.setdefault(reason, []).append(name)
-        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in absent.items())
+        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons_of_row(self.row).items())
 
     def get(self, path: str) -> Any:
         """The value at a dotted path of the row, None if there is none."""
@@ -170,7 +166,7 @@ def shown_name(cell: Cell, objective: str) -> str:
 
 def read_records(store: Store, plan: Iterable[RunSpec] | None = None) -> list[Record]:
     """Every planned run with its newest row; without a plan, every run that any plan of the store asks for."""
-    planned = store.planned() if plan is None else [Planned.of(spec) for spec in plan]
+    planned = store.planned() if plan is None else Planned.all_of(plan)
     unique = {run.key: run for run in planned}
     newest = newest_rows(store.root)
     attempts = [newest.get(Place(store.cell_of(run), run.spec.seed)) for run in unique.values()]

@@ -95,6 +95,7 @@ def _drafts(suite: str, dataset: str, entries: dict[str, Cell], *, tuned: bool) 
     """The objectives of a data set against the reference, without their words; tuned against tuned."""
     records = [record for cell in entries.values() for record in cell.records]
     key, unjudged = leaderboard.primary_key(records), no_verdict(records)
+    simultaneous = any(record.spec.contrasts for record in records)
     reference = reference_name([record for record in records if record.spec.tuned == tuned] or records)
     # of any entry's: a cell that failed does not know
     about = any_value((record for cell in entries.values() for record in cell.completed), key)
@@ -116,7 +117,7 @@ def _drafts(suite: str, dataset: str, entries: dict[str, Cell], *, tuned: bool) 
             word,
             None if gflops is None else gflops / 1e9,
             about.scale,
-            any(record.spec.contrasts for record in records),
+            simultaneous,
             _other_class(cell, rival),
         )
         yield _Draft(finding, comparison, (cell, rival), key)

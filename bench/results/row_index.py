@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.results.attempt import Attempt
-from bench.results.integrity import run_folders
+from bench.results.integrity import run_folders, within
 
 INDEX_FILE = ".rows.sqlite"
-VERSION = 1
+VERSION = 2
 _ASIDE = ("spec",)  # which the plan has
+_ALIKE = {"env", "work", "memory", "model"}
 _Stamp = tuple[int, int, int, int]
 
 
@@ -84,10 +85,8 @@ def row_stamps(root: Path) -> Iterator[tuple[str, _Stamp]]:
     for folder in run_folders(root):
         with suppress(FileNotFoundError):
             about = os.stat(f"{folder}/row.json")
-            yield (
-                folder.relative_to(root).as_posix(),
-                (about.st_mtime_ns, about.st_size, about.st_ino, about.st_ctime_ns),
-            )
+            stamp = about.st_mtime_ns, about.st_size, about.st_ino, about.st_ctime_ns
+            yield within(root, folder), stamp
 
 
 def _known(root: Path, *, plans: bool = False) -> dict[str, tuple[_Stamp, bytes]]:
@@ -131,34 +130,41 @@ def _keep(root: Path, fresh: Iterable[tuple[str, _Stamp, bytes]], gone: Iterable
 
 
 def packed(row: dict[str, Any]) -> bytes:
-    """A row in few bytes: its metrics, which are most of it, apart from the rest."""
-    small = {k: v for k, v in row.items() if k not in (*_ASIDE, "metrics")}
-    parts = msgspec.json.encode(small), msgspec.json.encode(row.get("metrics"))
-    return zlib.compress(parts[0] + b"\n" + parts[1], 1)
+    """A row in few bytes: its metrics, which are most of it, apart from the rest, whose length comes first."""
+    small = zlib.compress(msgspec.json.encode({k: v for k, v in row.items() if k not in (*_ASIDE, "metrics")}), 1)
+    return len(small).to_bytes(4) + small + zlib.compress(msgspec.json.encode(row.get("metrics")), 1)
 
 
 class KeptRow(dict[str, Any]):
     """A row of which the metrics are unpacked each time that they are asked for, so that thousands take little room."""
 
     def __init__(self, content: bytes) -> None:
-        small = zlib.decompress(content).partition(b"\n")[0]
-        super().__init__(msgspec.json.decode(small))
-        self._content = content
+        end = 4 + int.from_bytes(content[:4])
+        super().__init__(msgspec.json.decode(zlib.decompress(content[4:end])))
+        for name in _ALIKE & self.keys():  # of which thousands of rows have few
+            self[name] = _one_of(msgspec.json.encode(self[name]))
+        self._content = content[end:]
 
     def __getitem__(self, key: str) -> Any:
-        return self._metrics() if key == "metrics" else super().__getitem__(key)
+        return _metrics_in(self._content) if key == "metrics" else super().__getitem__(key)
 
     def __contains__(self, key: object) -> bool:
         return key == "metrics" or super().__contains__(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self._metrics() if key == "metrics" else super().get(key, default)
+        return _metrics_in(self._content) if key == "metrics" else super().get(key, default)
 
-    def _metrics(self) -> Any:
-        return _metrics_in(self._content)
+    def metrics_json(self) -> bytes:
+        """The metrics as JSON."""
+        return zlib.decompress(self._content)
 
 
 @lru_cache(maxsize=2)
 def _metrics_in(content: bytes) -> Any:
-    """The metrics of a packed row; one row is asked for them several times in a row."""
-    return msgspec.json.decode(zlib.decompress(content).partition(b"\n")[2])
+    """Packed metrics; one row is asked for them several times in a row."""
+    return msgspec.json.decode(zlib.decompress(content))
+
+
+@lru_cache(maxsize=512)
+def _one_of(plain: bytes) -> Any:
+    return msgspec.json.decode(plain)

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.common.errors import UsageError
 from bench.common.statistics import t_interval
 from bench.results import leaderboard, tables
-from bench.results.metric_values import MetricKey, preferred
+from bench.results.metric_values import PREFERRED, MetricKey
 from bench.results.records import Cell, Record, by_dataset, group_cells, metric_basis, shown_name
 
 SAMPLERS = {
@@ -130,17 +130,19 @@ def _floor(records: Sequence[Record]) -> str:
 
 
 def _line(cell: Cell, objective: str, sampler: str) -> Line | None:
-    keys = {metric: _key(cell, metric, sampler) for metric in HEADINGS}
-    if keys["fid"] is None:
+    fid = _key(cell, "fid", sampler)
+    if fid is None:
         return None
+    keys = {metric: fid if metric == "fid" else _key(cell, metric, sampler) for metric in HEADINGS}
     values = {metric: leaderboard.format_cell(cell, key) if key else "n/a" for metric, key in keys.items()}
-    basis = metric_basis(cell.records, keys["fid"])
-    return Line(shown_name(cell, objective), sampler, t_interval(cell.numbers(keys["fid"])).mean, values, basis)
+    basis = metric_basis(cell.records, fid)
+    return Line(shown_name(cell, objective), sampler, t_interval(cell.numbers(fid)).mean, values, basis)
 
 
 def _key(cell: Cell, metric: str, sampler: str) -> MetricKey | None:
     """A metric of the samples by a sampler, of the best weights, else of the averaged, else of the last."""
-    return preferred({key for record in cell.completed for key in record.values}, metric, sampler)
+    wanted = (MetricKey(metric, sampler, weights) for weights in PREFERRED)
+    return next((key for key in wanted if any(key in record.values for record in cell.completed)), None)
 
 
 def _shown(line: Line, gaussian: float | None) -> dict[str, str]:

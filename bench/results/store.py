@@ -30,7 +30,7 @@ from bench.common.errors import UsageError
 from bench.common.hosts import is_gone, is_here, this_process
 from bench.common.json_files import digest_json, read_json, to_plain, write_json
 from bench.common.machine_faults import is_machine_fault
-from bench.common.run_spec import RunSpec, SpecReader
+from bench.common.run_spec import RunSpec, SpecReader, SpecWriter
 from bench.results.attempt import SCHEMA, UNWRITTEN, now, of_this_version, readable
 from bench.results.attempt import Attempt as Attempt
 from bench.results.integrity import (
@@ -62,6 +62,12 @@ class Planned:
     @classmethod
     def of(cls, spec: RunSpec) -> Planned:
         return cls(spec.cell_id, spec)
+
+    @classmethod
+    def all_of(cls, specs: Iterable[RunSpec]) -> list[Planned]:
+        """`of` each."""
+        writer = SpecWriter()
+        return [cls(writer.cell_id(spec), spec) for spec in specs]
 
     @property
     def key(self) -> tuple[str, str, str, str, int]:
@@ -196,10 +202,12 @@ class Store:
             OSError: if a file cannot be written.
         """
         suites: dict[str, list[dict[str, Any]]] = {}
+        writer = SpecWriter()
         for run in runs:
-            suites.setdefault(run.spec.suite, []).append({"cell_id": run.cell_id, "spec": run.spec.to_dict()})
+            plain = {"cell_id": run.cell_id, "spec": writer.to_dict(run.spec)}
+            suites.setdefault(run.spec.suite, []).append(plain)
         for suite, listed in suites.items():
-            path = self.root / "plans" / f"{_slug(suite)}-{digest_json(to_plain(listed))}.json"
+            path = self.root / "plans" / f"{_slug(suite)}-{digest_json(listed)}.json"
             if not self._is_newest(path):
                 write_sealed(path, {"schema_version": SCHEMA, "suite": suite, "created": now(), "runs": listed})
         update_index(self.root)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.common.errors import UsageError
@@ -52,8 +53,17 @@ def records_frame(records: Sequence[Record]) -> pd.DataFrame:
 
     Beside an image metric stand the extractor and the number of samples that it was taken with.
     """
-    lines, bases = [], []
-    for record in records:
+    # by columns: a dictionary for each of thousands of lines takes many times the room
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    of_metrics: dict[str, list[Any]] = {}
+    of_basis: dict[str, list[Any]] = {}
+
+    def put(into: dict[str, list[Any]], name: str, k: int, value: Any) -> None:
+        if (values := into.get(name)) is None:
+            values = into[name] = [None] * len(records)
+        values[k] = value
+
+    for k, record in enumerate(records):
         spec = record.spec
         line = {
             "suite": record.spec.suite,
@@ -70,22 +80,23 @@ def records_frame(records: Sequence[Record]) -> pd.DataFrame:
             "status": record.status,
             "reason": record.reason,
         }
-        values = {key.column: found.value for key, found in record.values.items()}
-        lines.append({**line, **record.measured(), **values})
-        images = {key.stem: found for key, found in record.values.items() if found.basis}
-        bases.append(
-            {f"{name}_extractor": found.detail["extractor"] for name, found in images.items()}
-            | {f"{name}_n": found.n for name, found in images.items()}
-        )
+        for name, value in (line | record.measured()).items():
+            columns[name].append(value)
+        for key, found in record.values.items():
+            put(of_metrics, key.column, k, found.value)
+            if found.basis:
+                put(of_basis, f"{key.stem}_extractor", k, found.detail["extractor"])
+                put(of_basis, f"{key.stem}_n", k, found.n)
     planned = {ref.partition("[")[0] for record in records for ref in record.spec.evaluation.metrics}
     # planned ones too: which columns there are must not depend on what failed
     names = {key.stem for record in records for key in record.values}
     # a metric of several values, or of several samplers, has a column for each of them, once there is one
     names |= {name for name in planned if not any(n.startswith(name) for n in names)}
     metrics = [name + suffix for name in sorted(names) for suffix in SUFFIXES.values()]
-    beside = sorted({column for basis in bases for column in basis})
-    lines = [line | basis for line, basis in zip(lines, bases, strict=True)]
-    table = pd.DataFrame(lines, columns=[*COLUMNS, *metrics, *beside])
+    beside = sorted(of_basis)
+    absent = [None] * len(records)
+    table = pd.DataFrame(columns | {name: of_metrics.get(name, absent) for name in metrics} | of_basis)
+    table = table[[*COLUMNS, *metrics, *beside]]
     counts = [column for column in beside if column.endswith("_n")]
     whole = {column: "Int64" for column in ("seed", "steps", "n_params", *counts)}
     numbers = {column: "float64" for column in [*MEASURED, *metrics] if column not in whole}
@@ -112,7 +123,7 @@ def summary_frame(records: Sequence[Record]) -> pd.DataFrame:
             interval = t_interval(values)
             best, worst = median_bounds(values, planned, better[metric])
             line |= {f"{name}_mean": interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
-            line |= {f"{name}_median": float(pd.Series(values).median()) if values else None, f"{name}_n": len(values)}
+            line |= {f"{name}_median": float(np.median(values)) if values else None, f"{name}_n": len(values)}
             line |= {f"{name}_median_best_case": best, f"{name}_median_worst_case": worst}
             line[f"{name}_uncertified"] = cell.uncertified(metric)
             if basis := metric_basis(cell.records, metric):
@@ -145,7 +156,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 def table_text(table: pd.DataFrame, suffix: str) -> str:
     """A table as .csv, .md or .tex, as a file of that kind would hold it."""
     if suffix == ".csv":
-        return str(table.map(_inert).to_csv(index=False))
+        texts = table.select_dtypes(exclude="number").columns
+        return str(table.assign(**{name: table[name].map(_inert) for name in texts}).to_csv(index=False))
     return (
         markdown_table(format_cells(table)) + "\n"
         if suffix == ".md"

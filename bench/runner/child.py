@@ -21,6 +21,7 @@ from typing import Any
 
 from bench.common.gpus import VISIBLE
 from bench.common.machine_faults import MACHINE_ERROR
+from bench.runner.control_groups import MemoryGroup
 from bench.runner.worker_process import OWN, main
 
 GRACE = 0.25  # seconds in which an interruption explains a child's sudden end
@@ -70,6 +71,7 @@ def watched(
     except (OSError, EOFError) as error:
         return None, {"status": MACHINE_ERROR, "reason": f"no child could be started: {_in_words(error)}"}
     tree = _Tree(process.pid or 0, mark)
+    group = None if limits.memory is None else MemoryGroup.around(tree.pid, mark, limits.memory)
     log = folders[0] / "log.txt"
     try:
         with receiver:
@@ -87,6 +89,9 @@ def watched(
                     wait([process.sentinel], timeout=SAVING)
                 return None, {"status": "interrupted", "reason": "interrupted by the user"}
             process.join(timeout=10)
+            if group is not None and limits.memory is not None and group.has_killed():
+                allowed = f"its memory limit of {limits.memory / 1e9:.3g} GB{limits.memory_from}"
+                return None, {"status": "oom", "reason": f"the kernel ended it over {allowed}", "signal": "SIGKILL"}
             return None, _sudden_end(process.exitcode, kernel=_kernel_kills() > kills_before)
     finally:
         with suppress(ProcessLookupError):
@@ -96,6 +101,8 @@ def watched(
         process.join()
         process.close()
         tree.end()
+        if group is not None:
+            group.remove()
         _cut(log)
 
 

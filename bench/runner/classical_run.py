@@ -26,8 +26,9 @@ from bench.evaluation.denoising import LEVELS, Removed, estimated_sigmas, held_o
 from bench.evaluation.evaluator import described, evaluate
 from bench.evaluation.sampling import or_reason
 from bench.plugins import builders, registry
+from bench.runner.resumption import Keeper
 from bench.training import stopwatch
-from bench.training.denoiser import Learned, learned, noise_law, prepare
+from bench.training.denoiser import DenoiserTrainer, Learned
 from bench.training.loop import Curve
 
 FEW = 8  # samples that are drawn to tell the time that all of them take
@@ -79,8 +80,17 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     setup.start()
     data = builders.dataset(spec.dataset.ref, Rng(spec.seed, "data"), **spec.dataset.params)
     plugin, rng = registry.find("denoisers", spec.objective.ref), Rng(spec.seed, "eval")
-    trained = learned(spec, plugin, data) if plugin.has_memory else None
-    denoiser = Denoiser(trained, None) if trained is not None else find_denoiser(spec.objective.ref)
+    trainer = DenoiserTrainer(spec, plugin, data) if plugin.has_memory else None
+    trained: Learned | None = None
+    if trainer is None:
+        denoiser, told = find_denoiser(spec.objective.ref), {}
+    else:
+        setup.stop()
+        keeper = Keeper([spec], folder.parent)
+        trained = trainer.train(keeper)
+        denoiser = Denoiser(trained, None)
+        told = {"train_wall": trainer.clock.wall, "train_cpu": trainer.clock.cpu, **keeper.said()}
+        setup.start()
     by_samples = [] if trained is None else _of_samples(spec)
     levels = () if by_samples and not QUALITY.keys() & set(spec.evaluation.metrics) else LEVELS
     refused = {level: trained.refusal(in_units(data, level)) for level in levels} if trained is not None else {}
@@ -98,17 +108,15 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     metrics = _denoising("classical", images, picked, data) | _denoising("unaided", blind, picked, data)
     metrics |= evaluate({"ema": no_energy}, {"ema": drawn}, data, by_samples, rng)
     clock.stop()
-    told = {} if trained is None else {"train_wall": trained.clock.wall, "train_cpu": trained.clock.cpu}
     shown = {f"classical_{level}": found.images for level, found in images.items() if found.images is not None}
     save(folder, no_energy, drawn, data, rng, shown)
-    time_of = told | {"eval_wall": clock.wall, "eval_cpu": clock.cpu}
-    time_of |= {f"setup_{kind}": getattr(setup, kind) - told.get(f"train_{kind}", 0.0) for kind in ("wall", "cpu")}
+    time_of = told | {"eval_wall": clock.wall, "eval_cpu": clock.cpu, "setup_wall": setup.wall, "setup_cpu": setup.cpu}
     row = {"status": "ok", "phase": "done", "last_step": 0, "metrics": metrics, "time": time_of, "device": "cpu"}
-    if trained is None:
+    if trainer is None:
         return row
-    work = {"steps": trained.steps, "flops_train": trained.work.scaled(trained.steps)["flops"]}
-    size = {"n_params": sum(p.numel() for p in trained.network.parameters())}
-    return {**row, "last_step": trained.steps, "work": work, "model": size}
+    work = {"steps": trainer.steps, "flops_train": trainer.work.scaled(trainer.steps)["flops"]}
+    size = {"n_params": sum(w.numel() for w in trainer.weights)}
+    return {**row, "last_step": trainer.steps, "work": work, "model": size}
 
 
 def no_energy(x: Tensor) -> Tensor:
@@ -173,11 +181,11 @@ def price(spec: RunSpec) -> tuple[float, float, float]:
     loading = time.process_time() - began
     plugin = registry.find("denoisers", spec.objective.ref)
     if plugin.has_memory:
-        learner, work, steps = prepare(spec, plugin, data)
-        one = _seconds(lambda: learner.update(learner.energy, data.train[: spec.budget.batch], Rng(0)))
-        learnt = Learned(learner.energy, data.noise, noise_law(spec.objective.params, data))
+        trainer = DenoiserTrainer(spec, plugin, data)
+        one = _seconds(lambda: trainer.step(0))
+        learnt = Learned(trainer.energy, data.noise, trainer.law)
         drawing = _seconds(lambda: learnt.samples(data, FEW, Rng(0))) / FEW if _of_samples(spec) else 0.0
-        return work.flops * steps, steps * one, loading + spec.evaluation.samples * drawing
+        return trainer.work.flops * trainer.steps, trainer.steps * one, loading + spec.evaluation.samples * drawing
     denoiser, rng = find_denoiser(spec.objective.ref), Rng(0, "eval")
     values = {} if denoiser.space is None else {denoiser.space[0]: math.sqrt(denoiser.space[1] * denoiser.space[2])}
     # what is imported is imported by the first choice

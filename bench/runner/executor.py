@@ -78,12 +78,12 @@ def execute(
         KeyboardInterrupt: on SIGINT, SIGTERM or SIGHUP, once the children are gone and their rows `interrupted`. A
             second signal does not wait for that.
     """
-    planned = [Planned.of(spec) for spec in specs]
+    planned = Planned.all_of(specs)
     supervision = _Supervision(dict(zip((run.key for run in planned), specs, strict=True)), on_event, jobs)
     with _interruptible(supervision):
         store.refuse_held()
         store.mark_orphans_killed()
-        store.write_plan(planned if plan is None else [Planned.of(spec) for spec in plan])
+        store.write_plan(planned if plan is None or plan is specs else Planned.all_of(plan))
         rows: dict[tuple[Any, ...], Row] = {}
         waiting: list[tuple[Planned, int]] = []  # with how many rows there are
         newest = newest_rows(store.root)

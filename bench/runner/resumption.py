@@ -18,9 +18,9 @@ import torch
 from bench.common.json_files import to_plain
 from bench.common.run_spec import RunSpec
 from bench.results.checkpoint_files import CheckpointFolder
-from bench.training.loop import Curve, Outcome
-from bench.training.state import Resumable, forgotten, restore, state_of
-from bench.training.trainer import CHECK_EVERY, Trainer
+from bench.training.loop import Curve, Outcome, Resumable
+from bench.training.state import RestoredClock, forgotten, restore, state_of
+from bench.training.trainer import CHECK_EVERY
 
 EVERY = "EBM_BENCH_CHECKPOINT_SECONDS"
 SECONDS = 180.0  # between two checkpoints
@@ -59,7 +59,7 @@ class Keeper:
         return about | ({"no_checkpoint": self.impossible} if self.impossible else {})
 
     def resume(
-        self, trainer: Trainer, outcomes: Sequence[Outcome], clocks: Sequence[Resumable], curves: Sequence[Curve]
+        self, trainer: Resumable, outcomes: Sequence[Outcome], clocks: Sequence[RestoredClock], curves: Sequence[Curve]
     ) -> int:
         """Puts everything where the newest checkpoint was taken; returns its step, 0 if there is none.
 
@@ -96,7 +96,7 @@ class Keeper:
         first = not self._proved and not self.resumed_at
         return self._asked or time.monotonic() - self._saved >= (min(FIRST, self.every) if first else self.every)
 
-    def save(self, trainer: Trainer, t: int, outcomes: Sequence[Outcome], clocks: Sequence[Resumable]) -> None:
+    def save(self, trainer: Resumable, t: int, outcomes: Sequence[Outcome], clocks: Sequence[RestoredClock]) -> None:
         """Writes a checkpoint, if to go on from it is as if nothing had been; ends the process if it was asked to."""
         data = _bytes(state_of(trainer, t, outcomes, clocks, self._lines))
         if not self._proved:
@@ -139,7 +139,7 @@ class Keeper:
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, ask)
 
-    def _prove(self, trainer: Trainer, data: bytes) -> None:
+    def _prove(self, trainer: Resumable, data: bytes) -> None:
         """Holds what would be restored to what is here; what is kept outside of the state would be lost."""
         self._proved = True
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -12,6 +13,11 @@ from bench.common.errors import UsageError
 NOTICE = 180  # seconds before the end of its time at which a job is told to write checkpoints
 _TIME = r"\d+(-\d+)?(:\d\d){0,2}"
 _MEMORY = r"\d+[KMGT]?"
+
+
+def memory_of_job(gigabytes: Sequence[float], jobs: int) -> str:
+    """What a job asks for that runs `jobs` at a time, the largest of which take so many GB; one more to supervise."""
+    return f"{math.ceil(max(gigabytes) * jobs + 1)}G"
 
 
 @dataclass(frozen=True, kw_only=True)

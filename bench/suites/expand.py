@@ -89,8 +89,12 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
         dataset, sample, absent = _describe_dataset(dataset_ref, suite.data)
         _check_rows(dataset, sample, suite.budget.batch)
         evaluation = replace(suite.evaluation, metrics=_metrics(suite, sample))
+        networks: dict[bool, tuple[NetworkSpec, str]] = {}
         for objective in objectives:
-            network, skip = _describe_network(suite.network, objective.energy == "noise", sample)
+            conditional = objective.energy == "noise"
+            if conditional not in networks:
+                networks[conditional] = _describe_network(suite.network, conditional, sample)
+            network, skip = networks[conditional]
             specs += [
                 RunSpec(
                     suite=suite.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -22,7 +22,8 @@ from bench.evaluation.sampling import AT_ONCE
 from bench.plugins import builders, registry
 from bench.samplers.noise_levels import ANCESTRAL_LEVELS, ancestral_by_score
 from bench.training import stopwatch, work_counter
-from bench.training.schedule import StepSchedule
+from bench.training.loop import Keeper, Outcome
+from bench.training.schedule import Schedule, StepSchedule
 from bench.training.trainer import Learner, update_ema
 
 MARGIN = 1.5  # how far, as a factor, training levels reach beyond those that are judged, where a network has none
@@ -98,9 +99,6 @@ class Learned:
     network: nn.Module
     noise: float
     law: NoiseLaw | None = None
-    work: work_counter.Work = field(default_factory=work_counter.Work)
-    steps: int = 0
-    clock: stopwatch.Stopwatch = field(default_factory=lambda: stopwatch.Stopwatch(torch.device("cpu")))
 
     @torch.no_grad()
     def __call__(self, y: Tensor, sigma: float) -> Tensor:
@@ -169,36 +167,69 @@ def untrained(
     return built
 
 
-def prepare(spec: RunSpec, plugin: registry.Plugin, data: Data) -> tuple[Learner, work_counter.Work, int]:
-    """A denoiser to be trained, the work of a step, and how many steps the suite's track allows, `times` so many."""
-    about, params = {"name": spec.network.ref, **spec.network.params}, spec.objective.params
-    network = untrained(plugin, tuple(data.train.shape[1:]), spec.seed, params, about, data.train)
-    objective = Regression(noise_law(params, data))
-    learner = Learner(network, objective, spec.optimiser, spec.precision)  # type: ignore[arg-type]
-    work = _work(learner, data.train[: spec.budget.batch])
-    budget = spec.budget.times(float(params.get("times", 1.0)))  # type: ignore[arg-type]
-    flops = budget.flops if spec.track == "equal_flops" else None
-    return learner, work, budget.steps if flops is None else max(1, int(flops / work.flops))
+class DenoiserTrainer:
+    """All of a denoiser that changes as it trains; its checkpoints are taken as those of an energy are.
 
+    Attributes:
+        work: the work of a step.
+        law: the noise levels that it is trained at.
+        steps: how many the suite's track allows, `times` so many.
+        clock: seconds of training.
+    """
 
-def learned(spec: RunSpec, plugin: registry.Plugin, data: Data) -> Learned:
-    """Trains a denoiser for the suite's steps or FLOPs; the weights are the moving average, as energies' are."""
-    learner, work, steps = prepare(spec, plugin, data)
-    network = learner.energy
-    batches, rng, size = Rng(spec.seed, "data"), Rng(spec.seed, "objective"), spec.budget.batch
-    schedule = StepSchedule(steps, spec.optimiser, 1)
-    weights = [w.detach() for w in network.parameters()]
-    average = [w.clone() for w in weights]
-    clock = stopwatch.Stopwatch(torch.device("cpu"))
-    clock.start()
-    for t in range(steps):
-        x = data.train[batches.integers(len(data.train), (size,))]
-        learner.update(network, x, rng, schedule.lr_factor(t))
-        update_ema(average, weights, t, schedule.ema_decay(t))
-    clock.stop()
-    torch._foreach_copy_(weights, average)
-    law: NoiseLaw = learner.objective.law  # type: ignore[assignment]
-    return Learned(network, data.noise, law, work, steps, clock)
+    def __init__(self, spec: RunSpec, plugin: registry.Plugin, data: Data) -> None:
+        self.spec, self.plugin, self.data = spec, plugin, data
+        self.law = noise_law(spec.objective.params, data)
+        self.energy, objective = self.twin()
+        self.learner = Learner(self.energy, objective, spec.optimiser, spec.precision)  # type: ignore[arg-type]
+        self.work = _work(self.learner, data.train[: spec.budget.batch])
+        budget = spec.budget.times(float(spec.objective.params.get("times", 1.0)))  # type: ignore[arg-type]
+        flops = budget.flops if spec.track == "equal_flops" else None
+        self.steps = budget.steps if flops is None else max(1, int(flops / self.work.flops))
+        self.data_rng, self.rng = Rng(spec.seed, "data"), Rng(spec.seed, "objective")
+        self.schedule: Schedule = self.paced(self.steps)
+        self.weights = [w.detach() for w in self.energy.parameters()]
+        self.average = [w.clone() for w in self.weights]
+        self.clock = stopwatch.Stopwatch(torch.device("cpu"))
+
+    def twin(self) -> tuple[nn.Module, nn.Module]:
+        """The network and the regression as they are before the first step."""
+        about, params = {"name": self.spec.network.ref, **self.spec.network.params}, self.spec.objective.params
+        event = tuple(self.data.train.shape[1:])
+        return untrained(self.plugin, event, self.spec.seed, params, about, self.data.train), Regression(self.law)
+
+    def paced(self, steps: int) -> StepSchedule:
+        """The pace of a given number of steps."""
+        return StepSchedule(steps, self.spec.optimiser, 1)
+
+    def step(self, t: int) -> Tensor:
+        """Training step t, counted from 0; returns the mean loss, ()."""
+        x = self.data.train[self.data_rng.integers(len(self.data.train), (self.spec.budget.batch,))]
+        loss = self.learner.update(self.energy, x, self.rng, self.schedule.lr_factor(t))
+        update_ema(self.average, self.weights, t, self.schedule.ema_decay(t))
+        return loss
+
+    def train(self, keeper: Keeper | None = None) -> Learned:
+        """Trains to the end; the weights are the moving average, as energies' are.
+
+        Args:
+            keeper: writes checkpoints, off the clock, and goes on from an earlier one.
+        """
+        outcome = Outcome()
+        t = 0 if keeper is None else keeper.resume(self, [outcome], [self.clock], [lambda line: None])
+        self.clock.start()
+        while not self.schedule.finished(t):
+            self.step(t)
+            t += 1
+            if keeper is not None and keeper.due(t):
+                self.clock.stop()
+                keeper.save(self, t, [outcome], [self.clock])
+                self.clock.start()
+        self.clock.stop()
+        if keeper is not None:
+            keeper.close()
+        torch._foreach_copy_(self.weights, self.average)
+        return Learned(self.energy, self.data.noise, self.law)
 
 
 def _work(learner: Learner, x: Tensor) -> work_counter.Work:

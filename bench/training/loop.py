@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.core.rng import Rng
 from bench.evaluation.evaluator import checkpoint_metrics
 from bench.training import stopwatch, work_counter
 from bench.training.heartbeat import Heartbeat
-from bench.training.trainer import CHECK_EVERY, Model, Trainer
+from bench.training.schedule import Schedule, StepSchedule
+from bench.training.trainer import CHECK_EVERY, Learner, Model, Trainer
 
 Curve = Callable[[dict[str, Any]], None]
 DIVERGENCE_THRESHOLD = 1e6  # nats; energies of a trained model differ by tens
@@ -73,18 +74,35 @@ class Outcome:
         return seen
 
 
+class Resumable(Protocol):
+    """What trains, as far as a checkpoint knows it: an energy's trainer, a stack's or a denoiser's."""
+
+    energy: nn.Module
+    learner: Learner
+    average: list[Tensor]
+    data_rng: Rng
+    rng: Rng
+    schedule: Schedule
+
+    def twin(self) -> tuple[nn.Module, nn.Module]:
+        """The network and the objective as they were before the first step."""
+
+    def paced(self, steps: int) -> StepSchedule:
+        """The pace of a given number of steps."""
+
+
 class Keeper(Protocol):
     """Who keeps checkpoints of a run on disk, and knows of an earlier one."""
 
     def resume(
-        self, trainer: Trainer, outcomes: Sequence[Outcome], clocks: Sequence[Any], curves: Sequence[Curve]
+        self, trainer: Resumable, outcomes: Sequence[Outcome], clocks: Sequence[Any], curves: Sequence[Curve]
     ) -> int:
         """Puts everything where the newest checkpoint was taken; returns its step, 0 if there is none."""
 
     def due(self, t: int) -> bool:
         """Whether a checkpoint is to be written after t steps."""
 
-    def save(self, trainer: Trainer, t: int, outcomes: Sequence[Outcome], clocks: Sequence[Any]) -> None:
+    def save(self, trainer: Resumable, t: int, outcomes: Sequence[Outcome], clocks: Sequence[Any]) -> None:
         """Writes one; may end the process if it was asked to."""
 
     def close(self) -> None:

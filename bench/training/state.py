@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.rng import Rng
-from bench.training.loop import BestAt, Divergence, Outcome
+from bench.training.loop import BestAt, Divergence, Outcome, Resumable
 from bench.training.schedule import StepSchedule, TimeSchedule
-from bench.training.trainer import Trainer
 
 _OF_TORCH = set(vars(nn.Module()))
 
 
-class Resumable(Protocol):
+class RestoredClock(Protocol):
     """A clock that goes on from where it was."""
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -28,7 +27,11 @@ class Resumable(Protocol):
 
 
 def state_of(
-    trainer: Trainer, t: int, outcomes: Sequence[Outcome], clocks: Sequence[Resumable], curves: Sequence[list[Any]]
+    trainer: Resumable,
+    t: int,
+    outcomes: Sequence[Outcome],
+    clocks: Sequence[RestoredClock],
+    curves: Sequence[list[Any]],
 ) -> dict[str, Any]:
     """Everything after t steps: weights, averages, optimiser, chains and critics, best so far, streams, clocks, curves.
 
@@ -56,7 +59,7 @@ def state_of(
 
 
 def restore(
-    state: dict[str, Any], trainer: Trainer, outcomes: Sequence[Outcome], clocks: Sequence[Resumable]
+    state: dict[str, Any], trainer: Resumable, outcomes: Sequence[Outcome], clocks: Sequence[RestoredClock]
 ) -> tuple[int, list[list[dict[str, Any]]]]:
     """Puts a fresh trainer where `state_of` was taken; returns the step and the lines of each curve.
 

@@ -237,6 +237,22 @@ def stop_stack_half_way(specs: list[dict[str, Any]], folders: list[Path], curves
     return stacked_run.work(specs, folders, [_stopping(specs[0], folders[0], curves[0]), *curves[1:]])
 
 
+def stop_denoiser_half_way(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    """As `stop_half_way`, of a learned denoiser, which has no curve."""
+    from bench.runner import single_run
+    from bench.training.denoiser import DenoiserTrainer
+
+    number, step = os.environ.get("EBM_BENCH_TEST_SIGNAL"), DenoiserTrainer.step
+
+    def ending(trainer: DenoiserTrainer, t: int) -> Any:
+        if number and folder.name.endswith("-a1") and t == 120:
+            os.kill(os.getpid(), int(number))
+        return step(trainer, t)
+
+    DenoiserTrainer.step = ending  # type: ignore[method-assign]
+    return single_run.work(spec, folder, curve)
+
+
 def _stopping(spec: dict[str, Any], folder: Path, curve: Curve) -> Curve:
     def add(line: dict[str, Any]) -> None:
         curve(line)

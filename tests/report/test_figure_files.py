@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bench.report.figures.save import DPI, LIMIT, save
+from bench.report.figures.save import DPI, LIMIT, _rendered, save
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,17 @@ def test_a_saved_png_is_within_its_limit_and_says_what_it_is(limit: int, tmp_pat
     with Image.open(path) as image:
         assert image.mode == "P"
         assert image.text["Description"] == "commit 123"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+@pytest.mark.parametrize("width", [2.003, 3.14159, 4.5])
+def test_it_is_drawn_once_and_as_matplotlib_crops_it(width: float, constrained: bool) -> None:
+    figure = plt.figure(figsize=(width, 2.2), layout="constrained" if constrained else None)
+    axis = figure.add_subplot() if constrained else figure.add_axes((0.2, 0.25, 0.7, 0.6))
+    axis.plot([0, 3], [1, 2])
+    figure.text(0.0, -0.1, "beneath")
+    figure.savefig(buffer := io.BytesIO(), format="png", dpi=DPI, bbox_inches="tight")
+    assert np.array_equal(np.asarray(_rendered(figure, DPI)), np.asarray(Image.open(buffer).convert("RGB")))
 
 
 def test_a_small_figure_keeps_its_resolution_and_its_white(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from bench.common.errors import UsageError
 from bench.results import row_index
 from bench.results.attempt import Attempt
+from bench.results.metric_values import MetricKey, reasons_of_row, values_of_row
 from bench.results.records import read_records
 from bench.results.row_index import INDEX_FILE, newest_rows
 from bench.results.store import Planned, Store
@@ -94,6 +95,35 @@ def test_records_are_as_without_it(tmp_path: Path) -> None:
             assert record.get("provenance") == row["provenance"]
             assert record.status == "ok"
         assert one.values == two.values
+
+
+def test_values_are_those_of_the_file(tmp_path: Path) -> None:
+    """Which are read in another way: what a table shows of the detail, absent values, what has no known form."""
+    about = {"value": 1, "stderr": None, "n": 5, "unit": "nats", "better": "lower", "reason": "", "certified": False}
+    detail = {"bounds": "from below", "extractor": None, "points": [1, 2]}
+    good = {"last": {**about, "detail": detail}, "ema": {"value": None, "reason": "no grid"}, "best": {}}
+    finished(
+        tmp_path, 0, metrics={"kl": good, "fid.own": {"ema": {**about, "value_reason": "inf", "better": "higher"}}}
+    )
+    finished(tmp_path, 1, metrics={"kl": {"last": {"value": "much"}}})
+    finished(tmp_path, 2, metrics=None)
+    for place, attempt in newest_rows(tmp_path).items():
+        row, whole = attempt.row() or {}, Attempt(attempt.folder).row() or {}
+        assert values_of_row(row) == values_of_row(whole), place
+        assert reasons_of_row(row) == reasons_of_row(whole)
+        if place.seed == 0:
+            assert reasons_of_row(row) == {"no grid": ["kl"]}
+            assert values_of_row(row)[MetricKey("kl", "", "last")].bounds == "from below"
+
+
+@pytest.mark.parametrize("name", [".", "inside/../store"])
+def test_a_relative_store_is_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    root = tmp_path / "store"
+    finished(root, 0, **value(1.0))
+    (tmp_path / "inside").mkdir()
+    whole = {place: attempt.number for place, attempt in newest_rows(root).items()}
+    monkeypatch.chdir(root if name == "." else tmp_path)
+    assert {place: attempt.number for place, attempt in newest_rows(Path(name)).items()} == whole
 
 
 @pytest.mark.long

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,13 +18,14 @@ from torch import nn
 from bench.common.run_spec import RunSpec
 from bench.contract.check import check_plugin
 from bench.core.rng import Rng
-from bench.plugins import registry
+from bench.plugins import builders, registry
 from bench.results.checkpoint_files import CheckpointFolder
 from bench.results.store import Planned, Store
 from bench.runner import resumption
 from bench.runner.executor import execute
 from bench.suites.expand import Selection, plan_runs
 from bench.suites.schema import read_suite
+from bench.training.denoiser import DenoiserTrainer
 from bench.training.state import forgotten
 from bench.training.trainer import Trainer
 from tests.helpers.executor_helpers import run
@@ -131,6 +133,80 @@ def test_a_stack_goes_on_as_a_stack(tmp_path: Path, often: None, monkeypatch: py
     for spec in specs:
         assert left(broken, spec) == left(whole, spec)
     assert checkpoints(broken) == []
+
+
+DENOISERS = """
+name = "mine"
+objectives = []
+denoisers = ["score_network"]
+datasets = ["digits[n_train=400,n_test=20]"]
+seeds = "0"
+metrics = ["denoising_psnr", "denoising_ssim"]
+[network]
+name = "multiscale_convolutional"
+width = 4
+blocks = 1
+[budget]
+steps = 170
+batch = 8
+"""
+
+
+# steps of the newest two after a signal in step 121
+@pytest.mark.parametrize(("number", "kept"), [(signal.SIGKILL, [50, 100]), (signal.SIGTERM, [100, 150])])
+def test_a_learned_denoiser_goes_on_as_if_nothing_had_been(
+    tmp_path: Path, number: signal.Signals, kept: list[int], often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (spec,) = specs_of(tmp_path, text=DENOISERS)
+    how = {"worker": "tests.helpers.toy_workers:stop_denoiser_half_way"}
+    whole, broken = Store(tmp_path / "whole"), Store(tmp_path / "broken")
+    (first,) = execute([spec], whole, **how)
+    assert first["status"] == "ok", first
+    with monkeypatch.context() as patch:
+        patch.setenv("EBM_BENCH_TEST_SIGNAL", str(int(number)))
+        (row,) = execute([spec], broken, **how)
+    assert (row["status"], row["signal"]) == ("killed", signal.Signals(number).name)
+    assert [int(path.stem) for path in checkpoints(broken)] == kept
+    (row,) = execute([spec], broken, **how)
+    assert (row["status"], row["attempt"], row["time"]["resumed_at"]) == ("ok", 2, kept[-1])
+    assert row["metrics"] == first["metrics"]
+    assert row["time"]["setup_wall"] > 0
+    assert pictures_of(broken, spec) == pictures_of(whole, spec) != {}
+    assert not list(broken.root.rglob(".checkpoint-*"))
+
+
+def pictures_of(store: Store, spec: RunSpec) -> dict[str, str]:
+    attempt = store.newest_attempt(Planned.of(spec))
+    assert attempt is not None
+    with np.load(attempt.folder / "artefacts.npz") as arrays:
+        return {name: hashlib.sha256(arrays[name].tobytes()).hexdigest() for name in arrays}
+
+
+def test_the_weights_of_a_learned_denoiser_go_on_to_the_bit(
+    tmp_path: Path, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (spec,) = specs_of(tmp_path, text=DENOISERS)
+    plugin = registry.find("denoisers", spec.objective.ref)
+    data = builders.dataset(spec.dataset.ref, Rng(0, "data"), **spec.dataset.params)
+    whole = DenoiserTrainer(spec, plugin, data).train()
+    step = DenoiserTrainer.step
+
+    def stopping(trainer: DenoiserTrainer, t: int) -> torch.Tensor:
+        if t == 120:
+            raise InterruptedError
+        return step(trainer, t)
+
+    keeper = resumption.Keeper([spec], tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(DenoiserTrainer, "step", stopping)
+        with pytest.raises(InterruptedError):
+            DenoiserTrainer(spec, plugin, data).train(keeper)
+    keeper.close()
+    keeper = resumption.Keeper([spec], tmp_path)
+    broken = DenoiserTrainer(spec, plugin, data).train(keeper)
+    assert keeper.said() == {"resumed_at": 100}
+    for a, b in zip(whole.network.parameters(), broken.network.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def _torn(path: Path) -> None:

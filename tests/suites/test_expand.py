@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,9 @@ import pytest
 from bench.common import fingerprint, paths, references, run_spec
 from bench.common.errors import UsageError
 from bench.plugins import registry
+from bench.results.store import Planned
 from bench.suites import expand, schema
+from tests.helpers.toy_workers import toy_spec
 
 SUITE = """
 name = "mine"
@@ -218,3 +223,16 @@ def test_a_base_that_is_none_is_refused(base: str, message: str, tmp_path: Path)
     own.write_text(f'base = {base}\nname = "own"\n'.replace("OWN", str(own)), encoding="utf-8")
     with pytest.raises(UsageError, match=message):
         schema.read_suite(str(own))
+
+
+def test_many_specs_are_written_as_each_is() -> None:
+    specs = expand.plan_runs(schema.read_suite("smoke"), expand.Selection(), "cpu")
+    toy = toy_spec(1, memory_gb=2, timeout_seconds=5)
+    odd = [toy, replace(toy, memory_gb=2.0), replace(toy, convergence_bound=math.inf), replace(toy, contract=("a",))]
+    writer = run_spec.SpecWriter()
+    for spec in [*specs, *odd, *specs]:
+        assert writer.to_dict(spec) == spec.to_dict()
+        assert list(writer.to_dict(spec)) == list(spec.to_dict())
+        assert json.dumps(writer.to_dict(spec)) == json.dumps(spec.to_dict())
+        assert writer.cell_id(spec) == spec.cell_id
+    assert [run.cell_id for run in Planned.all_of(specs)] == [spec.cell_id for spec in specs]

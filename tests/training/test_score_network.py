@@ -125,7 +125,8 @@ def test_its_trunk_is_the_energy_s_and_its_work_what_was_counted(tmp_path: Path)
     trainer = Trainer(energy, 0, torch.device("cpu"))
     plugin = registry.find("denoisers", "score_network")
     data = builders.dataset(field.dataset.ref, Rng(0, "data"), **field.dataset.params)
-    learner, work, steps = denoiser.prepare(field, plugin, data)
+    prepared = denoiser.DenoiserTrainer(field, plugin, data)
+    learner, work, steps = prepared.learner, prepared.work, prepared.steps
     theirs = {name: value for name, value in trainer.energy.state_dict().items() if not name.startswith("readouts")}
     ours = learner.energy.trunk.state_dict()  # type: ignore[union-attr]
     assert theirs.keys() == ours.keys()

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.cli.options import Commands, Group, add_plan, add_tuned, job_count, new_parser, use_data_dir
+from bench.cli.options import Commands, Group, add_plan, add_tuned, job_count, new_parser, planned_runs, use_data_dir
 from bench.common.errors import UsageError
 from bench.common.exit_codes import GOOD
 from bench.common.paths import default_store
 
 GROUP = Group.TRAIN
+PLAN = "plan"
 MEMORY = 8  # GB of a run whose suite sets no limit
 
 
@@ -29,7 +30,11 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--time", default="24:00:00", metavar="HH:MM:SS", help="Time limit of a job (default: %(default)s)."
     )
-    parser.add_argument("--memory", metavar="8G", help="Memory of a job (default: what the suite's runs may use).")
+    parser.add_argument(
+        "--memory",
+        metavar="8G",
+        help="Memory of a job; 'plan' for what a rehearsal of each run holds (default: what the suite's runs may use).",
+    )
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs of a job (default: 1 for --device cuda, else 0).")
     parser.add_argument(
         "--sbatch", action="append", default=[], metavar="OPTION", help="Further option of sbatch (default: none)."
@@ -44,21 +49,23 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: if an option is invalid, or sbatch is absent or refuses the script.
     """
-    from bench.runner.slurm import ArrayJob
+    from bench.runner.slurm import ArrayJob, memory_of_job
     from bench.suites.schema import read_suite
 
     use_data_dir(options)
     suites = read_suite(options.suite)
     jobs = job_count(options) or 1
     asked = [suite.limits.memory_gb for suite in suites]
-    memory = max(gb or MEMORY for gb in asked) * jobs + 1
+    per_run = [gb or MEMORY for gb in asked]
+    if options.memory == PLAN:
+        per_run = [_rehearsed(options)]
     cuda = options.device.startswith("cuda")
     job = ArrayJob(
         name=f"ebm-{Path(options.suite).stem}",
         command=list(_command(options, jobs)),
         shards=options.shards,
         time=options.time,
-        memory=options.memory or f"{round(memory)}G",
+        memory=memory_of_job(per_run, jobs) if options.memory in (None, PLAN) else options.memory,
         cpus=jobs,
         gpus=int(cuda) if options.gpus is None else options.gpus,
         log=str(options.out.resolve()),
@@ -89,6 +96,18 @@ def _command(options: argparse.Namespace, jobs: int) -> Iterator[str]:
         if value is not None:
             yield from (f"--{name.replace('_', '-')}", _absolute(str(value)) if name != "precision" else value)
     yield from ("--device", options.device, "--jobs", str(jobs), "--out", str(options.out.resolve()))
+
+
+def _rehearsed(options: argparse.Namespace) -> float:
+    """GB of the largest run, as `plan` foretells."""
+    from bench.costs.estimate import estimate_costs
+    from bench.costs.plan_table import largest_memory
+
+    specs = planned_runs(options)
+    largest = largest_memory(specs, estimate_costs(specs))
+    if largest is None:
+        raise UsageError("--memory plan needs a system that says what a process holds at its peak; give a size")
+    return largest
 
 
 def _absolute(word: str) -> str:

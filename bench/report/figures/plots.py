@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ def draw_figures(
     *,
     captions: bool = False,
     only: Sequence[str] = (),
+    boards: Mapping[str, Board] | None = None,
 ) -> list[Path]:
     """Draws every picture that the rows allow, one file a suite, kind and suffix; returns the files.
 
@@ -48,12 +49,12 @@ def draw_figures(
     learning-curves-{steps,seconds}: KL along training, the band is the range over seeds. cost: KL against seconds and
     against FLOPs. proxies: every other metric against the one that ranks, by rank, a point a run. verdict: every
     objective against the suite's reference. densities, score-errors: a file a data set, on one colour scale. samples:
-    images beside data. `only` names the kinds that are wanted, if not all.
+    images beside data. `only` names the kinds that are wanted, if not all; `boards` are those of the records, if known.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sns.set_theme(style="whitegrid", context="notebook")
     files: list[Path] = []
-    for name, board in group_boards(records).items():
+    for name, board in (boards or group_boards(records)).items():
         part = drawn_part(board)
         text = re.sub("[`*]", "", provenance(board.records))
         drawn = replace(board, records=part.records) if part.left_out else board

@@ -10,6 +10,8 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -64,11 +66,19 @@ def _within(figure: Figure, about: str, limit: int) -> bytes:
 
 
 def _rendered(figure: Figure, dpi: float) -> Image.Image:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of tight layout, in tall figures
-        figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
-    return Image.open(buffer).convert("RGB")
+    if figure.get_layout_engine() is not None:  # places are known only once all is drawn
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of tight layout, in tall figures
+            figure.savefig(buffer := io.BytesIO(), format="png", dpi=dpi, bbox_inches="tight")
+        return Image.open(buffer).convert("RGB")
+    # the same pixels without drawing twice: "tight" would draw all of it to find its bounds
+    before, figure.dpi = figure.dpi, dpi
+    box = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(mpl.rcParams["savefig.pad_inches"])
+    FigureCanvasBase(figure)  # lets go of that renderer
+    figure.savefig(buffer := io.BytesIO(), format="rgba", dpi=dpi, bbox_inches=box)
+    figure.dpi = before
+    size = int(box.width * dpi), int(box.height * dpi)
+    return Image.frombuffer("RGBA", size, buffer.getvalue()).convert("RGB")
 
 
 def _reduced(image: Image.Image, colours: int, exact: int) -> Image.Image:
@@ -80,8 +90,11 @@ def _reduced(image: Image.Image, colours: int, exact: int) -> Image.Image:
     covering = image.quantize(colours - exact, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     if not exact:
         return covering
-    red, green, blue = (np.asarray(channel).astype(np.int32) for channel in image.split())
-    channels = red << 16 | green << 8 | blue
+    pixels = np.asarray(image)
+    channels = pixels[..., 0].astype(np.int32)
+    for k in (1, 2):
+        channels <<= 8
+        channels |= pixels[..., k]
     found, counts = np.unique(channels, return_counts=True)
     split = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=-1)
     commonest = split[np.argsort(-counts, kind="stable")[:exact]]
