@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +32,7 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 # what only says how to find or supervise a run, or how its numbers are shown
-_ASIDE = (
+ASIDE = (
     *("suite", "suite_version", "seed", "timeout_seconds", "skip"),
     *("reference", "primary", "ranked", "convergence_bound", "contrasts"),
     *("batch_seeds", "save_weights", "memory_gb", "contract"),
@@ -264,7 +263,7 @@ class RunSpec:
     @property
     def cell_id(self) -> str:
         """sha256 of the canonical spec, without what only says how to find, supervise or show it; 16 digits."""
-        plain = {k: v for k, v in self.to_dict().items() if k not in _ASIDE}
+        plain = {k: v for k, v in self.to_dict().items() if k not in ASIDE}
         for part in ("objective", "dataset", "network"):
             plain[part] = {k: v for k, v in plain[part].items() if k in PLUGIN_IDENTITY}
         return fingerprint.digest(json.dumps(plain, sort_keys=True))
@@ -375,49 +374,3 @@ class SpecReader:
         if key not in self._parts:
             self._parts[key] = msgspec.json.decode(raw, type=self._types[name])
         return self._parts[key]
-
-
-_SIMPLE = (str, int, float, bool, type(None))
-
-
-class SpecWriter:
-    """Plain values and cells of many specs that have most of their parts in common; each part is made once."""
-
-    def __init__(self) -> None:
-        self._parts: dict[int, tuple[Any, Any]] = {}  # the part, which keeps its id, and its plain values
-        self._cells: dict[tuple[Any, ...], str] = {}
-
-    def to_dict(self, spec: RunSpec) -> dict[str, Any]:
-        """What `spec.to_dict()` gives; parts are shared between specs and must not be changed."""
-        values = vars(spec)
-        if not _is_finite(values):
-            return spec.to_dict()
-        return {name: value if type(value) in _SIMPLE else self._plain(value) for name, value in values.items()}
-
-    def cell_id(self, spec: RunSpec) -> str:
-        """What `spec.cell_id` gives."""
-        if not _is_finite(vars(spec)):
-            return spec.cell_id
-        key = tuple(
-            (type(value), value) if type(value) in _SIMPLE else self._known(value)
-            for name, value in vars(spec).items()
-            if name not in _ASIDE
-        )
-        if key not in self._cells:
-            self._cells[key] = spec.cell_id
-        return self._cells[key]
-
-    def _known(self, part: Any) -> int:
-        self._parts.setdefault(id(part), (part, None))
-        return id(part)
-
-    def _plain(self, part: Any) -> Any:
-        _, plain = self._parts.get(id(part), (part, None))
-        if plain is None:
-            plain = to_plain(msgspec.to_builtins(part))
-            self._parts[id(part)] = part, plain
-        return plain
-
-
-def _is_finite(values: Mapping[str, Any]) -> bool:
-    return not any(isinstance(value, float) and not math.isfinite(value) for value in values.values())

@@ -55,7 +55,7 @@ class CostEstimate:
 
 @dataclass(frozen=True)
 class Step:
-    """A training step's counted FLOPs, its seconds, the bytes of its tensors, and the seconds of getting ready for the first."""
+    """A training step's counted FLOPs, its seconds and the bytes of its tensors, and the seconds before the first."""
 
     flops: float
     seconds: float

@@ -90,7 +90,10 @@ class _Detail(msgspec.Struct, gc=False):
 
     extractor: Any = None
     images: Any = None
+    start: Any = None
     bounds: Any = None
+    floor: Any = None
+    n_floor: Any = None
 
 
 class _Plain(msgspec.Struct, gc=False):

@@ -30,7 +30,8 @@ from bench.common.errors import UsageError
 from bench.common.hosts import is_gone, is_here, this_process
 from bench.common.json_files import digest_json, read_json, to_plain, write_json
 from bench.common.machine_faults import is_machine_fault
-from bench.common.run_spec import RunSpec, SpecReader, SpecWriter
+from bench.common.run_spec import RunSpec, SpecReader
+from bench.common.spec_writer import SpecWriter
 from bench.results.attempt import SCHEMA, UNWRITTEN, now, of_this_version, readable
 from bench.results.attempt import Attempt as Attempt
 from bench.results.integrity import (

@@ -11,6 +11,7 @@ import pytest
 
 from bench.common import fingerprint, paths, references, run_spec
 from bench.common.errors import UsageError
+from bench.common.spec_writer import SpecWriter
 from bench.plugins import registry
 from bench.results.store import Planned
 from bench.suites import expand, schema
@@ -229,7 +230,7 @@ def test_many_specs_are_written_as_each_is() -> None:
     specs = expand.plan_runs(schema.read_suite("smoke"), expand.Selection(), "cpu")
     toy = toy_spec(1, memory_gb=2, timeout_seconds=5)
     odd = [toy, replace(toy, memory_gb=2.0), replace(toy, convergence_bound=math.inf), replace(toy, contract=("a",))]
-    writer = run_spec.SpecWriter()
+    writer = SpecWriter()
     for spec in [*specs, *odd, *specs]:
         assert writer.to_dict(spec) == spec.to_dict()
         assert list(writer.to_dict(spec)) == list(spec.to_dict())

@@ -100,7 +100,7 @@ def test_a_step_s_memory_is_what_backward_reads_at_once_and_less_in_parts() -> N
 
 def test_a_plan_for_a_gpu_says_hours_and_memory() -> None:
     specs = stand_in("cifar10")[:2]
-    estimates = {spec.cell_id: CostEstimate(3.6e17, 1.0, memory=6e9) for spec in specs}
+    estimates = {spec.cell_id: CostEstimate(3.6e17, 1.0, tensors=6e9) for spec in specs}
     text = plan_markdown(specs, estimates, 1)
     assert "training takes 20 GPU hours at 10 TFLOP/s (assumed, not measured), the longest run 10;" in text
     assert "a GPU needs 6 GB free at least" in text
