@@ -16,7 +16,8 @@ class Adam:
     That class loads torch's compiler at its first group, a second of every command that plans or runs.
 
     Args:
-        groups: each {"params": tensors, "lr": its learning rate}; more entries may be kept there.
+        groups: each {"params": tensors, "lr": its learning rate}, and "maximize": True of an adversary; more entries
+            may be kept there.
         betas: the decays of the averages of the gradient and of its square.
 
     Attributes:
@@ -65,7 +66,7 @@ class Adam:
                 lr=group["lr"],
                 weight_decay=0.0,
                 eps=1e-8,
-                maximize=False,
+                maximize=group.get("maximize", False),
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -63,12 +63,13 @@ class Learner:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
-        self.optimiser.zero_grad()
         count = self.settings.accumulate
         losses = []
         with matmul_precision(self.precision):
             for part in x.chunk(count, rng.batch_ndim - 1) if count > 1 else (x,):
                 loss: Tensor = self.objective(autocast_energy(energy, self.precision), part, rng).mean(-1)
+                if not losses:
+                    self.optimiser.zero_grad()  # of what an objective's own game has left, too
                 losses.append(loss if count == 1 else loss / count)
                 # only what is trained: a plain backward would also fill the gradients of the scores' inputs
                 losses[-1].sum().backward(inputs=self.trained)

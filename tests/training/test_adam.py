@@ -18,7 +18,7 @@ def parameters() -> list[Tensor]:
 
 
 def groups(params: list[Tensor]) -> list[dict[str, object]]:
-    return [{"params": params[:2], "lr": 0.01}, {"params": params[2:], "lr": 0.1}]
+    return [{"params": params[:2], "lr": 0.01}, {"params": params[2:], "lr": 0.1, "maximize": True}]
 
 
 def advance(optimiser: Adam | torch.optim.Adam, params: list[Tensor], steps: range) -> None:
