@@ -64,7 +64,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
         count = self.settings.accumulate
-        losses = []
+        losses: list[Tensor] = []
         with matmul_precision(self.precision):
             for part in x.chunk(count, rng.batch_ndim - 1) if count > 1 else (x,):
                 loss: Tensor = self.objective(autocast_energy(energy, self.precision), part, rng).mean(-1)
