@@ -69,7 +69,7 @@ class Learner:
             for part in x.chunk(count, rng.batch_ndim - 1) if count > 1 else (x,):
                 loss: Tensor = self.objective(autocast_energy(energy, self.precision), part, rng).mean(-1)
                 if not losses:
-                    self.optimiser.zero_grad()  # after the loss, in which somebody's own objective may have gone backward
+                    self.optimiser.zero_grad()  # after the loss, which may have gone backward itself
                 losses.append(loss if count == 1 else loss / count)
                 # only what is trained: a plain backward would also fill the gradients of the scores' inputs
                 losses[-1].sum().backward(inputs=self.trained)
