@@ -14,7 +14,7 @@ from bench.report.publish import publish, render
 from bench.results.records import read_records
 from bench.results.store import Planned
 from bench.suites.files import suite_names
-from tests.helpers.store_builder import Shelf
+from tests.helpers.store_builder import Shelf, estimate
 
 
 @pytest.fixture
@@ -41,6 +41,19 @@ def test_a_page_says_what_the_rows_say(results: Path) -> None:
     index = (results / "RESULTS.md").read_text(encoding="utf-8")
     assert "[toy](toy.md)" in index
     assert all(f"`{name}`" in index for name in suite_names())
+
+
+def test_a_table_of_weights_has_no_column_of_what_nothing_measured(shelf: Shelf, results: Path) -> None:
+    def heads() -> str:
+        text = (results / "toy.md").read_text(encoding="utf-8")
+        return next(line for line in text.splitlines() if line.startswith("| objective | data set | KL"))
+
+    assert heads() == "| objective | data set | KL, last |"
+    shelf.ran("averaged", 0, None, metrics={"kl": {"last": estimate(0.3), "ema": estimate(0.2)}})
+    shelf.store.write_plan(map(Planned.of, shelf.specs))
+    add_rows(shelf.records(), results)
+    write_pages(results)
+    assert heads() == "| objective | data set | KL, last | KL, averaged |"
 
 
 def change(rows: Path) -> None:

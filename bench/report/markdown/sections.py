@@ -102,13 +102,21 @@ def environments(records: Sequence[Record]) -> str:
 
 
 def weights_table(records: Sequence[Record]) -> str:
-    """Median and range over seeds of the KL of the last, averaged and best weights, by objective and data set."""
+    """Median and range over seeds of the KL of the last, averaged and best weights, by objective and data set.
+
+    Columns of what the suite did not measure are left out.
+    """
+    keys = {f"KL, {words}": MetricKey("kl", "", weights) for weights, words in WEIGHTS.items()}  # type: ignore[arg-type]
+    keys["mode-weight error"] = MetricKey("mode_weight_error", "", "best")
+    cells = group_cells(records)
+    measured = {name: key for name, key in keys.items() if any(cell.numbers(key) for cell in cells.values())}
     lines = []
-    for (_, _, _, objective, dataset), cell in group_cells(records).items():
-        keys = {f"KL, {words}": MetricKey("kl", "", weights) for weights, words in WEIGHTS.items()}  # type: ignore[arg-type]
-        values = {name: _median_and_range(cell.numbers(key)) or cell.word(key) for name, key in keys.items()}
-        modes = _median_and_range(cell.numbers(MetricKey("mode_weight_error", "", "best"))) or "n/a"
-        lines.append({"objective": objective, "data set": dataset, **values, "mode-weight error": modes})
+    for (_, _, _, objective, dataset), cell in cells.items():
+        shown = {
+            name: _median_and_range(cell.numbers(key)) or cell.word(key).partition(" (")[0]
+            for name, key in measured.items()
+        }
+        lines.append({"objective": objective, "data set": dataset, **shown})
     return tables.markdown_table(pd.DataFrame(lines).sort_values(["data set", "objective"]))
 
 
