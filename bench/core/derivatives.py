@@ -53,6 +53,15 @@ def offering(energy: Energy, own: Callable[..., tuple[Tensor, Tensor]]) -> Energ
     return offered
 
 
+def without_closed_forms(energy: Energy) -> Energy:
+    """The same energy without the derivatives of its own: what asks for them gets autograd's."""
+
+    def plain(x: Tensor, *condition: Tensor) -> Tensor:
+        return energy(x, *condition)
+
+    return plain
+
+
 def energy_and_score(energy: Energy, x: Tensor, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
     """(E(x), -∇ₓE(x)) from one forward pass; x is detached first, shapes (*batch,) and (*batch, *event).
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from bench.common.quiet_process import quieten
 from bench.common.run_spec import OptimiserSpec, RunSpec
 from bench.common.statistics import Interval, median_interval
-from bench.core.derivatives import Energy, score
+from bench.core.derivatives import Energy, score, without_closed_forms
 from bench.core.rng import Rng
 from bench.plugins import builders, registry
 from bench.training import stopwatch, work_counter
@@ -98,12 +98,19 @@ def interleave(subjects: Sequence[Subject], rounds: int, seed: int = 0) -> None:
 
 @dataclass
 class Bench:
-    """A network and a batch, every objective's step on them, and the bare passes that those steps need."""
+    """A network and a batch, every objective's step on them, and the bare passes that those steps need.
+
+    Attributes:
+        steps: by objective; `autograd` has the same steps with autograd's derivatives, where the network has closed
+            forms and the objective takes derivatives by its input.
+        floors: the passes that each step needs at least.
+    """
 
     setting: Setting
     device: torch.device
     passes: dict[tuple[str, int], Subject]
     steps: dict[str, Subject]
+    autograd: dict[str, Subject]
     work: dict[str, work_counter.Work]
     floors: dict[str, list[tuple[str, int]]]
 
@@ -117,13 +124,10 @@ class Bench:
         data = training_data(setting, device)
         x = data[: setting.batch]
         unit = ("fb", len(x))
-        bench = cls(setting, device, {unit: _bare_pass(setting, unit, device)}, {}, {}, {})
+        bench = cls(setting, device, {unit: _bare_pass(setting, unit, device)}, {}, {}, {}, {})
         for ref in objectives:
             learner, rng = learner_of(ref, setting.network, data, device), Rng(0, "objective", device)
             calls: list[work_counter.Call] = []
-
-            def step(learner: Learner = learner, rng: Rng = rng) -> None:
-                learner.update(learner.energy, x, rng)
 
             def rehearse(seen: list[work_counter.Call], learner: Learner = learner, rng: Rng = rng) -> None:
                 learner.update(work_counter.count_calls(learner.energy, seen, 1), x, rng)
@@ -131,17 +135,21 @@ class Bench:
             bench.work[ref] = work_counter.count_work(rehearse, len(x))
             rehearse(calls)
             bench.floors[ref] = [(_kind(call), call.rows) for call in calls]
-            bench.steps[ref] = Subject(step, device)
+            bench.steps[ref] = Subject(partial(learner.update, learner.energy, x, rng), device)
+            if bench.work[ref].input_gradients and hasattr(learner.energy, "closed_form_score"):
+                other = learner_of(ref, setting.network, data, device)
+                plain = without_closed_forms(other.energy)
+                bench.autograd[ref] = Subject(partial(other.update, plain, x, Rng(0, "objective", device)), device)
             for key in bench.floors[ref]:
                 bench.passes.setdefault(key, _bare_pass(setting, key, device))
         return bench
 
     @property
     def subjects(self) -> list[Subject]:
-        return [*self.passes.values(), *self.steps.values()]
+        return [*self.passes.values(), *self.steps.values(), *self.autograd.values()]
 
     def lines(self) -> list[dict[str, Any]]:
-        """One line an objective: step time, ×fb with its interval, floor, and the counted work."""
+        """One line an objective: step time, ×fb with its interval, floor, autograd's time over it, counted work."""
         unit = self.passes["fb", self.setting.batch].seconds
         found = []
         for ref, subject in self.steps.items():
@@ -154,11 +162,18 @@ class Bench:
                         "fwd_bwd_ratio", median_interval([s / u for s, u in zip(subject.seconds, unit, strict=True)])
                     ),
                     "floor_fwd_bwd_ratio": median_interval(floor).mean,
+                    **spread("autograd_ratio", self._autograd_ratio(ref)),
                     "mflops": self.work[ref].flops / 1e6,
                     **{k: v for k, v in self.work[ref].scaled(1).items() if k != "flops"},
                 }
             )
         return found
+
+    def _autograd_ratio(self, ref: str) -> Interval:
+        if ref not in self.autograd:
+            return Interval(None, None, None, 0)
+        pairs = zip(self.autograd[ref].seconds, self.steps[ref].seconds, strict=True)
+        return median_interval([plain / own for plain, own in pairs])
 
 
 def training_data(setting: Setting, device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 
 from bench.cli import main
 from bench.common.errors import UsageError
+from bench.core.dense_energy import DenseEnergy
 from bench.costs import step_time
 from bench.plugins import registry
 from bench.suites.expand import Selection, plan_runs
@@ -49,13 +50,34 @@ def test_the_floor_is_made_of_the_passes_that_the_step_needs(objective: str, pas
 
 def test_the_unit_is_one_forward_and_backward_of_the_same_rounds() -> None:
     bench = step_time.Bench.build(SMALL, ["denoising_score_matching"], CPU)
-    for subject, seconds in zip(bench.subjects, (1.0, 2.0, 3.0), strict=True):
+    for subject, seconds in zip(bench.subjects, (1.0, 2.0, 3.0, 4.5), strict=True):
         subject.seconds = [seconds, 10 * seconds, 100 * seconds] * 3
     (line,) = bench.lines()
     assert line["fwd_bwd_ratio"] == 3.0
     assert line["floor_fwd_bwd_ratio"] == 2.0
     assert line["step_ms"] == 30_000.0
+    assert line["autograd_ratio"] == 1.5
     assert (line["fwd_bwd_ratio_low"], line["fwd_bwd_ratio_high"]) == (3.0, 3.0)
+
+
+@pytest.mark.parametrize("objective", ["contrastive_divergence", "implicit_score_matching", "sliced_score_matching"])
+def test_a_step_by_autograd_is_the_same_step_without_closed_forms(
+    objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = step_time.Bench.build(SMALL, [objective], CPU)
+    closed_forms: list[str] = []
+    place = DenseEnergy._score
+    monkeypatch.setattr(DenseEnergy, "_score", lambda *args: closed_forms.append(objective) or place(*args))
+    bench.autograd[objective].call()
+    assert not closed_forms
+    bench.steps[objective].call()
+    assert closed_forms
+
+
+def test_what_takes_no_derivative_or_has_no_closed_form_is_not_timed_twice() -> None:
+    assert not step_time.Bench.build(SMALL, ["noise_contrastive_estimation"], CPU).autograd
+    images = step_time.Setting("convolutional", batch=4)
+    assert not step_time.Bench.build(images, ["denoising_score_matching"], CPU).autograd
 
 
 def test_every_objective_can_be_costed() -> None:
