@@ -34,7 +34,7 @@ def diffusion_contrastive_divergence_recovery(
     x: Tensor,
     rng: Rng,
     *,
-    sigma: Annotated[float, Sigma(1e-3, 100.0)] = 3.0,
+    sigma: Annotated[float, Sigma(1e-3, 100.0)] = 1.5,
     kernel: Annotated[str, Choice("ve", "vp")] = "ve",
     steps: Annotated[int, Integer(1, 1000)] = 10,
     step_size: Annotated[float, StepSize(1e-3, 1.0)] = 0.3,

@@ -45,7 +45,7 @@ class SingleSeedTimer:
     """What the steps of a stack would have cost one seed alone: at every stop a solo trainer takes a few of them.
 
     The stretch since the last stop is charged at the mean of those few. Its wall, CPU and CUDA seconds are otherwise
-    those of `meter.Stopwatch`; `watch.laps` are the steps that were timed.
+    those of `stopwatch.Stopwatch`; `watch.laps` are the steps that were timed.
     """
 
     def __init__(self, solo: Trainer, checkpoints: int) -> None:
