@@ -210,6 +210,14 @@ def test_a_suite_on_a_base_says_only_what_differs(tmp_path: Path) -> None:
     assert (own.objectives, own.datasets, own.data) == (base.objectives, base.datasets, base.data)
 
 
+def test_the_league_of_the_plane_needs_only_the_runs_that_its_question_lacks() -> None:
+    def runs(suite: str) -> set[tuple[str, int]]:
+        planned = expand.plan_runs(schema.read_suite(suite), expand.Selection(), "cpu")
+        return {(spec.cell_id, spec.seed) for spec in planned if spec.objective.label == spec.objective.name}
+
+    assert runs("verdict_plane") <= runs("plane")
+
+
 @pytest.mark.parametrize(
     ("base", "message"),
     [
