@@ -38,7 +38,7 @@ def tune(entries: Sequence[RunSpec], budget: TuningBudget, execute: Execute) -> 
     Raises:
         UsageError: if nothing is left to tune.
     """
-    cells = [spec for spec in entries if not (spec.skip or spec.classical or spec.reference_fit)]
+    cells = tunable(entries)
     if not cells:
         raise UsageError("nothing to tune: no objective of the suite goes with one of its data sets")
     studies = [_study(_evaluated_on_validation(spec), budget) for spec in cells]
@@ -54,6 +54,20 @@ def tune(entries: Sequence[RunSpec], budget: TuningBudget, execute: Execute) -> 
                 spent[k] += sum(_flops(row) for each in own for row in each)
                 going[k] = study.tell(some, [_criterion(each, study.entry) for each in own])
     return [_outcome(study, spent[k]) for k, study in enumerate(studies)]
+
+
+def tunable(entries: Sequence[RunSpec]) -> list[RunSpec]:
+    """Those that a search can improve: no denoisers, no reference fits, nothing that cannot run."""
+    return [spec for spec in entries if not (spec.skip or spec.classical or spec.reference_fit)]
+
+
+def work(budget: TuningBudget) -> tuple[int, float]:
+    """How many runs the search of one entry makes, and how many of its whole budgets they take together."""
+    seeds, trials = len(parse_seeds(budget.seeds)), budget.generations * budget.rates
+    first, *later = budget.rungs
+    # the default goes on beside the best of its generation
+    going = 1 + min(budget.kept, budget.rates - 1) + (budget.generations - 1) * min(budget.kept, budget.rates)
+    return seeds * (trials + going * len(later)), seeds * (trials * first + going * sum(later))
 
 
 def _study(entry: RunSpec, budget: TuningBudget) -> CellStudy:

@@ -81,6 +81,17 @@ def test_every_cell_has_the_same_trials_and_the_same_compute(tmp_path: Path) -> 
     assert sum(run.budget.flops or 0 for run in bowl.runs) / 1e9 == pytest.approx(6 * found[0].gflops)
 
 
+@pytest.mark.parametrize(
+    "budget", [BUDGET, replace(BUDGET, kept=3, seeds="100"), replace(BUDGET, rungs=(0.1, 0.5, 1.0), kept=2)]
+)
+def test_what_a_search_will_take_is_known_before_it_starts(budget: TuningBudget, tmp_path: Path) -> None:
+    bowl = Bowl(0.01)
+    (line,) = search.tune(entries(tmp_path)[:1], budget, bowl)
+    runs, budgets = search.work(budget)
+    assert len(bowl.runs) == runs
+    assert line.gflops == pytest.approx(budgets * 1e6 / 1e9)
+
+
 def test_runs_of_tuning_see_tuning_seeds_and_validation_data_alone(tmp_path: Path) -> None:
     bowl = Bowl(0.01)
     search.tune(entries(tmp_path), BUDGET, bowl)
@@ -262,7 +273,9 @@ def test_an_objective_of_one_s_own_is_tuned_and_run_by_command(
     )
     narrow = ["--suite", "tiny.toml", "--objective", "mine.py", "--dataset", "two_moons", "--out", "store"]
     assert main(["tune", *narrow, "--settings", "tuned.csv"]) == 0
-    assert "by default" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "by default" in said.out
+    assert "tuning 1 cells: 2 runs each, as long as 2 of the suite's" in said.err
     assert main(["run", *narrow, "--seed", "0", "--tuned", "tuned.csv"]) == 0
     assert "(tuned)" in capsys.readouterr().out
 
