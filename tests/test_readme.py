@@ -14,7 +14,7 @@ from bench.report.markdown import blocks, pages
 README = ROOT / "README.md"
 RESULTS = ROOT / "results"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(RESULTS.glob("*.md"))]
-MOST_LINES, MOST_BYTES = 150, 12_000
+MOST_LINES, MOST_BYTES = 170, 13_000
 PICTURE_BYTES, ALL_BYTES = 300_000, 15_000_000
 
 
@@ -29,11 +29,11 @@ def test_every_page_of_results_is_of_committed_rows() -> None:
     assert {path.name for path in RESULTS.glob("*.md")} - rendered == {"gate-self-test.md"}
 
 
-def test_the_readme_is_one_screen_with_one_table_of_results_and_one_picture() -> None:
+def test_the_readme_is_short_with_one_table_of_results_one_of_claims_and_one_picture() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MOST_LINES
     assert len(text.encode()) <= MOST_BYTES
-    assert [kind for kind, _ in blocks.marked(README)] == ["headline"]
+    assert [kind for kind, _ in blocks.marked(README)] == ["headline", "claims"]
     assert len(re.findall(r"!\[", text)) == 1
 
 

@@ -126,11 +126,14 @@ def _over_levels(hyper: Hyper, term: Callable[[float], Tensor]) -> Tensor:
 
 
 def smoothed_fisher(law: Law, model: Model, theta: Tensor, hyper: Hyper) -> Tensor:
-    """½σ² E_{p_σ}‖s - ∇log p_σ‖², its mean over ln σ where there are many; with σ₀, ½ E‖(σ₀²/σ) s - σ∇log p_σ‖²."""
+    """½σ² E_{p_σ}‖s - ∇log p_σ‖², its mean over ln σ where there are many.
+
+    Where the answer is scaled for one level, σ₀ = ratio · σ_min: ½ E‖(σ₀²/σ) s - σ∇log p_σ‖².
+    """
 
     def at(sigma: float) -> Tensor:
-        static = "sigma_0" in hyper
-        scale = hyper["sigma_0"] ** 2 / sigma if static else sigma
+        static = "ratio" in hyper
+        scale = (hyper["ratio"] * hyper["sigma_min"]) ** 2 / sigma if static else sigma
         return _regression(law, model, theta, sigma**2, known=0.0 if static else sigma**2, scale=scale)
 
     return at(hyper["sigma"]) if "sigma" in hyper else _over_levels(hyper, at)

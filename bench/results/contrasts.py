@@ -260,7 +260,7 @@ def _line(finding: Finding) -> dict[str, str]:
     )
     return {
         "question": finding.contrast.name,
-        "answer": _answer(finding),
+        "answer": answer_in_words(finding),
         "mean over the data sets": "n/a"
         if finding.effect.mean is None
         else format_effect(finding.effect, finding.scale),
@@ -271,20 +271,31 @@ def _line(finding: Finding) -> dict[str, str]:
     }
 
 
-def _answer(finding: Finding) -> str:
+def answer_in_words(finding: Finding) -> str:
+    """The answer with what qualifies it: where it fails or is the opposite, or how many seeds would decide."""
     if finding.word in REASONS:
         where = [p.dataset for p in finding.parts if p.word == finding.word] or [
             p.dataset for p in finding.parts if p.word
         ]
         return f"{finding.word} on {', '.join(where)}" if where else finding.word
-    left_out = [p.dataset for p in finding.parts if p.word == "reference failed"]
-    without = f" (without {', '.join(left_out)}, where the reference failed)" if left_out else ""
+    without = f" ({left_out})" if (left_out := _left_out(finding)) else ""
     if finding.word != "undecided":
         return finding.word + _against(finding) + without
     if finding.effect.word:
         return f"undecided ({finding.effect.word}){without}"
     seeds = f"more than {MOST_SEEDS:,}" if finding.seeds is None else f"about {finding.seeds}"
     return f"undecided ({seeds} seeds would decide){without}"
+
+
+def qualified(finding: Finding) -> str:
+    """What has to stand beside an estimate, such as ", but worse on grid"; or ""."""
+    against = "" if finding.word == "undecided" else _against(finding)
+    return against + (f", {left_out}" if (left_out := _left_out(finding)) else "")
+
+
+def _left_out(finding: Finding) -> str:
+    names = [p.dataset for p in finding.parts if p.word == "reference failed"]
+    return f"without {', '.join(names)}, where the reference failed" if names else ""
 
 
 def _against(finding: Finding) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ import optuna
 from bench.common import fingerprint
 from bench.common.errors import UsageError
 from bench.common.references import parse_seeds, split_reference
-from bench.common.run_spec import RunSpec, Weights
+from bench.common.run_spec import ACROSS, RunSpec, Weights
 from bench.plugins import registry
 from bench.results.leaderboard import PRIMARY
 from bench.suites.schema import TuningBudget
@@ -37,7 +38,7 @@ def tune(entries: Sequence[RunSpec], budget: TuningBudget, execute: Execute) -> 
     Raises:
         UsageError: if nothing is left to tune.
     """
-    cells = [spec for spec in entries if not (spec.skip or spec.classical or spec.reference_fit)]
+    cells = tunable(entries)
     if not cells:
         raise UsageError("nothing to tune: no objective of the suite goes with one of its data sets")
     studies = [_study(_evaluated_on_validation(spec), budget) for spec in cells]
@@ -55,6 +56,20 @@ def tune(entries: Sequence[RunSpec], budget: TuningBudget, execute: Execute) -> 
     return [_outcome(study, spent[k]) for k, study in enumerate(studies)]
 
 
+def tunable(entries: Sequence[RunSpec]) -> list[RunSpec]:
+    """Those that a search can improve: no denoisers, no reference fits, nothing that cannot run."""
+    return [spec for spec in entries if not (spec.skip or spec.classical or spec.reference_fit)]
+
+
+def work(budget: TuningBudget) -> tuple[int, float]:
+    """How many runs the search of one entry makes, and how many of its whole budgets they take together."""
+    seeds, trials = len(parse_seeds(budget.seeds)), budget.generations * budget.rates
+    first, *later = budget.rungs
+    # the default goes on beside the best of its generation
+    going = 1 + min(budget.kept, budget.rates - 1) + (budget.generations - 1) * min(budget.kept, budget.rates)
+    return seeds * (trials + going * len(later)), seeds * (trials * first + going * sum(later))
+
+
 def _study(entry: RunSpec, budget: TuningBudget) -> CellStudy:
     parameters = registry.find("objectives", entry.objective.ref).parameters
     given = split_reference(entry.objective.label)[1]
@@ -64,55 +79,59 @@ def _study(entry: RunSpec, budget: TuningBudget) -> CellStudy:
 
 def _evaluated_on_validation(spec: RunSpec) -> RunSpec:
     """A run of the search: judged by one criterion, of the averaged weights, on validation data."""
-    criterion = criterion_of(spec)
-    reference = next(ref for ref in spec.evaluation.metrics if split_reference(ref)[0] == criterion)
+    metric, _, part = criterion_of(spec).partition(".")
+    reference = next(ref for ref in spec.evaluation.metrics if split_reference(ref)[0] == metric)
     evaluation = replace(
         spec.evaluation,
         checkpoints=1,
         variants=(EVALUATED,),
         split="valid",
+        samplers=tuple(each for each in spec.evaluation.samplers if each == part) or spec.evaluation.samplers,
         metrics={reference: fingerprint.code(registry.find("metrics", reference).path)},
     )
     return replace(spec, suite=f"{spec.suite}-tuning", evaluation=evaluation, batch_seeds=True)
 
 
 def criterion_of(spec: RunSpec) -> str:
-    """The validation negative log-likelihood where the suite has it, else its primary metric.
+    """The validation negative log-likelihood where the suite has it, else what the entry is judged by.
 
-    The KL divergence is no criterion: it is taken from the density, which a user does not have.
+    That is the metric of the suite's questions about it, first of those within its class of energies, or the suite's
+    primary metric; as a row calls it, with its part: "fid.own". The KL divergence is no criterion: it is taken from the
+    density, which a user does not have.
 
     Raises:
         UsageError: if the suite has neither.
     """
     metrics = [split_reference(ref)[0] for ref in spec.evaluation.metrics]
-    wanted = spec.primary.partition(".")[0]
-    for suffix in ("_last", "_ema", "_best"):
-        wanted = wanted.removesuffix(suffix)
+    judged = _without_weights(_asked(spec) or spec.primary)
+    wanted = judged.partition(".")[0]
     found = next((name for name in ("nll", wanted, *PRIMARY) if name in metrics and name != "kl"), None)
     if found is None:
         raise UsageError(
             f"tuning needs a metric on validation data; suite {spec.suite} has {', '.join(metrics)}: add nll"
         )
-    return found
+    return judged if found == wanted else found
+
+
+def _asked(spec: RunSpec) -> str:
+    """The metric by which the suite's questions judge an entry, or "" for the primary one."""
+    about = [c for c in spec.contrasts if spec.entry in (c.entry, c.reference)]
+    return next((c.metric for c in sorted(about, key=lambda c: c.energies == ACROSS)), "")
+
+
+def _without_weights(metric: str) -> str:
+    """A metric as a suite names it without the weights that it is of: "fid.own" of "fid.own_ema"."""
+    return re.sub(r"_(last|ema|best)$", "", metric)
 
 
 def _criterion(rows: Sequence[Row], entry: RunSpec) -> float:
     """The mean over seeds, lower is better; infinite if a seed has no certified value."""
-    name = criterion_of(entry)
-    sign = -1.0 if registry.find("metrics", name).info.better == "higher" else 1.0
-    column = _part_of(entry.primary, name)
+    column = criterion_of(entry)
+    better = registry.find("metrics", column.partition(".")[0]).info.better
     values = [(row.get("metrics") or {}).get(column, {}).get(EVALUATED, {}) for row in rows]
     if any(v.get("value") is None or not v.get("certified", True) for v in values):
         return math.inf
-    return sign * fmean(v["value"] for v in values)
-
-
-def _part_of(primary: str, criterion: str) -> str:
-    """The criterion as a row calls it: with the part of it that the suite ranks by, such as "fid.own"."""
-    metric, dot, part = primary.partition(".")
-    for suffix in ("_last", "_ema", "_best"):
-        part = part.removesuffix(suffix)
-    return criterion + dot + part if metric == criterion else criterion
+    return (-1.0 if better == "higher" else 1.0) * fmean(v["value"] for v in values)
 
 
 def _flops(row: Row) -> float:
@@ -129,7 +148,7 @@ def _outcome(study: CellStudy, flops: float) -> Tuned:
         protocol=entry.suite_version or 1,
         dataset=entry.dataset.label,
         label=entry.objective.label,
-        criterion=f"{criterion_of(entry)} on validation data, {EVALUATED}",
+        criterion=f"{criterion_of(entry)}, {EVALUATED}, validation data for test data",
         default_value=default.values[-1],
         tuned_value=best.values[-1],
         lr=best.rate,

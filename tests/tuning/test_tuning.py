@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from bench.cli.main import main
 from bench.common.errors import UsageError
-from bench.common.run_spec import EvaluationSpec, RunSpec
+from bench.common.run_spec import ACROSS, CONDITIONAL, STATIC, ContrastSpec, EvaluationSpec, RunSpec
 from bench.plugins import registry
 from bench.suites import expand, schema, tuned
 from bench.suites.schema import TuningBudget
@@ -81,6 +81,17 @@ def test_every_cell_has_the_same_trials_and_the_same_compute(tmp_path: Path) -> 
     assert sum(run.budget.flops or 0 for run in bowl.runs) / 1e9 == pytest.approx(6 * found[0].gflops)
 
 
+@pytest.mark.parametrize(
+    "budget", [BUDGET, replace(BUDGET, kept=3, seeds="100"), replace(BUDGET, rungs=(0.1, 0.5, 1.0), kept=2)]
+)
+def test_what_a_search_will_take_is_known_before_it_starts(budget: TuningBudget, tmp_path: Path) -> None:
+    bowl = Bowl(0.01)
+    (line,) = search.tune(entries(tmp_path)[:1], budget, bowl)
+    runs, budgets = search.work(budget)
+    assert len(bowl.runs) == runs
+    assert line.gflops == pytest.approx(budgets * 1e6 / 1e9)
+
+
 def test_runs_of_tuning_see_tuning_seeds_and_validation_data_alone(tmp_path: Path) -> None:
     bowl = Bowl(0.01)
     search.tune(entries(tmp_path), BUDGET, bowl)
@@ -91,16 +102,19 @@ def test_runs_of_tuning_see_tuning_seeds_and_validation_data_alone(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("primary", "column"),
+    ("primary", "metrics", "column"),
     [
-        ("denoising_psnr.mode_25", "denoising_psnr.mode_25"),
-        ("denoising_psnr.mode_25_ema", "denoising_psnr.mode_25"),
-        ("denoising_psnr_ema", "denoising_psnr"),
-        ("kl.own", "nll"),
+        ("denoising_psnr.mode_25", ("denoising_psnr",), "denoising_psnr.mode_25"),
+        ("denoising_psnr.mode_25_ema", ("denoising_psnr",), "denoising_psnr.mode_25"),
+        ("denoising_psnr_ema", ("denoising_psnr",), "denoising_psnr"),
+        ("kl.own", ("kl", "nll"), "nll"),
     ],
 )
-def test_the_criterion_is_the_part_that_the_suite_ranks_by(primary: str, column: str) -> None:
-    assert search._part_of(primary, column.partition(".")[0]) == column
+def test_the_criterion_is_the_part_that_the_suite_ranks_by(
+    primary: str, metrics: tuple[str, ...], column: str, tmp_path: Path
+) -> None:
+    evaluation = EvaluationSpec(metrics=dict.fromkeys(metrics, "sha"))
+    assert search.criterion_of(replace(entries(tmp_path)[0], primary=primary, evaluation=evaluation)) == column
 
 
 def test_an_entry_with_a_metric_of_parts_is_tuned_by_its_part(tmp_path: Path) -> None:
@@ -114,6 +128,46 @@ def test_an_entry_with_a_metric_of_parts_is_tuned_by_its_part(tmp_path: Path) ->
         {"metrics": {"denoising_psnr.mode_25": {"ema": {"value": value, "certified": True}}}} for value in (26.0, 28.0)
     ]
     assert search._criterion(rows, spec) == -27.0
+
+
+def test_an_entry_is_tuned_by_what_the_questions_of_its_own_class_hold_it_against(tmp_path: Path) -> None:
+    """Two verdicts of one suite: chains from noise judge static energies, own samplers those of all levels."""
+    asked = (
+        ContrastSpec(name="across", entry="levels", reference="static", metric="fid.data", energies=ACROSS),
+        ContrastSpec(name="a", entry="static", reference="anchor", metric="fid.noise_ema", energies=STATIC),
+        ContrastSpec(name="b", entry="other levels", reference="levels", metric="fid.own", energies=CONDITIONAL),
+        ContrastSpec(name="c", entry="plain", reference="anchor", energies=STATIC),
+        ContrastSpec(name="d", entry="bridge", reference="static", metric="fid.own", energies=ACROSS),
+    )
+    judged = EvaluationSpec(metrics={"fid": "sha", "kid": "sha"}, samplers=("own", "noise", "data"))
+    entry = replace(entries(tmp_path)[0], primary="fid.data", evaluation=judged, contrasts=asked)
+
+    def of(name: str) -> RunSpec:
+        return replace(entry, objective=replace(entry.objective, name=name, label=name))
+
+    expected = {
+        "anchor": "fid.noise",
+        "static": "fid.noise",
+        "levels": "fid.own",
+        "other levels": "fid.own",
+        "plain": "fid.data",
+        "bridge": "fid.own",
+        "asked nothing": "fid.data",
+    }
+    assert {name: search.criterion_of(of(name)) for name in expected} == expected
+    for name, column in expected.items():
+        value = {"ema": {"value": 3.0, "certified": True}}
+        assert search._criterion([{"metrics": {column: value, "fid": {"ema": {"value": 1.0}}}}], of(name)) == 3.0
+        run = search._evaluated_on_validation(of(name))
+        assert run.evaluation.samplers == (column.partition(".")[2],), "chains for no criterion are dear"
+        assert tuple(run.evaluation.metrics) == ("fid",)
+
+
+def test_a_likelihood_needs_no_samples_and_a_part_that_is_no_sampler_leaves_them(tmp_path: Path) -> None:
+    spec = entries(tmp_path)[0]
+    likely = replace(spec, evaluation=replace(spec.evaluation, samplers=("own", "noise")))
+    assert search.criterion_of(likely) == "nll"
+    assert search._evaluated_on_validation(likely).evaluation.samplers == ("own", "noise")
 
 
 def test_trials_of_a_generation_train_as_one_stack(tmp_path: Path) -> None:
@@ -219,7 +273,9 @@ def test_an_objective_of_one_s_own_is_tuned_and_run_by_command(
     )
     narrow = ["--suite", "tiny.toml", "--objective", "mine.py", "--dataset", "two_moons", "--out", "store"]
     assert main(["tune", *narrow, "--settings", "tuned.csv"]) == 0
-    assert "by default" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "by default" in said.out
+    assert "tuning 1 cells: 2 runs each, as long as 2 of the suite's" in said.err
     assert main(["run", *narrow, "--seed", "0", "--tuned", "tuned.csv"]) == 0
     assert "(tuned)" in capsys.readouterr().out
 

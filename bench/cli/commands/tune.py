@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.runner.executor import execute
     from bench.suites.schema import read_suite
     from bench.suites.tuned import write_tuned
-    from bench.tuning.search import tune
+    from bench.tuning.search import tunable, tune, work
 
     specs = planned_runs(options)
     jobs = job_count(options) or progress.workers(specs)
@@ -70,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
         cells = {(s.objective.label, s.dataset.label, s.role): s for s in specs if s.suite == suite.name}
         path = options.settings or results_folder() / "tuning" / f"{suite.name}.csv"
         budget = replace(suite.tuning, seeds=",".join(options.seed)) if options.seed else suite.tuning
+        (runs, budgets), count = work(budget), len(tunable(list(cells.values())))
+        print(f"tuning {count} cells: {runs} runs each, as long as {budgets:g} of the suite's", file=sys.stderr)
         chosen = tune(list(cells.values()), budget, executed)
         write_tuned(chosen, path)
         for line in chosen:

@@ -5,17 +5,19 @@
 <!-- bench:end -->
 
 What stands between the two lines is replaced; all else stays. KIND is `headline` (the first of the ranking), `ranking`,
-`comparison` (with the suite's reference), `samples`, `denoising` or `weights`.
+`comparison` (with the suite's reference), `samples`, `denoising` or `weights`. Claims stand over several suites, and
+may be of some questions alone: <!-- bench:claims SUITE,SUITE A* -->.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.common.errors import UsageError
 from bench.report.markdown.sections import headline, weights_table
+from bench.results.claims import claims_markdown
 from bench.results.denoising_table import denoising_markdown
 from bench.results.leaderboard import leaderboard_frame
 from bench.results.records import Record
@@ -31,6 +33,7 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "denoising": denoising_markdown,
     "weights": weights_table,
 }
+OVER_SUITES: dict[str, Callable[[Mapping[str, Sequence[Record]], str], str]] = {"claims": claims_markdown}
 _MARK = re.compile(r"^<!-- bench:(?P<words>[^>]*?) -->$")
 END = "end"
 
@@ -47,7 +50,7 @@ def refresh_page(page: Path, records: Sequence[Record]) -> list[str]:
     text, stays = refresh_text(page, records), []
     suites = {record.spec.suite for record in records}
     for kind, suite in marked(page):
-        if suite not in suites:
+        if not suites & set(_named(suite)):
             stays.append(f"there is no run of suite {suite}: its {kind} in {page.name} stays as it was")
     page.write_bytes(text.encode())
     return stays
@@ -67,20 +70,33 @@ def refresh_text(page: Path, records: Sequence[Record]) -> str:
         lines.append(head)
         if end is None:
             continue
-        kind, suite = _words(head)
-        chosen = suites.get(suite)
-        if chosen is not None:
-            if len({record.board for record in chosen}) > 1:
-                raise UsageError(f"suite {suite} was run on several tracks or devices; a marked table is of one")
-            made = f"\n{KINDS[kind](chosen)}\n\n{provenance(chosen)}"
+        kind, about = _words(head)
+        chosen = {name: suites.get(name, []) for name in _named(about)}
+        if any(chosen.values()):
+            made = f"\n{_made(kind, about, chosen)}"
             # lines end as those of the page do
             inside = [line + "\r" * head.endswith("\r") for line in made.split("\n")]
         lines += [*inside, end]
     return "\n".join(lines)
 
 
+def _made(kind: str, about: str, chosen: Mapping[str, Sequence[Record]]) -> str:
+    for name, records in chosen.items():
+        if len({record.board for record in records}) > 1:
+            raise UsageError(f"suite {name} was run on several tracks or devices; a marked table is of one")
+    if kind in OVER_SUITES:
+        return OVER_SUITES[kind](chosen, about.partition(" ")[2] or "*")
+    (records,) = chosen.values()
+    return f"{KINDS[kind](records)}\n\n{provenance(records)}"
+
+
+def _named(about: str) -> list[str]:
+    """The suites that a mark names."""
+    return about.partition(" ")[0].split(",")
+
+
 def marked(page: Path) -> list[tuple[str, str]]:
-    """(kind, suite) of every marked table of a page.
+    """(kind, suite) of every marked table of a page; of claims all that follows the kind.
 
     Raises:
         UsageError: if the page cannot be read, or a mark is not as it must be.
@@ -121,9 +137,14 @@ def _parts(page: Path) -> Iterator[tuple[str, list[str], str | None]]:
 
 
 def _check(words: str, where: str) -> None:
-    kind, _, suite = words.partition(" ")
-    if kind not in KINDS or not suite or " " in suite:
-        raise UsageError(f"{where}: a mark is <!-- bench:KIND SUITE -->, KIND one of {', '.join(KINDS)}; got '{words}'")
+    kind, _, about = words.partition(" ")
+    named = _named(about)
+    fits = all(named) and (kind in OVER_SUITES or (kind in KINDS and len(named) == 1 and " " not in about))
+    if not fits:
+        raise UsageError(
+            f"{where}: a mark is <!-- bench:KIND SUITE -->, KIND one of {', '.join(KINDS)}, or "
+            f"<!-- bench:{next(iter(OVER_SUITES))} SUITE,SUITE -->; got '{words}'"
+        )
 
 
 def _words(head: str) -> tuple[str, str]:

@@ -1,0 +1,66 @@
+"""What others claim, that one way of training is better than another, held against the questions of several suites.
+
+A suite's question "A over B" is such a claim where a paper says that A is better. It is shown if the suite answers
+"better", the opposite is shown if it answers "worse", and nothing is shown otherwise: by an answer that is undecided,
+by one that is equivalent, or where runs failed. Where runs are to come, that is said instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import pandas as pd
+
+from bench.results import contrasts, tables
+from bench.results.contrasts import Finding
+from bench.results.paired_cells import format_effect
+from bench.results.records import Record
+
+SHOWN = {"better": "**shown**", "worse": "**opposite shown**"}
+READING = (
+    "A ratio below ×1, or a difference in dB above 0, is better; intervals are simultaneous 95 %. *Shown*: p ≤ .05 "
+    "after Holm's correction over all questions of the suite, whose page has the metric of each."
+)
+
+
+def claims_markdown(suites: Mapping[str, Sequence[Record]], wanted: str = "*") -> str:
+    """A line a claim, a column a suite: whether it is shown, not shown, or the opposite is, with the interval.
+
+    Args:
+        suites: the records of each suite, in the order of the columns; one without an answer is named below the table.
+        wanted: which questions, by name, with * for any text.
+    """
+    answered = {
+        suite: {f.contrast.name: f for f in contrasts.answer(records) if fnmatchcase(f.contrast.name, wanted)}
+        for suite, records in suites.items()
+    }
+    asked = list(dict.fromkeys(name for found in answered.values() for name in found))
+    heads = {suite: f"{suite}, {_seeds(suites[suite])}" for suite, found in answered.items() if found}
+    lines = [
+        {"claim": name}
+        | {
+            head: _cell(answered[suite][name]) if name in answered[suite] else "not asked"
+            for suite, head in heads.items()
+        }
+        for name in asked
+    ]
+    without = ", ".join(f"`{suite}`" for suite in suites if suite not in heads)
+    parts = [tables.markdown_table(pd.DataFrame(lines)), READING] if lines else []
+    return "\n\n".join([*parts, *([f"No answer yet: {without}."] if without else [])])
+
+
+def _seeds(records: Sequence[Record]) -> str:
+    count = len({record.spec.seed for record in records if not record.spec.reference_fit})
+    return f"{count} seed{'s' * (count > 1)}"
+
+
+def _cell(finding: Finding | None) -> str:
+    if finding is None:
+        return "not asked"
+    if finding.word == "not run":
+        return "not run yet"
+    word = SHOWN.get(finding.word, "not shown")
+    if finding.effect.mean is None:
+        return f"{word}: {finding.word if len(finding.parts) == 1 else contrasts.answer_in_words(finding)}"
+    return f"{word}, {format_effect(finding.effect, finding.scale)}{contrasts.qualified(finding)}"
