@@ -1,10 +1,14 @@
 """Kills a suite at random until it has been killed often, lets it end, and counts what that cost.
 
-    python scripts/random_kills.py --kills 100
+    python scripts/random_kills.py --kills 100 --keep kills
 
 Signals go to the supervisor or to the whole group. A suite that is left in peace is the truth: every number of every
 row must be the same. Printed: rows lost, repeated and torn, numbers that differ, and the most seconds of training that
 any run did twice, beside the interval of its checkpoints.
+
+A kill takes 30 s or more on two hyperthreads, so a hundred take about an hour, and several beside other work. The same
+command with the same `--keep` goes on after the last store that was finished; the store that was at work then is begun
+again, and its kills with it.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +47,7 @@ checkpoints = 5
 samples = 50
 sampler_steps = 5
 """
+WRONG = ("lost", "repeated", "torn", "changed")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -53,46 +59,59 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=6000, help="Steps of a run (default: %(default)s).")
     parser.add_argument("--every", type=float, default=2.0, help="Seconds between checkpoints (default: %(default)s).")
     parser.add_argument("--jobs", type=int, default=2, help="Runs at a time (default: %(default)s).")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="Folder to go on from (default: a temporary one).")
     options = parser.parse_args()
     os.environ["EBM_BENCH_CHECKPOINT_SECONDS"] = str(options.every)
-    with tempfile.TemporaryDirectory() as folder:
-        suite, whole, broken = (Path(folder, name) for name in ("kills.toml", "whole", "broken"))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (options.keep or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        suite, whole, finished = (folder / name for name in ("kills.toml", "whole", "finished.jsonl"))
         suite.write_text(SUITE.format(last=options.seeds - 1, steps=options.steps), encoding="utf-8")
-
-        def command(out: Path) -> list[str]:
-            words = ["run", "--suite", str(suite), "--out", str(out), "--jobs", str(options.jobs), "--device", "cpu"]
-            return [sys.executable, "-m", "bench", *words]
-
-        counts = {"kills": 0, "stores": 0, "lost": 0, "repeated": 0, "torn": 0, "changed": 0}
-        twice = 0.0
-        draw = random.Random(0)
-        subprocess.run(command(whole), check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        words = [sys.executable, "-m", "bench", "run", "--suite", str(suite), "--jobs", str(options.jobs)]
+        command = [*words, "--device", "cpu", "--out"]
+        subprocess.run([*command, whole], check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         truth = _numbers(whole)
-        while counts["kills"] < options.kills:
-            store = broken / str(counts["stores"])
-            counts["stores"] += 1
-            rows: dict[str, int] = {}
-            done = False
-            while not done:
-                kill = counts["kills"] < options.kills
-                begun: dict[Path, float] = {}
-                done = not _killed(command(store), store, draw, begun) if kill else _ended(command(store))
-                now = {str(path): path.stat().st_mtime_ns for path in store.rglob("row.json")}
-                counts["lost"] += sum(now.get(path) != age for path, age in rows.items() if _is_ok(Path(path)))
-                counts["kills"] += not done
-                if not done:
-                    twice = max(twice, _unsaved_seconds(begun))
-                    print(f"{counts}, at most {twice:.1f} s of training twice", file=sys.stderr, flush=True)
-                rows = now
-            found = _numbers(store)
-            counts["repeated"] += sum(len(each) > 1 for each in found.values())
-            counts["lost"] += len(truth.keys() - found.keys())
-            counts["torn"] += len(Store(store).verify())
-            counts["changed"] += sum(found.get(run, [None])[-1] != numbers[0] for run, numbers in truth.items())
-    words = ", ".join(f"{n} {name}" for name, n in counts.items())
-    print(f"{words}; {len(truth)} runs a store; at most {twice:.1f} s of a run's training were done twice, ", end="")
-    print(f"where checkpoints are {options.every:g} s apart")
-    return int(any(counts[name] for name in ("lost", "repeated", "torn", "changed")))
+        finished.touch()
+        stores = [json.loads(line) for line in finished.read_text(encoding="utf-8").splitlines()]
+        while (kills := sum(store["kills"] for store in stores)) < options.kills:
+            store = folder / f"broken-{len(stores)}"
+            shutil.rmtree(store, ignore_errors=True)
+            stores.append(_broken(command, store, truth, random.Random(len(stores)), kills, options.kills))
+            with finished.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(stores[-1]) + "\n")
+    counts = {name: sum(store[name] for store in stores) for name in ("kills", *WRONG)}
+    words = [f"{n} {name}" for name, n in counts.items()]
+    twice = max(store["twice"] for store in stores)
+    print(f"{', '.join(words)}; {len(stores)} stores of {len(truth)} runs; at most {twice:.1f} s of a run's ", end="")
+    print(f"training were done twice, where checkpoints are {options.every:g} s apart")
+    return int(any(counts[name] for name in WRONG))
+
+
+def _broken(
+    command: list[str], store: Path, truth: dict[str, list[Any]], draw: random.Random, earlier: int, enough: int
+) -> dict[str, float]:
+    """Kills one store's suite until it ends, or there were kills enough with the earlier ones: what that cost."""
+    counts: dict[str, float] = dict.fromkeys(("kills", *WRONG, "twice"), 0)
+    rows: dict[str, int] = {}
+    done = False
+    while not done:
+        kill = earlier + counts["kills"] < enough
+        begun: dict[Path, float] = {}
+        words = [*command, str(store)]
+        done = not _killed(words, store, draw, begun) if kill else _ended(words)
+        now = {str(path): path.stat().st_mtime_ns for path in store.rglob("row.json")}
+        counts["lost"] += sum(now.get(path) != age for path, age in rows.items() if _is_ok(Path(path)))
+        counts["kills"] += not done
+        if not done:
+            counts["twice"] = max(counts["twice"], _unsaved_seconds(begun))
+            print(f"kill {earlier + counts['kills']}, {store.name}: {counts}", file=sys.stderr, flush=True)
+        rows = now
+    found = _numbers(store)
+    counts["repeated"] += sum(len(each) > 1 for each in found.values())
+    counts["lost"] += len(truth.keys() - found.keys())
+    counts["torn"] += len(Store(store).verify())
+    counts["changed"] += sum(found.get(run, [None])[-1] != numbers[0] for run, numbers in truth.items())
+    return counts
 
 
 def _killed(command: list[str], store: Path, draw: random.Random, begun: dict[Path, float]) -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bench.common.errors import UsageError
 
 _PLAIN = {str, int, bool, type(None)}
@@ -56,6 +58,19 @@ def digest_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
 
+def parse_json(content: bytes) -> Any:
+    """What `json.loads` gives, in a third of its time where the text is strict JSON.
+
+    Raises:
+        ValueError: if it is no JSON.
+        RecursionError: if it is nested too deeply.
+    """
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError:  # the standard library reads a little more, and says where the fault is
+        return json.loads(content.decode("utf-8"))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file.
 
@@ -65,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("it is not a regular file")
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        value: dict[str, Any] = parse_json(path.read_bytes())
         if not isinstance(value, dict):
             raise ValueError(f"it holds a {type(value).__name__}")
     except (ValueError, RecursionError) as error:

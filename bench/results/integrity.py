@@ -87,22 +87,29 @@ def update_index(root: Path) -> None:
         OSError: if it cannot be written.
     """
     found = {path.relative_to(root).as_posix() for kind in ("env", "plans") for path in (root / kind).glob("*.json")}
-    found |= {f"{within(root, folder)}/row.json" for folder in run_folders(root, "row.json")}
-    write_sealed(root / INDEX, {"files": sorted(found | set(_listed(root / INDEX, [])))})
+    found |= {f"{within(root, folder)}/row.json" for folder in run_paths(root, "row.json")}
+    known = _listed(root / INDEX, [])
+    if not known or not found <= set(known):
+        write_sealed(root / INDEX, {"files": sorted(found | set(known))})
 
 
 def run_folders(root: Path, having: str = "") -> list[Path]:
     """The folder of every attempt that has a file of this name, or any."""
+    return [Path(path) for path in run_paths(root, having)]
+
+
+def run_paths(root: Path, having: str = "") -> list[str]:
+    """`run_folders` as text, for what looks at each of thousands."""
     cells = [entry.path for entry in _folders(str(root)) if entry.name not in RESERVED]
     for _ in range(3):
         cells = [entry.path for cell in cells for entry in _folders(cell)]
     tries = (entry.path for cell in cells for entry in _folders(cell) if _IS_TRY.fullmatch(entry.name))
-    return [Path(path) for path in sorted(tries) if not having or os.path.exists(f"{path}/{having}")]
+    return [path for path in sorted(tries) if not having or os.path.exists(f"{path}/{having}")]
 
 
-def within(root: Path, folder: Path) -> str:
-    """A folder of `run_folders` within its root, as `relative_to` says it, for thousands."""
-    return str(folder).removeprefix(str(root)).lstrip("/")
+def within(root: Path, folder: str) -> str:
+    """A folder of `run_paths` within its root, as `relative_to` says it, for thousands."""
+    return folder.removeprefix(str(root)).lstrip("/")
 
 
 def _folders(path: str) -> list[os.DirEntry[str]]:

@@ -96,6 +96,9 @@ class _Detail(msgspec.Struct, gc=False):
     n_floor: Any = None
 
 
+_NO_DETAIL = _Detail()
+
+
 class _Plain(msgspec.Struct, gc=False):
     """A value as rows have it."""
 
@@ -130,7 +133,7 @@ def values_of_row(row: Mapping[str, Any] | None) -> dict[MetricKey, MetricValue]
 def _told(plain: _Plain) -> MetricValue:
     better, detail, certified = plain.better, plain.detail, plain.certified
     shown = _NOTHING
-    if detail is not None:
+    if detail is not None and detail != _NO_DETAIL:
         shown = {name: v for name in _SHOWN if (v := getattr(detail, name)) is not None} or _NOTHING
     return MetricValue(
         plain.value,

@@ -89,6 +89,8 @@ class Record:
             return "planned, not run"
         if self.status != "ok":
             return str(self.row["reason"] or "")
+        if not any(value.reason for value in self.values.values()):
+            return ""
         return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons_of_row(self.row).items())
 
     def get(self, path: str) -> Any:

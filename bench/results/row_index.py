@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.results.attempt import Attempt
-from bench.results.integrity import run_folders, within
+from bench.results.integrity import run_paths, within
 
 INDEX_FILE = ".rows.sqlite"
-VERSION = 2
-_ASIDE = ("spec",)  # which the plan has
+VERSION = 3
+_PACKED = ("metrics", "provenance")  # most of a row, which few commands read of every row
 _ALIKE = {"env", "work", "memory", "model"}
 _Stamp = tuple[int, int, int, int]
 
@@ -51,8 +51,7 @@ def newest_rows(root: Path) -> dict[Place, Attempt]:
         earlier = found.get(place)
         stored = known.get(folder)
         if stored is None or stored[0] != stamp:
-            row = Attempt(root / folder).row() or {}
-            content = packed(row)
+            content = packed(Attempt(root / folder).row() or {})
             fresh.append((folder, stamp, content))
         else:
             content = stored[1]
@@ -82,7 +81,7 @@ def kept_plan(root: Path, path: Path, read: Callable[[], dict[str, Any]]) -> tup
 
 def row_stamps(root: Path) -> Iterator[tuple[str, _Stamp]]:
     """Each attempt with a row, by its folder within the store, and what its row's file looks like."""
-    for folder in run_folders(root):
+    for folder in run_paths(root):
         with suppress(FileNotFoundError):
             about = os.stat(f"{folder}/row.json")
             stamp = about.st_mtime_ns, about.st_size, about.st_ino, about.st_ctime_ns
@@ -130,38 +129,41 @@ def _keep(root: Path, fresh: Iterable[tuple[str, _Stamp, bytes]], gone: Iterable
 
 
 def packed(row: dict[str, Any]) -> bytes:
-    """A row in few bytes: its metrics, which are most of it, apart from the rest, whose length comes first."""
-    small = zlib.compress(msgspec.json.encode({k: v for k, v in row.items() if k not in (*_ASIDE, "metrics")}), 1)
-    return len(small).to_bytes(4) + small + zlib.compress(msgspec.json.encode(row.get("metrics")), 1)
+    """A row without its specification, which the plan has, in few bytes: two lengths, metrics, provenance, the rest."""
+    rest = msgspec.json.encode({k: v for k, v in row.items() if k not in ("spec", *_PACKED)})
+    parts = [zlib.compress(msgspec.json.encode(row.get(name)), 1) for name in _PACKED]
+    return b"".join([*(len(part).to_bytes(4) for part in parts), *parts, rest])
 
 
 class KeptRow(dict[str, Any]):
-    """A row of which the metrics are unpacked each time that they are asked for, so that thousands take little room."""
+    """A row of which most is unpacked each time that it is asked for, so that thousands take little room."""
+
+    __slots__ = ("_packed",)
 
     def __init__(self, content: bytes) -> None:
-        end = 4 + int.from_bytes(content[:4])
-        super().__init__(msgspec.json.decode(zlib.decompress(content[4:end])))
+        first, second = 8 + int.from_bytes(content[:4]), int.from_bytes(content[4:8])
+        super().__init__(msgspec.json.decode(content[first + second :]))
         for name in _ALIKE & self.keys():  # of which thousands of rows have few
             self[name] = _one_of(msgspec.json.encode(self[name]))
-        self._content = content[end:]
+        self._packed = content[8:first], content[first : first + second]
 
     def __getitem__(self, key: str) -> Any:
-        return _metrics_in(self._content) if key == "metrics" else super().__getitem__(key)
+        return _unpacked(self._packed[_PACKED.index(key)]) if key in _PACKED else super().__getitem__(key)
 
     def __contains__(self, key: object) -> bool:
-        return key == "metrics" or super().__contains__(key)
+        return key in _PACKED or super().__contains__(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        return _metrics_in(self._content) if key == "metrics" else super().get(key, default)
+        return self[key] if key in _PACKED else super().get(key, default)
 
     def metrics_json(self) -> bytes:
         """The metrics as JSON."""
-        return zlib.decompress(self._content)
+        return zlib.decompress(self._packed[0])
 
 
-@lru_cache(maxsize=2)
-def _metrics_in(content: bytes) -> Any:
-    """Packed metrics; one row is asked for them several times in a row."""
+@lru_cache(maxsize=4)
+def _unpacked(content: bytes) -> Any:
+    """A packed part; one row is asked for it several times in a row."""
     return msgspec.json.decode(zlib.decompress(content))
 
 

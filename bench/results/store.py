@@ -40,6 +40,7 @@ from bench.results.integrity import (
     changed_files,
     note_pages,
     run_folders,
+    run_paths,
     unsealed,
     update_index,
     write_sealed,
@@ -189,7 +190,11 @@ class Store:
             run: the run whose lease the caller holds, so that no other supervisor has an attempt at it; else all whose
                 supervisor is known to be gone.
         """
-        attempts = self.attempts() if run is None else self.attempts_of(run)
+        if run is None:
+            open_ones = (path for path in run_paths(self.root, "spec.json") if not os.path.exists(f"{path}/row.json"))
+            attempts = [Attempt(Path(path)) for path in open_ones]
+        else:
+            attempts = self.attempts_of(run)
         unfinished = [a for a in attempts if not (a.folder / "row.json").exists() and readable(a.intent)]
         lost = unfinished if run is not None else [attempt for attempt in unfinished if _is_orphan(attempt)]
         for attempt in lost:
@@ -202,14 +207,14 @@ class Store:
         Raises:
             OSError: if a file cannot be written.
         """
-        suites: dict[str, list[dict[str, Any]]] = {}
+        suites: dict[str, list[Planned]] = {}
         writer = SpecWriter()
         for run in runs:
-            plain = {"cell_id": run.cell_id, "spec": writer.to_dict(run.spec)}
-            suites.setdefault(run.spec.suite, []).append(plain)
-        for suite, listed in suites.items():
-            path = self.root / "plans" / f"{_slug(suite)}-{digest_json(listed)}.json"
+            suites.setdefault(run.spec.suite, []).append(run)
+        for suite, planned in suites.items():
+            path = self.root / "plans" / f"{_slug(suite)}-{writer.digest((p.cell_id, p.spec) for p in planned)}.json"
             if not self._is_newest(path):
+                listed = [{"cell_id": run.cell_id, "spec": writer.to_dict(run.spec)} for run in planned]
                 write_sealed(path, {"schema_version": SCHEMA, "suite": suite, "created": now(), "runs": listed})
         update_index(self.root)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.common.errors import UsageError
 from bench.common.run_spec import RunSpec
 from bench.common.statistics import median_bounds, success_rate, t_interval
-from bench.results.metric_values import SUFFIXES
+from bench.results.metric_values import SUFFIXES, MetricKey
 from bench.results.records import (
     MEASURED,
     Record,
@@ -57,11 +57,7 @@ def records_frame(records: Sequence[Record]) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     of_metrics: dict[str, list[Any]] = {}
     of_basis: dict[str, list[Any]] = {}
-
-    def put(into: dict[str, list[Any]], name: str, k: int, value: Any) -> None:
-        if (values := into.get(name)) is None:
-            values = into[name] = [None] * len(records)
-        values[k] = value
+    by_key: dict[MetricKey, list[Any]] = {}
 
     for k, record in enumerate(records):
         spec = record.spec
@@ -83,10 +79,12 @@ def records_frame(records: Sequence[Record]) -> pd.DataFrame:
         for name, value in (line | record.measured()).items():
             columns[name].append(value)
         for key, found in record.values.items():
-            put(of_metrics, key.column, k, found.value)
-            if found.basis:
-                put(of_basis, f"{key.stem}_extractor", k, found.detail["extractor"])
-                put(of_basis, f"{key.stem}_n", k, found.n)
+            if (column := by_key.get(key)) is None:
+                column = by_key[key] = of_metrics.setdefault(key.column, [None] * len(records))
+            column[k] = found.value
+            if found.detail and found.basis:
+                for name, value in (("extractor", found.detail["extractor"]), ("n", found.n)):
+                    of_basis.setdefault(f"{key.stem}_{name}", [None] * len(records))[k] = value
     planned = {ref.partition("[")[0] for record in records for ref in record.spec.evaluation.metrics}
     # planned ones too: which columns there are must not depend on what failed
     names = {key.stem for record in records for key in record.values}

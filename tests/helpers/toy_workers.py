@@ -198,6 +198,11 @@ def use_more_memory_than_allowed(spec: dict[str, Any], folder: Path, curve: Curv
     return {}
 
 
+def use_more_memory_at_once(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
+    """Faster than a supervisor looks."""
+    return {"status": "ok", "bytes": len(bytearray(700 << 20))}
+
+
 def leave_processes_behind(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
     """One without a parent leaves the session, one ignores what asks it to end; it ends as its seed says."""
     escape = "import os, time; os.fork() and os._exit(0); os.setsid(); print(os.getpid(), flush=True); time.sleep(60)"

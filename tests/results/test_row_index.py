@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.common import json_files
 from bench.common.errors import UsageError
-from bench.results import row_index
+from bench.results import attempt as attempt_module
+from bench.results import integrity, row_index
+from bench.results import store as store_module
 from bench.results.attempt import Attempt
 from bench.results.metric_values import MetricKey, reasons_of_row, values_of_row
 from bench.results.records import read_records
@@ -81,6 +84,42 @@ def test_without_a_place_for_it_the_rows_are_read(tmp_path: Path, monkeypatch: p
     finished(tmp_path, 0, **value(1.0))
     monkeypatch.setattr(row_index, "INDEX_FILE", "no/such/folder.sqlite")
     assert values(tmp_path) == {0: 1.0}
+
+
+def test_a_row_is_unpacked_as_far_as_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(tmp_path, 0, **value(1.0))
+    whole = Attempt(next(tmp_path.rglob("row.json")).parent).row() or {}
+    unpacked: list[bytes] = []
+    unpack = row_index._unpacked
+    monkeypatch.setattr(row_index, "_unpacked", lambda content: unpacked.append(content) or unpack(content))
+    (row,) = (attempt.row() or {} for attempt in newest_rows(tmp_path).values())
+    assert row["status"] == "ok"
+    assert {name: row[name] for name in whole.keys() - {"spec", "metrics", "provenance"}} == {
+        name: whole[name] for name in whole.keys() - {"spec", "metrics", "provenance"}
+    }
+    assert unpacked == []
+    assert "provenance" in row
+    assert row["provenance"] == row.get("provenance") == whole["provenance"]
+    assert row["metrics"] == whole["metrics"]
+    assert row.get("no such", 3) == 3
+
+
+def test_a_finished_suite_reads_no_row_and_writes_no_plan_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = fill_large_store(tmp_path, 2, 2, 2)
+    newest_rows(tmp_path)
+    execute(specs, Store(tmp_path), worker="tests.helpers.toy_workers:kill_itself")
+    opened: list[str] = []
+    read, write = json_files.read_json, integrity.write_sealed
+    monkeypatch.setattr(attempt_module, "read_json", lambda path: opened.append(path.name) or read(path))
+    monkeypatch.setattr(integrity, "write_sealed", lambda path, value: opened.append(path.name) or write(path, value))
+    monkeypatch.setattr(
+        store_module, "write_sealed", lambda path, value: opened.append(path.name) or write(path, value)
+    )
+    rows = execute(specs, Store(tmp_path), worker="tests.helpers.toy_workers:kill_itself")
+    assert [row["status"] for row in rows] == ["ok"] * 8
+    assert opened == []
 
 
 def test_records_are_as_without_it(tmp_path: Path) -> None:

@@ -119,15 +119,45 @@ def test_no_limit_is_no_group(tree: Path) -> None:
     assert kept == []
 
 
-def test_the_kernel_ends_what_takes_more_than_its_limit(tmp_path: Path) -> None:
+@pytest.fixture
+def offered() -> None:
+    """Skips where the kernel, or who owns its groups, offers none that hold memory."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    group = MemoryGroup.around(process.pid, f"test-{os.getpid()}", 1e9)
+    process.kill()
+    process.wait()
+    if group is None:
+        pytest.skip("no control group of version 2 that holds memory can be made here")
+    group.remove()
+    assert not group.path.exists()
+
+
+@pytest.mark.usefixtures("offered")
+@pytest.mark.parametrize(
+    ("worker", "status"),
+    [("use_more_memory_at_once", "oom"), ("use_more_memory_than_allowed", "oom"), ("kill_itself", "killed")],
+)
+def test_a_run_of_a_real_group_has_the_status_of_what_ended_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: str, status: str
+) -> None:
+    base = control_groups._base()
+    assert base is not None
+    if worker == "use_more_memory_at_once":
+        monkeypatch.setattr(child, "TICK", 600.0)  # the supervisor does not look
+    first, second = run(Store(tmp_path / "store"), worker, limited(0), limited(1))
+    assert first["status"] == second["status"] == status
+    if worker == "use_more_memory_at_once":
+        assert first["reason"] == "the kernel ended it over its memory limit of 0.5 GB ([limits] memory_gb)"
+    assert list(base.glob("ebm-bench-*")) == [], "no group is left behind"
+
+
+@pytest.mark.usefixtures("offered")
+def test_the_kernel_ends_what_takes_more_than_its_limit() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", "input(); b = bytearray(400 << 20); input()"], stdin=subprocess.PIPE
     )
     group = MemoryGroup.around(process.pid, f"test-{os.getpid()}", 150e6)
-    if group is None:
-        process.kill()
-        process.wait()
-        pytest.skip("no control group of version 2 can be made here")
+    assert group is not None
     try:
         assert process.stdin is not None
         process.stdin.write(b"\n")

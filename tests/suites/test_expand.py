@@ -11,6 +11,7 @@ import pytest
 
 from bench.common import fingerprint, paths, references, run_spec
 from bench.common.errors import UsageError
+from bench.common.json_files import digest_json
 from bench.common.spec_writer import SpecWriter
 from bench.plugins import registry
 from bench.results.store import Planned
@@ -245,3 +246,8 @@ def test_many_specs_are_written_as_each_is() -> None:
         assert json.dumps(writer.to_dict(spec)) == json.dumps(spec.to_dict())
         assert writer.cell_id(spec) == spec.cell_id
     assert [run.cell_id for run in Planned.all_of(specs)] == [spec.cell_id for spec in specs]
+    strange = [replace(toy, primary=text) for text in ('"', "\\", "é", "a\n", "\x7f", "x.y_ema", "")]
+    for some in (specs, odd, strange):
+        plain = [{"cell_id": spec.cell_id, "spec": spec.to_dict()} for spec in some]
+        assert writer.digest((spec.cell_id, spec) for spec in some) == digest_json(plain)
+    assert writer.digest([]) == digest_json([])

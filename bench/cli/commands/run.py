@@ -139,8 +139,8 @@ def run_suite(
         KeyboardInterrupt: on an interrupt, after the interrupted runs have been recorded.
     """
     from bench.report import terminal
-    from bench.results.records import read_records
-    from bench.results.store import Store
+    from bench.results.records import records_of
+    from bench.results.store import Planned, Store
 
     own = specs if shard is None else shard.of(specs)
     if shard is not None:
@@ -164,7 +164,8 @@ def run_suite(
     if shard is not None:  # whoever has the last part writes the pages
         return _report_failures(own, rows)
     _write_pages(out, suites)
-    terminal.print_leaderboard(read_records(Store(out), specs))
+    runs = [(Planned(row["cell_id"], spec), row) for spec, row in zip(specs, rows, strict=True)]
+    terminal.print_leaderboard(records_of({run.key: (run, row) for run, row in runs}.values()))
     code = _report_failures(specs, rows)
     print(f"tables and plots: {out / 'leaderboard.md'}, {out / 'results.csv'}, {out / 'plots'}", file=sys.stderr)
     return code

@@ -149,8 +149,10 @@ def first_arrays(store: Store, records: Iterable[Record]) -> dict[tuple[str, str
 
 def _images(store: Store, board: Board, records: Sequence[Record]) -> dict[str, dict[str, np.ndarray]]:
     """Images of one data set by name: in the order of the table that they illustrate, classical denoisers last."""
-    order = [standing.objective for standing in Board(board.key, list(records)).standings]
     arrays = {key[0]: a for key, a in first_arrays(store, records).items() if "data" in a or "clean" in a}
+    if not arrays:
+        return {}
+    order = [standing.objective for standing in Board(board.key, list(records)).standings]
     return {display_name(name): arrays[name] for name in dict.fromkeys([*order, *arrays]) if name in arrays}
 
 

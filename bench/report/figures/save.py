@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,6 +14,7 @@ import numpy as np
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from scipy.spatial import cKDTree
@@ -22,6 +24,7 @@ LIMIT = 300_000  # bytes of a PNG
 # palettes, best first: how many colours, and how many of them are the commonest colours as they are
 PALETTES = ((256, 128), (256, 64), (256, 0), (128, 0))
 LEAST_DPI = 10.0
+BAND = 128  # rows of pixels whose colours are replaced at a time, for less memory
 # where a file's format keeps words about it, and the date that would make each drawing another file
 _ABOUT = {
     ".svg": ("Description", "Date"),
@@ -90,20 +93,24 @@ def _reduced(image: Image.Image, colours: int, exact: int) -> Image.Image:
     covering = image.quantize(colours - exact, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     if not exact:
         return covering
-    pixels = np.asarray(image)
-    channels = pixels[..., 0].astype(np.int32)
-    for k in (1, 2):
-        channels <<= 8
-        channels |= pixels[..., k]
-    found, counts = np.unique(channels, return_counts=True)
-    split = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=-1)
+    found = image.getcolors(image.width * image.height) or []
+    split = np.array([colour for _, colour in found], np.int64)
+    order = np.argsort(_numbers(split))
+    split, counts = split[order], np.array([count for count, _ in found])[order]
     commonest = split[np.argsort(-counts, kind="stable")[:exact]]
     palette = np.vstack([commonest, np.reshape(covering.getpalette() or [], (-1, 3))])
     nearest = np.zeros(1 << 24, np.uint8)  # by colour: less than a place for each pixel
-    nearest[found] = cKDTree(palette).query(split)[1]
-    reduced = Image.fromarray(nearest[channels])
+    nearest[_numbers(split)] = cKDTree(palette).query(split)[1]
+    bands = [image.crop((0, top, image.width, min(top + BAND, image.height))) for top in range(0, image.height, BAND)]
+    reduced = Image.fromarray(np.vstack([nearest[_numbers(np.asarray(band, np.int32))] for band in bands]))
     reduced.putpalette(palette.astype(np.uint8).tobytes())
     return reduced
+
+
+def _numbers(colours: NDArray[Any]) -> NDArray[Any]:
+    """Colours (..., 3) as one number each."""
+    numbers: NDArray[Any] = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
+    return numbers
 
 
 def _encoded(image: Image.Image, about: str) -> bytes:
