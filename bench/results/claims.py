@@ -19,8 +19,9 @@ from bench.results.records import Record
 
 SHOWN = {"better": "**shown**", "worse": "**opposite shown**"}
 READING = (
-    "A ratio below ×1, or a difference in dB above 0, is better; intervals are simultaneous 95 %. *Shown*: p ≤ .05 "
-    "after Holm's correction over all questions of the suite, whose page has the metric of each."
+    "A ratio below ×1, or a difference in dB above 0, is better; intervals are simultaneous 95 % (Bonferroni's). "
+    "*Shown*: p ≤ .05 after Holm's correction over all questions of the suite, which is less strict, so that such an "
+    "interval may end just beyond no difference; the suite's page has each p and the metric."
 )
 
 

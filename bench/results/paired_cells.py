@@ -40,7 +40,17 @@ def _unfinished(cell: Cell) -> bool:
 
 def format_effect(effect: Interval, scale: Scale) -> str:
     """ "×0.35 (0.21 to 0.6)", "+1.02 (+0.80 to +1.20)", or with the word that stands in the interval's place."""
-    sign, form = ("×", ".2g") if scale == "ratio" else ("", "+.2f")
-    if effect.low is None or effect.high is None:
-        return f"{sign}{effect.mean:{form}} ({effect.word})"
-    return f"{sign}{effect.mean:{form}} ({effect.low:{form}} to {effect.high:{form}})"
+    mean, low, high = (_rounded(value, scale) for value in (effect.mean, effect.low, effect.high))
+    sign = "×" if scale == "ratio" else ""
+    if not low or not high:
+        return f"{sign}{mean} ({effect.word})"
+    return f"{sign}{mean} ({low} to {high})"
+
+
+def _rounded(value: float | None, scale: Scale) -> str:
+    if value is None:
+        return ""
+    if scale != "ratio":
+        return f"{value:+.2f}"
+    short = f"{value:.2g}"
+    return short if short != "1" else f"{value:.3f}"  # which side of 1 it lies on is the answer

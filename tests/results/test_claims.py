@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from bench.common.errors import UsageError
+from bench.common.statistics import Interval
 from bench.report.markdown.blocks import marked, refresh_page
 from bench.results.claims import claims_markdown
+from bench.results.paired_cells import format_effect
 from bench.results.records import Record, records_of
 from tests.results.test_contrasts import ASKED, SETS, filled, noise, run
 
@@ -36,7 +38,7 @@ def cells(text: str, question: str) -> list[str]:
 def test_a_claim_has_one_of_three_answers_with_its_interval() -> None:
     text = claims_markdown({"plane": filled(EFFECTS)})
     assert cells(text, "one over anchor")[1].startswith("**shown**, ×0.5 (0.")
-    assert cells(text, "two over anchor")[1].startswith("not shown, ×1 (0.")
+    assert cells(text, "two over anchor")[1].startswith("not shown, ×0.998 (0.")
     assert cells(text, "three over anchor")[1].startswith("**opposite shown**, ×2.4 (2.")
     assert "| claim | plane, 5 seeds |" in text
 
@@ -120,3 +122,8 @@ def test_a_mark_that_is_not_as_it_must_be_is_refused(words: str, tmp_path: Path)
     page.write_text(f"<!-- bench:{words} -->\n<!-- bench:end -->\n", encoding="utf-8")
     with pytest.raises(UsageError, match="a mark is"):
         marked(page)
+
+
+@pytest.mark.parametrize(("high", "shown"), [(0.996, "0.996"), (1.003, "1.003"), (1.04, "1.040"), (1.2, "1.2")])
+def test_a_bound_shows_on_which_side_of_no_difference_it_lies(high: float, shown: str) -> None:
+    assert format_effect(Interval(0.9, 0.8, high, 16), "ratio") == f"×0.9 (0.8 to {shown})"
