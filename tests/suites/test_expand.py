@@ -49,6 +49,14 @@ def test_every_suite_of_the_project_expands(name: str) -> None:
     assert len(identities) == len(specs) > 0
 
 
+@pytest.mark.parametrize("name", schema.suite_names())
+def test_entries_that_take_different_numbers_of_steps_have_warm_up_and_average_as_shares(name: str) -> None:
+    for planned in expand.plan_runs(schema.read_suite(name), expand.Selection(), "cpu"):
+        if planned.track != "equal_steps":
+            shares = planned.optimiser.warm_up_share, planned.optimiser.ema_share
+            assert None not in shares, (planned.suite, shares)
+
+
 def test_seeds_come_first_so_that_an_interruption_leaves_every_cell_covered(tmp_path: Path) -> None:
     assert [s.seed for s in planned(SUITE, tmp_path)] == [0, 0, 1, 1]
 
