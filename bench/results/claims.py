@@ -64,4 +64,5 @@ def _cell(finding: Finding | None) -> str:
     word = SHOWN.get(finding.word, "not shown")
     if finding.effect.mean is None:
         return f"{word}: {finding.word if len(finding.parts) == 1 else contrasts.answer_in_words(finding)}"
-    return f"{word}, {format_effect(finding.effect, finding.scale)}{contrasts.qualified(finding)}"
+    p = f", p {contrasts.format_p(finding.p_value, '= ')}" if finding.p_value is not None else ""
+    return f"{word}, {format_effect(finding.effect, finding.scale)}{p}{contrasts.qualified(finding)}"

@@ -264,7 +264,7 @@ def _line(finding: Finding) -> dict[str, str]:
         "mean over the data sets": "n/a"
         if finding.effect.mean is None
         else format_effect(finding.effect, finding.scale),
-        "p": _p(finding.p_value),
+        "p": format_p(finding.p_value),
         "lowest": lowest,
         "highest": highest,
         "do the data sets differ?": _differ(finding),
@@ -320,14 +320,15 @@ def _side(effect: Interval, finding: Finding) -> str:
 def _differ(finding: Finding) -> str:
     if finding.interaction is None:
         return "n/a"
-    return f"{'yes' if finding.interaction <= ALPHA else 'not shown'} (p {_p(finding.interaction, '= ')})"
+    return f"{'yes' if finding.interaction <= ALPHA else 'not shown'} (p {format_p(finding.interaction, '= ')})"
 
 
 def _number(value: float | None, scale: Scale) -> str:
     return format_effect(Interval(value, None, None, 0), scale).removesuffix(" ()")
 
 
-def _p(value: float | None, equals: str = "") -> str:
+def format_p(value: float | None, equals: str = "") -> str:
+    """ "< .001", ".033" after `equals`, or "n/a"."""
     if value is None:
         return "n/a"
     return "< .001" if value < 0.001 else f"{equals}{value:.3f}".replace("0.", ".", 1)
