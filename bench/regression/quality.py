@@ -50,8 +50,8 @@ def judge(pairs: Pairs, margin: float) -> dict[str, tuple[Outcome, str]]:
     """{cell: (outcome, what was seen)} for a metric that is positive and better when lower.
 
     "regression": a value is lost, or the ratio is shown to be above 1 and its mean is above the margin. "pass": it is
-    shown to be below the margin, or every pair is equal, or there is no value before, at seeds where other cells have
-    one. Else "undecided", with the smallest ratio that these seeds could have shown.
+    shown to be below the margin, or every pair is equal but for rounding, or there is no value before, at seeds where
+    other cells have one. Else "undecided", with the smallest ratio that these seeds could have shown.
     """
     anything = any(math.isfinite(v) for values in pairs.values() for pair in values for v in pair)
     found: dict[str, tuple[Outcome, str]] = {}
@@ -67,8 +67,8 @@ def judge(pairs: Pairs, margin: float) -> dict[str, tuple[Outcome, str]]:
             found[cell] = "pass" if values and anything else "undecided", words
         elif min(min(pair) for pair in both) <= 0:
             found[cell] = "undecided", f"a ratio needs positive values; got {min(min(pair) for pair in both):.3g}"
-        elif all(before == after for before, after in both):
-            found[cell] = "pass", f"equal at {len(both)} seeds"
+        elif all(math.isclose(before, after, rel_tol=ROUNDING) for before, after in both):
+            found[cell] = "pass", f"equal at {len(both)} seeds, but for rounding"
         else:
             logs[cell] = [math.log(after / before) for before, after in both]
     return found | _tested(logs, margin)

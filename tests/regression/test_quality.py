@@ -68,6 +68,11 @@ def test_quality_that_is_kept_passes_what_is_lost_does_not_and_what_is_noisy_sta
     }
 
 
+def test_pairs_that_differ_by_rounding_alone_are_kept_quality() -> None:
+    rounded = [(0.1 * k, 0.1 * k * (1 + 1e-12 * (-1) ** k)) for k in range(1, 13)]
+    assert judge({"cell": rounded}, MARGIN)["cell"][0] == "pass"
+
+
 def test_a_metric_that_nothing_has_is_undecided() -> None:
     assert judge({"cell": [(INF, INF)]}, MARGIN)["cell"][0] == "undecided"
     for ratio in (0.5, 1.01, 2.0):
