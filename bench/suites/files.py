@@ -25,3 +25,12 @@ def suite_descriptions() -> dict[str, str]:
         parts = tomllib.loads(text).get("include", ())
         found[name] = " ".join(comment) or f"Includes {', '.join(parts)}."
     return found
+
+
+def suite_version(name: str) -> int | None:
+    """The protocol version of a suite that comes with the project, its own or its base's; else None."""
+    if name not in suite_names():
+        return None
+    declared = tomllib.loads((SUITES / f"{name}.toml").read_text(encoding="utf-8"))
+    version = declared.get("version") or suite_version(declared.get("base", ""))
+    return int(version or 1)

@@ -13,7 +13,7 @@ from bench.report.markdown.pages import add_rows, all_records, page_texts, stale
 from bench.report.publish import publish, render
 from bench.results.records import read_records
 from bench.results.store import Planned
-from bench.suites.files import suite_names
+from bench.suites.files import suite_names, suite_version
 from tests.helpers.store_builder import Shelf, estimate
 
 
@@ -54,6 +54,20 @@ def test_a_table_of_weights_has_no_column_of_what_nothing_measured(shelf: Shelf,
     add_rows(shelf.records(), results)
     write_pages(results)
     assert heads() == "| objective | data set | KL, last | KL, averaged |"
+
+
+def test_a_page_says_that_its_rows_are_of_an_earlier_version(tmp_path: Path) -> None:
+    now = suite_version("verdict_plane")
+    assert now is not None
+    assert suite_version("plane_quick") == suite_version("plane")
+    for version in (now - 1, now):
+        shelf = Shelf(tmp_path / str(version))
+        shelf.entry("entry", 0.1, suite="verdict_plane", suite_version=version)
+        folder = tmp_path / f"results-{version}"
+        add_rows(shelf.records(), folder)
+        write_pages(folder)
+        text = (folder / "verdict_plane.md").read_text(encoding="utf-8")
+        assert (f"of protocol version {version}. The suite is at version {now}" in text) == (version < now)
 
 
 def change(rows: Path) -> None:

@@ -27,7 +27,7 @@ from bench.results.records import Record
 from bench.results.samples_table import ReferenceSets, read_reference_sets
 from bench.results.standings import provenance
 from bench.results.submission_files import submitted_records
-from bench.suites.files import suite_descriptions
+from bench.suites.files import suite_descriptions, suite_version
 
 INDEX = "RESULTS.md"
 PROXIES = "pictures/proxies.png"
@@ -126,9 +126,21 @@ def _suite_page(name: str, records: list[Record], folder: Path, reference: Mappi
             )
             for board_name, board in boards.items()
         ],
+        outdated=_outdated(name, records),
         weights=weights_table(records) if weights else "",
         log_z=log_z_table(records),
         reading=READING,
+    )
+
+
+def _outdated(name: str, records: Iterable[Record]) -> str:
+    """What to say of rows that the suite would not make today; "" where it would."""
+    now, then = suite_version(name), max(record.spec.suite_version or 1 for record in records)
+    if now is None or now <= then:
+        return ""
+    return (
+        f"**These rows are of protocol version {then}. The suite is at version {now}, whose runs are not published "
+        "yet; CHANGELOG.md says what was wrong or changed.**"
     )
 
 
