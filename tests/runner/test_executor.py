@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import pickle
 import subprocess
@@ -159,8 +160,9 @@ def test_peak_memory_is_the_runs_own(store: Store) -> None:
 
 
 def test_what_a_process_held_before_is_not_in_its_peak() -> None:
-    block = bytearray(200 << 20)
-    del block
+    with mmap.mmap(-1, 200 << 20) as block:  # no allocator keeps it
+        for page in range(0, len(block), mmap.PAGESIZE):
+            block[page] = 1
     before = worker_process.status_bytes("VmHWM")
     if "refused" in worker_process.reset_peak():
         pytest.skip("this system does not let a process reset its peak")
