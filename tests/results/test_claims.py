@@ -59,12 +59,12 @@ def test_more_decibels_are_better() -> None:
 def test_what_qualifies_an_answer_stands_beside_it() -> None:
     split = np.array([-1.5, -1.2, -0.9, 0.8]) + noise(1)
     text = claims_markdown({"plane": filled({**EFFECTS, "one": split})})
-    assert cells(text, "one over anchor")[1].endswith("), but worse on grid")
+    assert cells(text, "one over anchor")[1].endswith(", but worse on grid")
     gone = [run("anchor", 0, None, "ring"), run("two", 1, None, "moons")]
     lost = {planned.key for planned, _ in gone}
     kept = [(r.run, dict(r.row or {})) for r in filled(EFFECTS) if r.run.key not in lost]
     text = claims_markdown({"plane": records_of([*kept, *gone])})
-    assert cells(text, "one over anchor")[1].endswith("), without ring, where the reference failed")
+    assert cells(text, "one over anchor")[1].endswith(", without ring, where the reference failed")
     assert cells(text, "two over anchor")[1] == "not shown: failed on moons"
 
 
