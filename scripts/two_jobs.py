@@ -57,6 +57,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=8000, help="Steps of a run or a loop (default: %(default)s).")
     parser.add_argument("--runs", type=int, default=4, help="Runs of the suite, an even number (default: %(default)s).")
     options = parser.parse_args()
+    if options.runs < 2 or options.runs % 2:
+        parser.error(f"--runs must be even, so that two jobs end together; got {options.runs}")
     os.environ["OMP_NUM_THREADS"] = "1"
     load = os.getloadavg()[0]
     harness, machine = [], []

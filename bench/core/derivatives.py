@@ -15,6 +15,9 @@ Energy = Callable[..., Tensor]
 A noise-conditional one is called energy(x, sigma), with sigma a standard deviation for each example, (*batch,).
 """
 
+CLOSED_FORMS = ("closed_form_score", "energy_and_score", "score_and_hessian_product", "score_and_laplacian")
+"""What an energy may offer of its own, in place of which autograd serves."""
+
 
 def sum_event(t: Tensor, rng: Rng) -> Tensor:
     """Σ over every dimension that is not batch: (*batch, *event) -> (*batch,)."""
@@ -46,9 +49,7 @@ def _checked(energies: Tensor, x: Tensor) -> Tensor:
 def offering(energy: Energy, own: Callable[..., tuple[Tensor, Tensor]]) -> Energy:
     """The energy, with `own` as its `energy_and_score`: (x, ...) -> (E, -∇E)."""
 
-    def offered(x: Tensor, *condition: Tensor) -> Tensor:
-        return energy(x, *condition)
-
+    offered = without_closed_forms(energy)
     offered.energy_and_score = own  # type: ignore[attr-defined]
     return offered
 

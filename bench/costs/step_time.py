@@ -22,7 +22,7 @@ from torch import Tensor
 from bench.common.quiet_process import quieten
 from bench.common.run_spec import OptimiserSpec, RunSpec
 from bench.common.statistics import Interval, median_interval
-from bench.core.derivatives import Energy, score, without_closed_forms
+from bench.core.derivatives import CLOSED_FORMS, Energy, score, without_closed_forms
 from bench.core.rng import Rng
 from bench.plugins import builders, registry
 from bench.training import stopwatch, work_counter
@@ -136,7 +136,7 @@ class Bench:
             rehearse(calls)
             bench.floors[ref] = [(_kind(call), call.rows) for call in calls]
             bench.steps[ref] = Subject(partial(learner.update, learner.energy, x, rng), device)
-            if bench.work[ref].input_gradients and hasattr(learner.energy, "closed_form_score"):
+            if bench.work[ref].input_gradients and any(hasattr(learner.energy, name) for name in CLOSED_FORMS):
                 other = learner_of(ref, setting.network, data, device)
                 plain = without_closed_forms(other.energy)
                 bench.autograd[ref] = Subject(partial(other.update, plain, x, Rng(0, "objective", device)), device)

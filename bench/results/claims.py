@@ -39,12 +39,7 @@ def claims_markdown(suites: Mapping[str, Sequence[Record]], wanted: str = "*") -
     asked = list(dict.fromkeys(name for found in answered.values() for name in found))
     heads = {suite: f"{suite}, {_seeds(suites[suite])}" for suite, found in answered.items() if found}
     lines = [
-        {"claim": name}
-        | {
-            head: _cell(answered[suite][name]) if name in answered[suite] else "not asked"
-            for suite, head in heads.items()
-        }
-        for name in asked
+        {"claim": name} | {head: _cell(answered[suite].get(name)) for suite, head in heads.items()} for name in asked
     ]
     without = ", ".join(f"`{suite}`" for suite in suites if suite not in heads)
     parts = [tables.markdown_table(pd.DataFrame(lines)), READING] if lines else []

@@ -16,12 +16,11 @@ from bench.samplers.noise_levels import at_level
 
 F64 = torch.float64
 DIM = 3
-METHODS = ("closed_form_score", "energy_and_score", "score_and_hessian_product", "score_and_laplacian")
 
 
 def offers(name: str) -> bool:
     network: Any = registry.find("networks", name).target
-    return any(hasattr(network, method) for method in METHODS)
+    return any(hasattr(network, method) for method in derivatives.CLOSED_FORMS)
 
 
 NETWORKS = [name for name in registry.names("networks") if offers(name)]
@@ -33,7 +32,7 @@ CASES = [
 def test_the_networks_of_the_plane_offer_all_of_them() -> None:
     assert {"mlp", "fourier_mlp"} <= set(NETWORKS)
     for name in ("mlp", "fourier_mlp"):
-        assert all(hasattr(registry.find("networks", name).target, method) for method in METHODS)
+        assert all(hasattr(registry.find("networks", name).target, method) for method in derivatives.CLOSED_FORMS)
 
 
 def made(name: str, conditional: bool, stacked: bool) -> tuple[Any, Tensor, Tensor, list[Tensor]]:
