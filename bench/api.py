@@ -5,7 +5,16 @@ from bench.core.data_types import Data, Estimate, Grid
 from bench.core.declarations import Download, dataset, denoiser, metric, network, objective
 from bench.core.dense_derivatives import Features, FourierFeatures
 from bench.core.dense_energy import DenseEnergy
-from bench.core.derivatives import Energy, energy_and_score, hessian_product, laplacian, per_example, score, sum_event
+from bench.core.derivatives import (
+    Energy,
+    conditioned,
+    energy_and_score,
+    hessian_product,
+    laplacian,
+    per_example,
+    score,
+    sum_event,
+)
 from bench.core.fitted_gaussian import FittedGaussian
 from bench.core.noising import (
     Noised,
@@ -100,6 +109,7 @@ __all__ = [
     "annealed",
     "annealed_nll",
     "annealed_partition",
+    "conditioned",
     "content",
     "cropped",
     "dataset",

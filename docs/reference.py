@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Randomness": ("Rng",),
     "Derivatives": (
-        *("score", "energy_and_score", "laplacian", "hessian_product"),
+        *("score", "energy_and_score", "laplacian", "hessian_product", "conditioned"),
         *("per_example", "sum_event", "u_statistic"),
     ),
     "Networks with derivatives of their own": ("DenseEnergy", "Features", "FourierFeatures"),

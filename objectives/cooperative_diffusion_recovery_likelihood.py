@@ -15,6 +15,7 @@ from bench.api import (
     NoiseInterval,
     Rng,
     Sigma,
+    conditioned,
     langevin,
     noise_interval,
     noised_twice,
@@ -92,9 +93,8 @@ class CooperativeDiffusionRecoveryLikelihood(nn.Module):
     def forward(self, energy: Energy, x: Tensor, rng: Rng) -> Tensor:
         x_k, y, _ = noised_twice(x, here := self.interval(x, rng), rng)
         start = self.propose(y, here, rng)
-        posterior = posterior_energy(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap)
-        epsilon = (self.step * here.gap).square()
-        negatives = langevin(posterior, start.detach(), rng, steps=self.steps, step_size=epsilon)
+        posterior = posterior_energy(conditioned(energy, here.sigma), y, rng, sigma=here.gap)
+        negatives = langevin(posterior, start.detach(), rng, steps=self.steps, step_size=(self.step * here.gap) ** 2)
         contrast = energy(x_k, here.sigma) - energy(negatives, here.sigma)
         way = sum_event((negatives - start).square(), rng) / (2 * here.gap.square())
         return (self.sigma_min / here.sigma) ** self.weight * contrast + way

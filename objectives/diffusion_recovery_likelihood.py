@@ -13,6 +13,7 @@ from bench.api import (
     NoiseInterval,
     Rng,
     Sigma,
+    conditioned,
     langevin,
     largest_level,
     noise_interval,
@@ -27,7 +28,7 @@ def _recover(
     energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, step: float, noise: list[Tensor] | None = None
 ) -> Tensor:
     """x' ~ q(x'|y) at the interval's lower level."""
-    posterior = posterior_energy(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap)
+    posterior = posterior_energy(conditioned(energy, here.sigma), y, rng, sigma=here.gap)
     return langevin(posterior, y, rng, steps=steps, step_size=(step * here.gap).square(), noise=noise)
 
 
@@ -79,8 +80,7 @@ def diffusion_recovery_likelihood(
 
     Args:
         energy: noise-conditional, energy(x, sigma) of data x (*batch, *event) and noise levels sigma (*batch,).
-        sigma_min, sigma_max: the ends of the geometric noise levels, in units of local_scale and of x.
-        levels: the number of intervals.
+        sigma_min, sigma_max, levels: the ends of the levels, in units of local_scale and of x; so many intervals.
         steps: transitions of a chain.
         step: b, a transition's noise in units of the interval's s.
         weight: w; 1 suits energies that change as fast at every level, 0 preconditioned ones (slopes ∝ 1/σ).

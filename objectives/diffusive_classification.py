@@ -12,6 +12,7 @@ from bench.api import (
     Log,
     Rng,
     Sigma,
+    conditioned,
     largest_level,
     level_by_level,
     noise_levels,
@@ -75,6 +76,6 @@ def diffusive_classification(
     noised = x + per_example(sigma, x) * z
     logits = torch.stack([-energy(noised, s.expand_as(sigma)) for s in sigmas], -1)
     surprise = logits.logsumexp(-1) - logits.gather(-1, k.unsqueeze(-1)).squeeze(-1)
-    s = score(lambda y: energy(y, sigma), noised, create_graph=True)
+    s = score(conditioned(energy, sigma), noised, create_graph=True)
     denoising = sum_event((per_example(sigma, x) * s + z).square(), rng)
     return surprise + 0.5 * score_weight * denoising

@@ -5,7 +5,19 @@ from typing import Annotated
 
 from torch import Tensor
 
-from bench.api import Choice, Energy, Log, Rng, Sigma, ancestral_from_noise, objective, per_example, score, sum_event
+from bench.api import (
+    Choice,
+    Energy,
+    Log,
+    Rng,
+    Sigma,
+    ancestral_from_noise,
+    conditioned,
+    objective,
+    per_example,
+    score,
+    sum_event,
+)
 
 
 @objective(
@@ -54,5 +66,5 @@ def multiscale_denoising_score_matching(
     else:
         sigma = sigma_min * (rng.uniform(batch, x.dtype) * log(sigma_max / sigma_min)).exp()
     z = rng.normal_like(x)
-    s = score(lambda y: energy(y, sigma), x + per_example(sigma, x) * z, create_graph=True)
+    s = score(conditioned(energy, sigma), x + per_example(sigma, x) * z, create_graph=True)
     return 0.5 * sum_event((per_example(sigma, x) * s + z).square(), rng)

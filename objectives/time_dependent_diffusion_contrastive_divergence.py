@@ -14,6 +14,7 @@ from bench.api import (
     Rng,
     Sigma,
     StepSize,
+    conditioned,
     largest_level,
     mala,
     noise_interval,
@@ -26,7 +27,7 @@ from bench.api import (
 
 def _recover(energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, step_size: float) -> Tensor:
     """x' ~ q(x'|y) at the interval's lower level."""
-    posterior = posterior_energy(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap, alpha=here.decay)
+    posterior = posterior_energy(conditioned(energy, here.sigma), y, rng, sigma=here.gap, alpha=here.decay)
     own = here.alpha.square() * step_size + here.sigma.square()
     dim = y.flatten(rng.batch_ndim).shape[-1]
     schedule = posterior_steps((here.gap / here.decay).square(), own, steps=steps, dim=dim)
@@ -82,8 +83,7 @@ def time_dependent_diffusion_contrastive_divergence(
 
     Args:
         energy: noise-conditional, energy(x, sigma) of data x (*batch, *event) and noise levels sigma (*batch,).
-        sigma_min, sigma_max: the ends of the noise levels, in units of local_scale and of x.
-        levels: K, the number of intervals.
+        sigma_min, sigma_max, levels: the ends of the noise levels, in units of local_scale and of x; K intervals.
         kernel: "ve", α = 1, or "vp", α² = 1 - σ², for data of about unit variance and sigma_max < 1.
         steps: transitions of a chain.
         step_size: ε of a chain on exp(-E(·, 0)) alone; given in units of local_scale². At level k the data's law is

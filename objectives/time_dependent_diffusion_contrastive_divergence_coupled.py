@@ -13,6 +13,7 @@ from bench.api import (
     NoiseInterval,
     Rng,
     Sigma,
+    conditioned,
     exponential_langevin,
     largest_level,
     noise_interval,
@@ -27,7 +28,7 @@ def _recover(
     energy: Energy, y: Tensor, here: NoiseInterval, rng: Rng, steps: int, relaxation: float, eta: Tensor | None = None
 ) -> Tensor:
     """x' ~ q(x'|y) at the interval's lower level, by chains whose noise adds up to η if it is given."""
-    posterior = posterior_energy(lambda u: energy(u, here.sigma), y, rng, sigma=here.gap)
+    posterior = posterior_energy(conditioned(energy, here.sigma), y, rng, sigma=here.gap)
     v = 1 / (1 / here.sigma.square() + 1 / here.gap.square())
     shares = [1.0, *[relaxation] * (steps - 1)]
     reaching = [sqrt(c * (2 - c)) * prod(1 - later for later in shares[k + 1 :]) for k, c in enumerate(shares)]
@@ -86,8 +87,7 @@ def time_dependent_diffusion_contrastive_divergence_coupled(
 
     Args:
         energy: noise-conditional, energy(x, sigma) of data x (*batch, *event) and noise levels sigma (*batch,).
-        sigma_min, sigma_max: the ends of the noise levels, in units of local_scale and of x.
-        levels: K, the number of intervals.
+        sigma_min, sigma_max, levels: the ends of the noise levels, in units of local_scale and of x; K intervals.
         steps: transitions of a chain.
         relaxation: c, the share of the way to the posterior's mean that a transition goes across the data.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +53,44 @@ def offering(energy: Energy, own: Callable[..., tuple[Tensor, Tensor]]) -> Energ
     offered = without_closed_forms(energy)
     offered.energy_and_score = own  # type: ignore[attr-defined]
     return offered
+
+
+def conditioned(energy: Energy, sigma: Tensor | Callable[[Tensor], Tensor]) -> Energy:
+    """x -> E(x, σ): a noise-conditional energy at given noise levels, with the derivatives of its own that it offers.
+
+    Args:
+        energy: energy(x, sigma) with sigma (*batch,).
+        sigma: the levels, (*batch,), or what gives them for x.
+    """
+    level = sigma if callable(sigma) else lambda x: sigma
+
+    def at_level(x: Tensor) -> Tensor:
+        return energy(x, level(x))
+
+    def bound(own: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda x, *direction: own(x, *direction, level(x))
+
+    for name in CLOSED_FORMS:
+        if hasattr(energy, name):
+            setattr(at_level, name, bound(getattr(energy, name)))
+    return at_level
+
+
+def rescaled(energy: Energy, *, argument: float = 1.0, value: float = 1.0) -> Energy:
+    """x -> b E(ax), a = `argument`, b = `value`, with energy and score in closed form where E offers them."""
+
+    def scaled(x: Tensor) -> Tensor:
+        return value * energy(argument * x)
+
+    own = getattr(energy, "energy_and_score", None)
+    if own is None:
+        return scaled
+
+    def energy_and_score(x: Tensor) -> tuple[Tensor, Tensor]:
+        energies, found = own(argument * x)
+        return value * energies, argument * value * found
+
+    return offering(scaled, energy_and_score)
 
 
 def without_closed_forms(energy: Energy) -> Energy:

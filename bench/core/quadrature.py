@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.core.data_types import Data, Grid
-from bench.core.derivatives import Energy
+from bench.core.derivatives import CLOSED_FORMS, Energy
 from bench.core.rng import Rng
 
 GRIDS = (256, 128)  # cells a side: the one that a value is read from, and the one it is compared with
@@ -37,6 +37,9 @@ class CachedFunction:
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         self.function = function
+        for name in CLOSED_FORMS:  # what an energy offers of its own stays on offer
+            if hasattr(function, name):
+                setattr(self, name, getattr(function, name))
         self.kept: dict[tuple[Grid, int, torch.dtype, torch.device], Tensor] = {}
 
     def __call__(self, x: Tensor, /, *sigma: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from bench.common.errors import failure_reason
 from bench.common.machine_faults import is_machine_fault
 from bench.common.run_spec import EvaluationSpec
 from bench.core.data_types import Data
-from bench.core.derivatives import Energy
+from bench.core.derivatives import Energy, rescaled
 from bench.core.quadrature import grid_sample
 from bench.core.rng import Rng
 from bench.evaluation.trained_energy import TrainedEnergy
@@ -143,4 +143,4 @@ def model_samples(
 
 
 def _at_temperature(energy: Energy, temperature: float) -> Energy:
-    return energy if temperature == 1.0 else lambda x: energy(x) / temperature
+    return energy if temperature == 1.0 else rescaled(energy, value=1 / temperature)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import Tensor
-
-from bench.core.derivatives import Energy
+from bench.core.derivatives import Energy, conditioned, rescaled
 from bench.core.quadrature import CachedFunction
 
 
@@ -69,8 +67,5 @@ class TrainedEnergy(CachedFunction):
 
     def _conditioned(self, sigma: float) -> Energy:
         alpha = 1 / math.sqrt(1 + sigma**2) if self.shrinks else 1.0
-
-        def energy(x: Tensor) -> Tensor:
-            return self.network(alpha * x, x.new_full(x.shape[:1], alpha * sigma))
-
-        return energy
+        level = conditioned(self.network, lambda x: x.new_full(x.shape[:1], alpha * sigma))
+        return level if alpha == 1.0 else rescaled(level, argument=alpha)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from bench.api import Rng
 from bench.core import derivatives
+from bench.core.quadrature import CachedFunction
+from bench.costs.step_time import learner_of
+from bench.evaluation.trained_energy import TrainedEnergy
 from bench.plugins import builders, registry
 from bench.samplers.langevin import posterior_energy
 from bench.samplers.noise_levels import at_level
@@ -118,3 +122,59 @@ def test_the_posterior_and_a_noise_level_of_such_an_energy_have_closed_forms_too
             assert not hasattr(plain, "energy_and_score")
             for a, b in zip(derivatives.energy_and_score(own, x), derivatives.energy_and_score(plain, x), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def plainly(found: Any) -> Any:
+    """What autograd makes of an energy, which is told nothing else."""
+    return lambda *arguments: found(*arguments)
+
+
+WRAPPERS: dict[str, Any] = {
+    "at given levels": lambda network, sigma: derivatives.conditioned(network, sigma),
+    "at one level": lambda network, sigma: at_level(network, 0.7, Rng(0)),
+    "frozen": lambda network, sigma: CachedFunction(derivatives.conditioned(network, sigma)),
+    "trained": lambda network, sigma: TrainedEnergy(network, levels=(0.3, 2.0), conditional=True),
+    "trained, shrinking": lambda network, sigma: TrainedEnergy(
+        network, levels=(0.3, 2.0), conditional=True, shrinks=True
+    ),
+    "hot": lambda network, sigma: derivatives.rescaled(derivatives.conditioned(network, sigma), value=0.25),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPERS)
+def test_what_wraps_an_energy_keeps_its_closed_forms(kind: str) -> None:
+    network, x, v, (sigma,) = made("fourier_mlp", conditional=True, stacked=False)
+    wrapped = WRAPPERS[kind](network, sigma)
+    found = derivatives.energy_and_score(wrapped, x), (derivatives.score(wrapped, x),)
+    expected = derivatives.energy_and_score(plainly(wrapped), x), (derivatives.score(plainly(wrapped), x),)
+    for a, b in zip(sum(found, ()), sum(expected, ()), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    assert hasattr(wrapped, "energy_and_score")
+    for second in ("score_and_hessian_product", "score_and_laplacian"):
+        if hasattr(wrapped, second):
+            for a, b in zip(
+                (*derivatives.hessian_product(wrapped, x, v), *derivatives.laplacian(wrapped, x, Rng(0))),
+                (
+                    *derivatives.hessian_product(plainly(wrapped), x, v),
+                    *derivatives.laplacian(plainly(wrapped), x, Rng(0)),
+                ),
+                strict=True,
+            ):
+                torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", registry.names("objectives"))
+def test_no_objective_hides_the_closed_forms_of_its_energy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in its own code nor by a sampler: what asks for a score by the interface gets the network's."""
+    data = Rng(0, "data").normal((64, 2))
+    learner = learner_of(name, "fourier_mlp[width=8,depth=1]", data, torch.device("cpu"))
+    asked: list[str] = []
+
+    def grad(*arguments: Any, **keywords: Any) -> Any:
+        asked.append(name)
+        return torch.autograd.grad(*arguments, **keywords)
+
+    autograd = SimpleNamespace(grad=grad)
+    monkeypatch.setattr(derivatives, "torch", SimpleNamespace(**{**vars(torch), "autograd": autograd}))
+    learner.update(learner.energy, data[:16], Rng(0, "objective"))
+    assert not asked

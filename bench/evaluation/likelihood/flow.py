@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from bench.common.errors import UsageError
-from bench.core.derivatives import Energy
+from bench.core.derivatives import Energy, hessian_product, laplacian
 from bench.core.rng import Rng
 from bench.evaluation.likelihood.base import BroadBase
 from bench.evaluation.trained_energy import TrainedEnergy
@@ -118,18 +118,12 @@ def _integrated(
 
 def score_and_divergence(energy: Energy, x: Tensor, probe: Tensor, *, exact: bool) -> tuple[Tensor, Tensor]:
     """(s(x), ∇·s(x)), (n, *event) and (n,); the divergence exact, or vᵀ∇s v for the probe v shaped as x."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(energy(x).sum(), x, create_graph=True)
-        s = -gradient
-        if exact:
-            flat = s.flatten(1)
-            rows = [torch.autograd.grad(flat[:, i].sum(), x, retain_graph=True)[0] for i in range(flat.shape[1])]
-            divergence = torch.stack([row.flatten(1)[:, i] for i, row in enumerate(rows)]).sum(0)
-        else:
-            (product,) = torch.autograd.grad((s * probe).sum(), x)
-            divergence = (product * probe).flatten(1).sum(1)
-    return s.detach(), divergence.detach()
+    if exact:
+        s, curvature = laplacian(energy, x, Rng(0))
+    else:
+        s, product = hessian_product(energy, x, probe)
+        curvature = (product * probe).flatten(1).sum(1)
+    return s.detach(), -curvature.detach()
 
 
 def terminal_doubt(x_train: Tensor, largest: float) -> str:
