@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from typing import Any
 
 from bench.common.paths import SUITES
+from bench.common.plugin_source import names
 
 
 def suite_names() -> list[str]:
@@ -31,6 +33,18 @@ def suite_version(name: str) -> int | None:
     """The protocol version of a suite that comes with the project, its own or its base's; else None."""
     if name not in suite_names():
         return None
+    return int(_declared(name, "version") or 1)
+
+
+def every_objective(name: str) -> list[str]:
+    """The objectives of a suite that comes with the project and lists all; none of one that chooses."""
+    if name not in suite_names() or "*" not in (_declared(name, "objectives") or ()):
+        return []
+    return [each for each in names("objectives") if each not in (_declared(name, "exclude") or ())]
+
+
+def _declared(name: str, key: str) -> Any:
+    """What a suite's file says of a key, or its base's."""
     declared = tomllib.loads((SUITES / f"{name}.toml").read_text(encoding="utf-8"))
-    version = declared.get("version") or suite_version(declared.get("base", ""))
-    return int(version or 1)
+    base = declared.get("base", "")
+    return declared[key] if key in declared else _declared(base, key) if base in suite_names() else None

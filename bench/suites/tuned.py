@@ -26,6 +26,7 @@ class Tuned:
         criterion: the metric, the split and the weights that settings were chosen by; lower is better.
         default_value, tuned_value: the criterion at the full budget, the mean over the tuning seeds.
         lr, params: the choice; every hyper-parameter.
+        defaults: what they were before, from which the search began: it is stale once they have changed.
         trials, pruned: how many there were, and how many of them did not have the whole budget.
         gflops: of all trials, pruned ones included.
         edges: parameters whose choice lies at an end of what was searched.
@@ -44,6 +45,7 @@ class Tuned:
     tuned_value: float
     lr: float
     params: dict[str, Any]
+    defaults: dict[str, Any]
     trials: int
     pruned: int
     gflops: float
@@ -53,6 +55,15 @@ class Tuned:
     seeds: str
     sampler: str
     pruner: str
+
+
+_AS_JSON = ("params", "defaults")
+
+
+def defaults_of(entry: RunSpec) -> dict[str, Any]:
+    """The hyper-parameters and the learning rate of an entry that nothing has tuned, as a file keeps them."""
+    found: dict[str, Any] = json.loads(json.dumps({**entry.objective.params, "lr": entry.optimiser.lr}))
+    return found
 
 
 def write_tuned(lines: Iterable[Tuned], path: Path) -> None:
@@ -70,7 +81,7 @@ def write_tuned(lines: Iterable[Tuned], path: Path) -> None:
         writer.writeheader()
         for tuned in kept.values():
             plain = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(tuned).items()}
-            writer.writerow({**plain, "params": json.dumps(tuned.params)})
+            writer.writerow({**plain, **{name: json.dumps(getattr(tuned, name)) for name in _AS_JSON}})
 
 
 def read_tuned(path: Path) -> list[Tuned]:
@@ -87,7 +98,7 @@ def read_tuned(path: Path) -> list[Tuned]:
             lines: list[dict[str, Any]] = list(csv.DictReader(file))
         for line in lines:
             line |= {name: kind(line[name]) for name, kind in numbers.items()}
-            line["params"] = json.loads(line["params"])
+            line |= {name: json.loads(line[name]) for name in _AS_JSON}
         return [Tuned(**line) for line in lines]
     except OSError as error:
         raise UsageError(f"tuned settings must be a readable file; '{path}': {error.strerror}") from None
@@ -106,7 +117,7 @@ def with_tuned(
         since: the first version of a suite whose settings still hold, by its name; the present one if it is absent.
 
     Raises:
-        UsageError: if a setting is missing, or was chosen under another version of the suite.
+        UsageError: if a setting is missing, or was chosen under another version of the suite, or from other defaults.
     """
     chosen: Mapping[tuple[str, str, str], Tuned] = {(t.suite, t.label, t.dataset): t for t in tuned}
     found = []
@@ -126,6 +137,14 @@ def with_tuned(
             raise UsageError(
                 f"{where} was tuned under version {setting.protocol} of suite {spec.suite}; this is version "
                 f"{spec.suite_version}: tune again"
+            )
+        if setting.defaults != (now := defaults_of(spec)):
+            changed = ", ".join(
+                k for k in now.keys() | setting.defaults.keys() if now.get(k) != setting.defaults.get(k)
+            )
+            raise UsageError(
+                f"{where} has settings of {spec.objective.label} on {spec.dataset.label} that were tuned from another "
+                f"default of {changed}: tune again"
             )
         objective = replace(spec.objective, params=setting.params, short_label=_label(spec.objective, setting))
         found.append(replace(spec, objective=objective, optimiser=replace(spec.optimiser, lr=setting.lr), tuned=True))

@@ -19,7 +19,7 @@ from bench.common.run_spec import ACROSS, RunSpec, Weights
 from bench.plugins import registry
 from bench.results.leaderboard import PRIMARY
 from bench.suites.schema import TuningBudget
-from bench.suites.tuned import Tuned
+from bench.suites.tuned import Tuned, defaults_of
 from bench.tuning.spaces import at_edge, distributions, in_words
 from bench.tuning.study import PRUNER, SAMPLER, CellStudy
 
@@ -153,6 +153,7 @@ def _outcome(study: CellStudy, flops: float) -> Tuned:
         tuned_value=best.values[-1],
         lr=best.rate,
         params=dict(best.params),
+        defaults=defaults_of(entry),
         trials=len(study.candidates),
         pruned=len(study.candidates) - len(study.finished),
         gflops=flops / 1e9,

@@ -11,9 +11,10 @@ from bench.common.errors import UsageError
 from bench.report.markdown.blocks import refresh_page
 from bench.report.markdown.pages import add_rows, all_records, page_texts, stale_pages, write_pages
 from bench.report.publish import publish, render
+from bench.results.labels import display_name
 from bench.results.records import read_records
 from bench.results.store import Planned
-from bench.suites.files import suite_names, suite_version
+from bench.suites.files import every_objective, suite_names, suite_version
 from tests.helpers.store_builder import Shelf, estimate
 
 
@@ -54,6 +55,24 @@ def test_a_table_of_weights_has_no_column_of_what_nothing_measured(shelf: Shelf,
     add_rows(shelf.records(), results)
     write_pages(results)
     assert heads() == "| objective | data set | KL, last | KL, averaged |"
+
+
+def test_a_page_says_which_objectives_of_a_suite_of_all_have_no_rows(tmp_path: Path) -> None:
+    known = every_objective("plane")
+    assert not every_objective("verdict_plane")
+    assert not every_objective("my_own")
+    shelf = Shelf(tmp_path / "store")
+    for name in known[1:]:
+        shelf.entry(name, 0.1, suite="plane")
+    add_rows(shelf.records(), tmp_path / "results")
+    write_pages(tmp_path / "results")
+    text = (tmp_path / "results" / "plane.md").read_text(encoding="utf-8")
+    assert f"1 of the {len(known)} objectives of this suite have not been run yet" in text
+    assert f"{display_name(known[0])}.\n" in text
+    shelf.entry(known[0], 0.1, suite="plane")
+    add_rows(shelf.records(), tmp_path / "results")
+    write_pages(tmp_path / "results")
+    assert "have not been run" not in (tmp_path / "results" / "plane.md").read_text(encoding="utf-8")
 
 
 def test_a_page_says_that_its_rows_are_of_an_earlier_version(tmp_path: Path) -> None:

@@ -253,6 +253,9 @@ def test_settings_that_do_not_fit_the_suite_are_refused(tmp_path: Path) -> None:
     assert all(spec.tuned for spec in tuned.with_tuned(later, earlier, "file.csv", {"tiny": 2}))
     with pytest.raises(UsageError, match="tuned under version 2 of suite tiny; this is version 3"):
         tuned.with_tuned(later, earlier, "file.csv", {"tiny": 3})
+    moved = [replace(s, optimiser=replace(s.optimiser, lr=9.0)) for s in specs]
+    with pytest.raises(UsageError, match="tuned from another default of lr: tune again"):
+        tuned.with_tuned(moved, chosen, "file.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(UsageError, match="holds no tuned settings"):
         tuned.read_tuned(tmp_path / "other.csv")
@@ -317,7 +320,13 @@ def test_a_label_does_not_name_a_number_that_was_searched() -> None:
     }
     searched = ("steps [1, 80] log; lr [1e-4, 1e-2] log", "lr [1e-4, 1e-2] log", "sigma [0.1, 1] log")
     settings = [
-        tuned.Tuned(**like, label=s.objective.label, params={**s.objective.params}, searched=each)
+        tuned.Tuned(
+            **like,
+            label=s.objective.label,
+            params={**s.objective.params},
+            defaults=tuned.defaults_of(s),
+            searched=each,
+        )
         for s, each in zip(specs, searched, strict=True)
     ]
     settings[0].params["steps"] = 59

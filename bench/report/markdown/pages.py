@@ -22,12 +22,13 @@ from bench.report.markdown.sections import READING, board_sections, log_z_table,
 from bench.results import tables
 from bench.results.boards import group_boards
 from bench.results.committed_rows import SUFFIX, read_rows, write_rows
+from bench.results.labels import display_name
 from bench.results.proxy_correlation import over_suites, rank_correlations, which_to_believe
 from bench.results.records import Record
 from bench.results.samples_table import ReferenceSets, read_reference_sets
 from bench.results.standings import provenance
 from bench.results.submission_files import submitted_records
-from bench.suites.files import suite_descriptions, suite_version
+from bench.suites.files import every_objective, suite_descriptions, suite_version
 
 INDEX = "RESULTS.md"
 PROXIES = "pictures/proxies.png"
@@ -126,7 +127,7 @@ def _suite_page(name: str, records: list[Record], folder: Path, reference: Mappi
             )
             for board_name, board in boards.items()
         ],
-        outdated=_outdated(name, records),
+        warnings=[warning for warning in (_outdated(name, records), _absent(name, records)) if warning],
         weights=weights_table(records) if weights else "",
         log_z=log_z_table(records),
         reading=READING,
@@ -141,6 +142,18 @@ def _outdated(name: str, records: Iterable[Record]) -> str:
     return (
         f"**These rows are of protocol version {then}. The suite is at version {now}, whose runs are not published "
         "yet; CHANGELOG.md says what was wrong or changed.**"
+    )
+
+
+def _absent(name: str, records: Iterable[Record]) -> str:
+    """What to say of a suite of every objective of which some have no rows; "" where all have."""
+    known = every_objective(name)
+    found = {record.spec.objective.name for record in records if not record.spec.reference_fit}
+    if not (absent := [each for each in known if each not in found]):
+        return ""
+    return (
+        f"**{len(absent)} of the {len(known)} objectives of this suite have not been run yet**, and a rank is one "
+        f"among the others: {', '.join(map(display_name, absent))}."
     )
 
 
