@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 import pandas as pd
 
-from bench.results import contrasts, tables
+from bench.results import contrasts, denoising_table, tables
 from bench.results.contrasts import Finding
 from bench.results.paired_cells import format_effect
 from bench.results.records import Record
@@ -20,29 +20,37 @@ from bench.results.records import Record
 SHOWN = {"better": "**shown**", "worse": "**opposite shown**"}
 READING = (
     "A ratio below ×1, or a difference in dB above 0, is better; intervals are simultaneous 95 % (Bonferroni's). "
-    "*Shown*: p ≤ .05 after Holm's correction over all questions of the suite, which is less strict, so that such an "
-    "interval may end just beyond no difference; the suite's page has each p and the metric."
+    "*Shown*: p ≤ .05 after Holm's correction over the suite's questions, which is less strict: such an interval may "
+    "end just beyond no difference."
 )
 
 
 def claims_markdown(suites: Mapping[str, Sequence[Record]], wanted: str = "*") -> str:
     """A line a claim, a column a suite: whether it is shown, not shown, or the opposite is, with the interval.
 
+    What tuned entries answer has a column of its own.
+
     Args:
         suites: the records of each suite, in the order of the columns; one without an answer is named below the table.
         wanted: which questions, by name, with * for any text.
     """
-    answered = {
-        suite: {f.contrast.name: f for f in contrasts.answer(records) if fnmatchcase(f.contrast.name, wanted)}
+    columns: dict[str, dict[str, Finding]] = {}
+    answered = {suite: contrasts.answer(records) for suite, records in suites.items()}
+    for suite, findings in answered.items():
+        for finding in findings:
+            name = finding.contrast.name.removesuffix(contrasts.TUNED)
+            if fnmatchcase(name, wanted):
+                settings = ", tuned" * (name != finding.contrast.name)
+                columns.setdefault(f"{suite}{settings}, {_seeds(suites[suite])}", {})[name] = finding
+    asked = list(dict.fromkeys(name for found in columns.values() for name in found))
+    lines = [{"claim": name} | {head: _cell(found.get(name)) for head, found in columns.items()} for name in asked]
+    without = ", ".join(f"`{suite}`" for suite in suites if not any(head.startswith(f"{suite}, ") for head in columns))
+    doubts = [
+        f"In `{suite}` {sentence}"
         for suite, records in suites.items()
-    }
-    asked = list(dict.fromkeys(name for found in answered.values() for name in found))
-    heads = {suite: f"{suite}, {_seeds(suites[suite])}" for suite, found in answered.items() if found}
-    lines = [
-        {"claim": name} | {head: _cell(answered[suite].get(name)) for suite, head in heads.items()} for name in asked
+        for sentence in denoising_table.behind_a_filter(records, wanted)
     ]
-    without = ", ".join(f"`{suite}`" for suite in suites if suite not in heads)
-    parts = [tables.markdown_table(pd.DataFrame(lines)), READING] if lines else []
+    parts = [tables.markdown_table(pd.DataFrame(lines)), " ".join([READING, *doubts])] if lines else []
     return "\n\n".join([*parts, *([f"No answer yet: {without}."] if without else [])])
 
 

@@ -35,6 +35,7 @@ from bench.results.records import BoardKey, Cell, Record, any_value, by_dataset
 
 MARGIN = math.log(1.25)  # ratios within ×.8 to ×1.25 are equivalent
 MOST_SEEDS = 1000
+TUNED = " (tuned)"  # after a question's name where both sides have the settings that `tune` chose
 CLASSES = {
     STATIC: "**Static energies**, E(x). A difference here is one between ways to train such an energy.",
     CONDITIONAL: "**Noise-conditional energies**, E(x, σ), which are told the noise level. A difference here is one "
@@ -168,7 +169,7 @@ def _draft(board: BoardKey, contrast: ContrastSpec, records: Sequence[Record], *
             about = found
             kinds.add((key.stem, found.scale, found.better))
     metric = next((key.column for *_, key in pairs if key), "")
-    asking = replace(contrast, name=contrast.name + " (tuned)") if tuned else contrast
+    asking = replace(contrast, name=contrast.name + TUNED) if tuned else contrast
     unseen = tuple(Part(dataset, Interval(None, None, None, 0), why) for dataset, why in left_out.items())
     finding = Finding(board, asking, metric, about.scale, about.better, unseen, Interval(None, None, None, 0))
     states = [failure(ours, theirs, key) for _, ours, theirs, key in pairs]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from bench.common.paths import PUBLISHED
 from bench.common.references import split_reference
 from bench.common.statistics import Interval, t_interval
 from bench.results import tables
+from bench.results.labels import display_name
 from bench.results.metric_values import PREFERRED, MetricKey, preferred
 from bench.results.records import Cell, Record, by_dataset, group_cells, shown_name
 
@@ -28,6 +31,7 @@ METHODS = {
 }
 RESTORED = {"inpainting": "inpainting", "super_resolution": "2× super-resolution"}
 RULER = "non_local_means"
+FLOOR = "gaussian_filter"
 READING = (
     "Noise of σ = 15, 25, 50 of 255 grey levels, removed from held-out images. PSNR in decibels with the change "
     "against non-local means, image by image (the same noise, averaged over seeds), with Student's 95 % interval over "
@@ -138,8 +142,41 @@ def denoising_markdown(records: Sequence[Record]) -> str:
         if len(text):
             images, n = _counts(on_it)
             parts += [f"**{dataset}**, {images} images, {n} seed{'s' * (n > 1)}:", tables.markdown_table(text)]
-    about = [ABOUT_RESTORED] * any("2× super-resolution" in part for part in parts)
+    about = behind_a_filter(records)
+    about += [ABOUT_RESTORED] * any("2× super-resolution" in part for part in parts)
     return "\n\n".join([*parts, READING, *about]) if parts else ""
+
+
+def behind_a_filter(records: Sequence[Record], wanted: str = "*") -> list[str]:
+    """A sentence for each reference of a suite's questions that removes less noise than a Gaussian filter.
+
+    At such a budget it has hardly learned, and what is ahead of it need not be good.
+
+    Args:
+        wanted: of which questions, by name, with * for any text.
+    """
+    found: list[str] = []
+    for on_it in by_dataset(records).values():
+        lines = denoising_lines(on_it)
+        shown = {record.spec.entry: record.objective for record in on_it}
+        for contrast in dict.fromkeys(c for record in on_it for c in record.spec.contrasts):
+            if not fnmatchcase(contrast.name, wanted):
+                continue
+            primary = next(record.spec.primary for record in on_it)
+            method, _, level = (contrast.metric or primary).removeprefix("denoising_psnr.").rpartition("_")
+            both = {FLOOR: "classical", shown.get(contrast.reference, ""): method}
+            values = [line.psnr[int(level)] for name, how in both.items() for line in lines
+                      if method in METHODS and line.method == how and name in (line.name, line.objective)]  # fmt: skip
+            if len(values) != 2 or any(isinstance(value, str) for value in values):
+                continue
+            floor, own = (float(np.mean(np.asarray(value))) for value in values)
+            if own < floor:
+                name = re.sub(r" +", " ", display_name(shown[contrast.reference]))
+                found.append(
+                    f"{name}, {own:.2f} dB at σ = {level}, is behind a Gaussian filter, {floor:.2f} dB: what is ahead "
+                    "of it at this budget need not be good."
+                )
+    return list(dict.fromkeys(found))
 
 
 def gain(line: Line, ruler: Line, level: int) -> Interval:

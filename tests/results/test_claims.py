@@ -127,3 +127,15 @@ def test_a_mark_that_is_not_as_it_must_be_is_refused(words: str, tmp_path: Path)
 @pytest.mark.parametrize(("high", "shown"), [(0.996, "0.996"), (1.003, "1.003"), (1.04, "1.040"), (1.2, "1.2")])
 def test_a_bound_shows_on_which_side_of_no_difference_it_lies(high: float, shown: str) -> None:
     assert format_effect(Interval(0.9, 0.8, high, 16), "ratio") == f"×0.9 (0.8 to {shown})"
+
+
+def test_tuned_entries_answer_in_a_column_of_their_own() -> None:
+    default = filled(EFFECTS)
+    tuned = records_of(
+        (replace(record.run, spec=replace(record.spec, tuned=True)), dict(record.row or {}))
+        for record in filled({**EFFECTS, "three": EFFECTS["one"]})
+    )
+    text = claims_markdown({"plane": [*default, *tuned]})
+    assert "| claim | plane, 5 seeds | plane, tuned, 5 seeds |" in text
+    assert cells(text, "three over anchor")[1].startswith("**opposite shown**")
+    assert cells(text, "three over anchor")[2].startswith("**shown**")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.common.run_spec import DENOISER, EvaluationSpec
+from bench.common.run_spec import DENOISER, ContrastSpec, EvaluationSpec
 from bench.report import terminal
 from bench.report.figures.images import samples, strips
 from bench.report.html import sections
@@ -145,3 +145,18 @@ def test_published_values_stand_beside_those_of_the_same_images_and_say_whence_t
     assert [cell.strip() for cell in line.split("|")][3:6] == ["31.07", "28.57", "25.62"]
     assert text.count("| DnCNN (published") == 1
     assert denoising_table.published_lines("photos[whole=128]") == []
+
+
+def test_a_reference_behind_a_gaussian_filter_is_named(shelf: Shelf) -> None:
+    asked = (
+        ContrastSpec(name="one over two", entry="one", reference="two", metric="denoising_psnr.mode_25"),
+        ContrastSpec(name="two over one", entry="two", reference="one", metric="denoising_psnr.mode_25"),
+    )
+    shelf.ran("gaussian_filter", 0, None, metrics=metrics("classical", [26.0, 28.0]), **PLANNED)
+    for name, decibels in (("one", 30.0), ("two", 25.0)):
+        shelf.ran(name, 0, None, metrics=metrics("mode", [decibels, decibels]), contrasts=asked, **PLANNED)
+    sentence = "two, 25.00 dB at σ = 25, is behind a Gaussian filter, 27.00 dB"
+    (found,) = denoising_table.behind_a_filter(shelf.records())
+    assert found.startswith(sentence)
+    assert sentence in denoising_table.denoising_markdown(shelf.records())
+    assert not denoising_table.behind_a_filter(shelf.records(), "two*")

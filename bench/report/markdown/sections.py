@@ -140,8 +140,8 @@ def log_z_table(records: Sequence[Record]) -> str:
 
 
 def headline(records: Sequence[Record], most: int = 15) -> str:
-    """The first objectives of a suite's ranking: the table of a page that has room for one."""
-    table = ranking_frame(leaderboard.leaderboard_frame(records))
+    """The first objectives of a suite's ranking, at its own settings: the table of a page that has room for one."""
+    table = ranking_frame(leaderboard.leaderboard_frame([record for record in records if not record.spec.tuned]))
     return tables.markdown_table(
         table[~table["objective"].str.endswith("(control)")].drop(columns="completed").head(most)
     )
