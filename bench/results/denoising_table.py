@@ -172,10 +172,7 @@ def behind_a_filter(records: Sequence[Record], wanted: str = "*") -> list[str]:
             floor, own = (float(np.mean(np.asarray(value))) for value in values)
             if own < floor:
                 name = re.sub(r" +", " ", display_name(shown[contrast.reference]))
-                found.append(
-                    f"{name}, {own:.2f} dB at σ = {level}, is behind a Gaussian filter, {floor:.2f} dB: what is ahead "
-                    "of it at this budget need not be good."
-                )
+                found.append(f"{name}, {own:.2f} dB at σ = {level}, is behind a Gaussian filter, {floor:.2f} dB.")
     return list(dict.fromkeys(found))
 
 
