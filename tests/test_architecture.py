@@ -201,3 +201,10 @@ def opens_text_in_the_locale(node: ast.AST) -> bool:
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
 def test_text_is_utf_8_whatever_the_locale(path: Path) -> None:
     assert [node.lineno for node in ast.walk(parsed(path)) if opens_text_in_the_locale(node)] == []
+
+
+def test_what_a_plug_in_imports_loads_what_it_needs_and_no_more() -> None:
+    loaded = "pandas", "scipy", "sklearn", "skimage", "matplotlib", "seaborn", "torchvision", "torch_fidelity"
+    code = f"import sys, bench.api; print(*({set(loaded)} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not done.stdout.split()

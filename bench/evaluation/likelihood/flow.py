@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from bench.common.errors import UsageError
@@ -89,6 +88,8 @@ def _integrated(
     tolerance: float,
 ) -> tuple[Tensor, int]:
     """log q of points, (n,), float64, and how many evaluations of the score it took."""
+    from scipy.integrate import solve_ivp  # takes half a second to import
+
     n, event = len(x), x.shape[1:]
     low, high = (math.hypot(level, energy.noise) for level in levels)
 
