@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bench.common import run_spec
+from bench.core.derivatives import CLOSED_FORMS
 from bench.plugins import registry
 from bench.runner.single_run import prepare, run_single
 from bench.suites import expand, schema
@@ -196,13 +197,17 @@ def test_the_levels_that_an_energy_says_it_knows_are_those_at_which_its_loss_cal
     trainer, seen = Trainer(smoke(objective), 0, CPU), list[float]()
     (model,) = trainer.models
     low, high = model.energy_with(model.weights).levels or (0.0, 0.0)
-    original = trainer.energy.forward
 
-    def watched(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        seen.extend(sigma.detach().flatten().tolist())
-        return original(x, sigma)
+    def watched(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: torch.Tensor) -> Any:  # the level is the last argument of each of them
+            seen.extend(arguments[-1].detach().flatten().tolist())
+            return original(*arguments)
 
-    trainer.energy.forward = watched
+        return call
+
+    for name in ("forward", *CLOSED_FORMS):
+        if hasattr(trainer.energy, name):
+            setattr(trainer.energy, name, watched(getattr(trainer.energy, name)))
     for t in range(3):
         trainer.step(t)
     assert low * 0.999 <= min(seen) <= low * 1.1
