@@ -27,7 +27,8 @@ from bench.common.gpus import Gpus, visible_gpus
 from bench.common.run_spec import RunSpec
 from bench.results.checkpoint_files import delete_checkpoints
 from bench.results.leases import Leases
-from bench.results.row_index import Place, newest_rows
+from bench.results.row_index import Place
+from bench.results.shared_runs import take_over
 from bench.results.store import Attempt, Planned, Store, unwritten_row
 from bench.runner import child
 from bench.runner.code_check import changed_code
@@ -56,8 +57,8 @@ def execute(
 ) -> list[Row]:
     """Runs what the store lacks; returns the row of every spec, in order.
 
-    Supervisors that share a store share the work: each holds a lease on what it runs, and waits at the end for what
-    others hold.
+    What another suite of the store has finished is taken over. Supervisors that share a store share the work: each
+    holds a lease on what it runs, and waits at the end for what others hold.
 
     Rows that are `ok`, `diverged`, `error`, `timeout` or `oom` are kept, and come without their specification;
     `interrupted`, `machine_error` and `killed` runs are tried again, unless a living supervisor has seen the run killed
@@ -86,7 +87,7 @@ def execute(
         store.write_plan(planned if plan is None or plan is specs else Planned.all_of(plan))
         rows: dict[tuple[Any, ...], Row] = {}
         waiting: list[tuple[Planned, int]] = []  # with how many rows there are
-        newest = newest_rows(store.root)
+        newest = take_over(store, planned, supervision.leases)
         for run in {run.key: run for run in planned}.values():
             kept = newest.get(Place(store.cell_of(run), run.spec.seed))
             earlier = [] if kept is None or kept.known is None else [kept.known]

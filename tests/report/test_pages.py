@@ -57,6 +57,15 @@ def test_a_table_of_weights_has_no_column_of_what_nothing_measured(shelf: Shelf,
     assert heads() == "| objective | data set | KL, last | KL, averaged |"
 
 
+def test_a_page_leads_to_its_verdict_on_other_seeds(results: Path) -> None:
+    beside = results / "replication" / "toy.md"
+    assert "replication" not in (results / "toy.md").read_text(encoding="utf-8")
+    beside.parent.mkdir()
+    beside.write_text("# toy on other seeds\n", encoding="utf-8")
+    assert write_pages(results) == [results / "toy.md"]
+    assert "(replication/toy.md)" in (results / "toy.md").read_text(encoding="utf-8")
+
+
 def test_a_page_says_which_objectives_of_a_suite_of_all_have_no_rows(tmp_path: Path) -> None:
     known = every_objective("plane")
     assert not every_objective("verdict_plane")

@@ -113,6 +113,7 @@ def _of_other_data(earlier: Iterable[Record], chosen: Iterable[Record]) -> list[
 def _suite_page(name: str, records: list[Record], folder: Path, reference: Mapping[str, ReferenceSets]) -> str:
     boards = group_boards(records)
     weights = any(key.metric == WEIGHTS_METRIC for record in records for key in record.values)
+    beside = f"replication/{name}.md"
     return render(
         "suite.md",
         suite=name,
@@ -130,6 +131,7 @@ def _suite_page(name: str, records: list[Record], folder: Path, reference: Mappi
         warnings=[warning for warning in (_outdated(name, records), _absent(name, records)) if warning],
         weights=weights_table(records) if weights else "",
         log_z=log_z_table(records),
+        replication=beside if (folder / beside).is_file() else "",
         reading=READING,
     )
 
