@@ -1,8 +1,8 @@
 """Rows of a suite as one CSV file that git can keep: what the tables of a page need, a line a planned run.
 
 A column is a place in the run's specification or row, such as `spec.objective.name` or `metrics.kl.best.value`. A cell
-that is empty was absent. Numbers have seven digits, more than any table shows. A file whose name ends in `.gz` is
-compressed: a suite of thousands of runs repeats itself, and pandas reads it as it is.
+that is empty was absent. Numbers have seven digits, more than any table shows. A file whose name ends in `.xz` or `.gz`
+is compressed: a suite of thousands of runs repeats itself, and pandas reads it as it is.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import csv
 import gzip
 import io
 import json
+import lzma
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from bench.common.statistics import usual_scale
 from bench.results.records import Record, records_of
 from bench.results.store import Planned
 
-SUFFIX = ".csv.gz"  # of the rows of a suite in a folder of results
+SUFFIX = ".csv.xz"  # of the rows of a suite in a folder of results
 MOST_BYTES = 256_000_000  # of a file's text: some hundred thousand runs
+MOST_WINDOW = 100_000_000  # bytes that unpacking .xz may take; its highest preset takes 65 million
 _SPEC = (
     *("suite", "suite_version", "track", "device", "precision", "seed", "reference", "primary", "skip"),
     *("ranked", "convergence_bound", "role", "tuned", "optimiser.lr"),
@@ -36,6 +39,11 @@ _SPEC = (
     *("evaluation.samples", "evaluation.metrics"),
 )
 _CONTRASTS = "spec.contrasts"
+_PACK: dict[str, Callable[[bytes], bytes]] = {
+    # without the time at which it was compressed, the same rows are the same bytes
+    ".gz": partial(gzip.compress, mtime=0),
+    ".xz": partial(lzma.compress, preset=9),
+}
 _ROW = (
     *("status", "reason", "last_step", "work.steps", "work.flops_train", "work.forwards", "work.input_gradients"),
     *("time.train_wall", "time.train_cpu", "time.noisy", "time.stack", "memory.rss_peak", "memory.cuda_allocated_peak"),
@@ -66,8 +74,7 @@ def write_rows(records: Sequence[Record], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = text.getvalue().encode()
-        # without the time at which it was compressed, the same rows are the same bytes
-        path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+        path.write_bytes(_PACK.get(path.suffix, bytes)(content))
     except OSError as error:
         raise UsageError(f"rows need a place to write to; '{path}': {error.strerror}: give another") from None
 
@@ -89,9 +96,16 @@ def read_rows(path: Path) -> list[Record]:
 
 def _text(path: Path) -> bytes:
     try:
-        with gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
+        if path.suffix == ".xz":
+            unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, MOST_WINDOW)
+            with path.open("rb") as file:
+                content = unpacker.decompress(file.read(MOST_BYTES + 1), MOST_BYTES + 1)
+            if not unpacker.eof and len(content) <= MOST_BYTES:
+                raise EOFError("it ends too early")
+        else:
+            with gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise UsageError(f"rows must be a readable file; '{path}': {getattr(error, 'strerror', '') or error}") from None
     if len(content) > MOST_BYTES:
         raise UsageError(f"'{path}' holds more than {MOST_BYTES / 1e6:.0f} MB of text, more than rows of a suite do")

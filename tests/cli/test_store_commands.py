@@ -68,7 +68,7 @@ def test_publish_prints_the_files_that_it_wrote(
 ) -> None:
     assert bench("publish", shelf.store.root, "--out", tmp_path / "results") == 0
     printed = capsys.readouterr().out.split()
-    assert str(tmp_path / "results" / "data" / "toy.csv.gz") in printed
+    assert str(tmp_path / "results" / "data" / "toy.csv.xz") in printed
     assert all(Path(path).is_file() for path in printed)
 
 

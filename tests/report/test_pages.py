@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import lzma
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ def results(shelf: Shelf, tmp_path: Path) -> Path:
 
 def test_a_page_says_what_the_rows_say(results: Path) -> None:
     text = (results / "toy.md").read_text(encoding="utf-8")
-    for words in ("11 runs completed", "| entry", "×0.33", "**diverged** broken on line, seed 0", "data/toy.csv.gz"):
+    for words in ("11 runs completed", "| entry", "×0.33", "**diverged** broken on line, seed 0", "data/toy.csv.xz"):
         assert words in text, words
     index = (results / "RESULTS.md").read_text(encoding="utf-8")
     assert "[toy](toy.md)" in index
@@ -99,13 +99,13 @@ def test_a_page_says_that_its_rows_are_of_an_earlier_version(tmp_path: Path) -> 
 
 
 def change(rows: Path) -> None:
-    rows.write_bytes(gzip.compress(gzip.decompress(rows.read_bytes()).replace(b"0.098", b"0.198", 1)))
+    rows.write_bytes(lzma.compress(lzma.decompress(rows.read_bytes()).replace(b"0.098", b"0.198", 1)))
 
 
 def test_rendering_again_changes_nothing_and_a_changed_row_is_found(results: Path) -> None:
     assert stale_pages(results) == []
     assert write_pages(results) == []
-    rows = results / "data" / "toy.csv.gz"
+    rows = results / "data" / "toy.csv.xz"
     change(rows)
     assert [path.name for path in stale_pages(results)] == ["toy.md"]
     rows.unlink()
@@ -129,7 +129,7 @@ def test_rows_of_another_suite_make_the_index_stale_and_no_other_page(results: P
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_a_hand_written_page_is_stale_while_its_table_is_of_other_rows(results: Path, ending: str) -> None:
-    page, rows = results.parent / "page.md", results / "data" / "toy.csv.gz"
+    page, rows = results.parent / "page.md", results / "data" / "toy.csv.xz"
     page.write_bytes(f"mine{ending}<!-- bench:ranking toy -->{ending}<!-- bench:end -->{ending}".encode())
     assert stale_pages(results, [page]) == [page]
     refresh_page(page, all_records(results))
@@ -152,8 +152,8 @@ def test_a_suite_on_two_devices_has_a_heading_for_each(results: Path, tmp_path: 
 
 def test_rows_that_cannot_be_read_leave_every_page_as_it_is(results: Path) -> None:
     before = {path: path.read_bytes() for path in results.glob("*.md")}
-    (results / "data" / "toy.csv.gz").write_bytes(gzip.compress(b"objective,kl\ngood,1.0\n"))
-    with pytest.raises(UsageError, match=r"toy\.csv\.gz' holds no rows of a suite"):
+    (results / "data" / "toy.csv.xz").write_bytes(lzma.compress(b"objective,kl\ngood,1.0\n"))
+    with pytest.raises(UsageError, match=r"toy\.csv\.xz' holds no rows of a suite"):
         write_pages(results)
     assert {path: path.read_bytes() for path in results.glob("*.md")} == before
 
@@ -171,7 +171,7 @@ def test_publishing_adds_rows_pictures_and_pages_and_refreshes_the_readme(shelf:
     (results / "pictures").mkdir(parents=True)
     (results / "pictures" / "toy-of-old.png").write_bytes(b"")
     changed = {path.name for path in publish(shelf.store.root, results)}
-    assert changed >= {"toy.csv.gz", "toy.md", "RESULTS.md", "README.md", "toy-verdict.png"}
+    assert changed >= {"toy.csv.xz", "toy.md", "RESULTS.md", "README.md", "toy-verdict.png"}
     assert not (results / "pictures" / "toy-of-old.png").exists()
     assert "pictures/toy-verdict.png" in (results / "toy.md").read_text(encoding="utf-8")
     lines = readme.read_text(encoding="utf-8").splitlines()

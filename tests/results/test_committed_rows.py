@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -180,20 +181,24 @@ def test_a_file_that_was_cut_off_is_no_suite(shelf: Shelf, tmp_path: Path) -> No
         read_rows(path)
 
 
-def test_compressed_rows_are_the_same_rows_and_the_same_bytes_each_time(shelf: Shelf, tmp_path: Path) -> None:
-    plain, packed, again = (tmp_path / name for name in ("rows.csv", "rows.csv.gz", "again.csv.gz"))
+@pytest.mark.parametrize(("ending", "unpack"), [("gz", gzip.decompress), ("xz", lzma.decompress)])
+def test_compressed_rows_are_the_same_rows_and_the_same_bytes_each_time(
+    shelf: Shelf, tmp_path: Path, ending: str, unpack: Callable[[bytes], bytes]
+) -> None:
+    plain, packed, again = (tmp_path / name for name in ("rows.csv", f"rows.csv.{ending}", f"again.csv.{ending}"))
     for path in (plain, packed, again):
         write_rows(shelf.records(), path)
     assert read_rows(packed) == read_rows(plain)
     assert packed.read_bytes() == again.read_bytes()
-    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+    assert unpack(packed.read_bytes()) == plain.read_bytes()
 
 
+@pytest.mark.parametrize("ending", ["gz", "xz"])
 @pytest.mark.parametrize("harm", [lambda b: b[:-30], lambda b: b"rows", lambda b: b[:20] + b"\0" * 9 + b[29:]])
 def test_compressed_rows_that_are_torn_are_one_clear_line(
-    shelf: Shelf, tmp_path: Path, harm: Callable[[bytes], bytes]
+    shelf: Shelf, tmp_path: Path, harm: Callable[[bytes], bytes], ending: str
 ) -> None:
-    path = tmp_path / "rows.csv.gz"
+    path = tmp_path / f"rows.csv.{ending}"
     write_rows(shelf.records(), path)
     path.write_bytes(harm(path.read_bytes()))
     with pytest.raises(UsageError, match="rows must be a readable file") as caught:
@@ -201,10 +206,13 @@ def test_compressed_rows_that_are_torn_are_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
-def test_rows_that_unpack_to_more_than_a_suite_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("xz", lzma.compress)])
+def test_rows_that_unpack_to_more_than_a_suite_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, pack: Callable[[bytes], bytes]
+) -> None:
     monkeypatch.setattr(committed_rows, "MOST_BYTES", 1_000)
-    path = tmp_path / "rows.csv.gz"
-    path.write_bytes(gzip.compress(b"0" * 100_000))
+    path = tmp_path / f"rows.csv.{ending}"
+    path.write_bytes(pack(b"0" * 100_000))
     with pytest.raises(UsageError, match="more than rows of a suite"):
         read_rows(path)
 

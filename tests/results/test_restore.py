@@ -25,14 +25,14 @@ def test_a_restored_store_has_the_rows_and_runs_nothing_twice(
     narrow = ["--suite", "smoke", "--objective", "denoising_score_matching,sliced_score_matching"]
     assert main(["run", *narrow, "--out", "first"]) == 0
     add_rows(read_records(Store(tmp_path / "first")), tmp_path / "results")
-    assert main(["restore", "results/data/smoke.csv.gz", "--out", "second"]) == 0
+    assert main(["restore", "results/data/smoke.csv.xz", "--out", "second"]) == 0
     assert "2 of 2 runs restored" in capsys.readouterr().out
     assert main(["verify", "second"]) == 0
     before = values(read_records(Store(tmp_path / "second")))
     assert main(["run", *narrow, "--out", "second"]) == 0
     assert capsys.readouterr().err.count("already complete") or not list((tmp_path / "second").rglob("*-a2"))
     assert values(read_records(Store(tmp_path / "second"))) == before
-    assert main(["restore", "results/data/smoke.csv.gz", "--out", "second"]) == 0
+    assert main(["restore", "results/data/smoke.csv.xz", "--out", "second"]) == 0
     assert "0 of 2 runs restored" in capsys.readouterr().out
 
 
@@ -44,11 +44,11 @@ def test_rows_of_other_data_sets_and_settings_stay_when_some_are_published(tmp_p
     second.entry("a", 0.4, dataset="ring")
     second.entry("a", 0.5, dataset="ring", tuned=True)
     add_rows(second.records(), tmp_path / "results")
-    rows = read_rows(tmp_path / "results" / "data" / "toy.csv.gz")
+    rows = read_rows(tmp_path / "results" / "data" / "toy.csv.xz")
     means = {(r.objective, r.dataset) for r in rows}
     assert means == {("a", "line"), ("a", "ring"), ("a (tuned)", "ring")}
     assert values(rows)[("a", "ring", 0)] == 0.4
     newer = Shelf(tmp_path / "third")
     newer.entry("a", 0.6, dataset="line", suite_version=2)
     add_rows(newer.records(), tmp_path / "results")
-    assert {r.dataset for r in read_rows(tmp_path / "results" / "data" / "toy.csv.gz")} == {"line"}
+    assert {r.dataset for r in read_rows(tmp_path / "results" / "data" / "toy.csv.xz")} == {"line"}

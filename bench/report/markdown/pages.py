@@ -1,6 +1,6 @@
 """The pages of results: one a suite, from its committed rows, and an index of them.
 
-FOLDER/data/<suite>.csv.gz          rows of a suite (`bench.results.committed_rows`)
+FOLDER/data/<suite>.csv.xz          rows of a suite (`bench.results.committed_rows`)
 FOLDER/submissions/<name>/          entries of others, which `submit` packed
 FOLDER/data/reference/<data set>.csv  image metrics of sets whose quality is known, where a suite has images
 FOLDER/pictures/<suite>-<figure>.png  figures of a suite
