@@ -12,7 +12,7 @@ from bench.results.leases import Leases
 from bench.results.row_index import Place, newest_rows
 from bench.results.store import Planned, Store
 
-SAME_ANYWHERE = ("ok", "diverged")  # what follows from a run itself, not from the machine's day
+SAME_ANYWHERE = ("ok", "diverged")  # results of the run itself; other ends may be the machine's fault
 
 
 def take_over(store: Store, runs: Iterable[Planned], leases: Leases) -> dict[Place, Attempt]:
