@@ -3,8 +3,9 @@
     python -m bench run --suite verdict_plane --seed 200-215 --out STORE
     python scripts/replicate_verdict.py verdict_plane STORE
 
-The new seeds must not be among those that the committed rows have, nor among those of tuning. Rows of the store are
-kept in results/replication, and added to those that are there, so that a verdict can be repeated in parts.
+The new seeds must not be among those that the committed rows have; choose none that settings were tuned with.
+Rows of the store are kept in results/replication, and added to those that are there, so that a verdict can be repeated
+in parts.
 """
 
 from __future__ import annotations

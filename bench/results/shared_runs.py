@@ -20,9 +20,7 @@ def take_over(store: Store, runs: Iterable[Planned], leases: Leases) -> dict[Pla
 
     Two runs are the same if all that changes their numbers is: settings, data, code, budget, seed and what is measured.
     The copy says in `provenance.taken_from` which run it is of, and keeps that run's commit, times and environment.
-
-    Raises:
-        OSError: if a copy cannot be written.
+    What was changed since, or cannot be copied, is left to be made anew.
     """
     newest = newest_rows(store.root)
     finished = {
@@ -35,14 +33,14 @@ def take_over(store: Store, runs: Iterable[Planned], leases: Leases) -> dict[Pla
         twin = finished.get((run.cell_id, run.spec.seed))
         if twin is None or run.spec.skip or Place(store.cell_of(run), run.spec.seed) in newest:
             continue
-        lease = store.lease_of(run)
-        if not leases.claim(lease):
-            continue
-        try:
-            with suppress(UsageError):  # a run that was changed since is no reason to stop: this one is made anew
+        with suppress(UsageError, OSError):  # one run that cannot be taken over must not stop the others
+            lease = store.lease_of(run)
+            if not leases.claim(lease):
+                continue
+            try:
                 copied |= _copy(store, run, twin)
-        finally:
-            leases.release(lease)
+            finally:
+                leases.release(lease)
     return newest_rows(store.root) if copied else newest
 
 

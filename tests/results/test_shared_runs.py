@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from bench.common.run_spec import RunSpec
+from bench.results import shared_runs
 from bench.results.store import Planned, Store
 from tests.helpers.executor_helpers import rows_of, run
 from tests.helpers.toy_workers import toy_spec
@@ -66,3 +67,13 @@ def test_a_run_that_was_changed_since_is_not_taken_over(store: Store) -> None:
     (path,) = (attempt.folder / "curve.jsonl" for attempt in store.attempts())
     path.write_text("{}\n", encoding="utf-8")
     assert told(store, toy_spec(0, suite="league")) == ["start", "done"]
+
+
+def test_a_copy_that_fails_costs_only_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(28, "No space left on device")
+
+    run(store, "succeed", toy_spec(0))
+    monkeypatch.setattr(shared_runs.shutil, "copy2", full)
+    assert told(store, toy_spec(0, suite="league")) == ["start", "done"]
+    assert store.verify() == []
