@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,17 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise UsageError(f"at most {MOST_SEEDS} seeds, each at most {LARGEST_SEED}; got '{text}'")
         seeds.extend(range(low, high + 1))
     return tuple(dict.fromkeys(seeds))
+
+
+def format_seeds(seeds: Iterable[int]) -> str:
+    """ "0-2, 7" of 7, 0, 1, 2: what `parse_seeds` reads."""
+    ranges: list[list[int]] = []
+    for seed in sorted(seeds):
+        if ranges and seed == ranges[-1][-1] + 1:
+            ranges[-1][-1] = seed
+        else:
+            ranges.append([seed, seed])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
 
 
 def split_list(text: str) -> tuple[str, ...]:

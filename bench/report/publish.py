@@ -14,6 +14,7 @@ from bench.report.figures.plots import draw_figures, slug
 from bench.report.figures.save import save
 from bench.report.markdown.blocks import marked, refresh_page
 from bench.report.markdown.pages import PROXIES, add_rows, all_records, write_pages
+from bench.report.markdown.replication_page import add_other_seeds
 from bench.results.committed_rows import SUFFIX
 from bench.results.proxy_correlation import over_suites
 from bench.results.records import Record, read_records
@@ -42,6 +43,19 @@ def publish(root: Path, folder: Path) -> list[Path]:
     ]
     pictures += _proxies(committed, folder / PROXIES)
     return [*(folder / "data" / f"{name}{SUFFIX}" for name in suites), *pictures, *render(folder)]
+
+
+def publish_other_seeds(root: Path, folder: Path) -> list[Path]:
+    """Keeps the runs of a store as a replication of committed verdicts on other seeds; returns the files that changed.
+
+    Raises:
+        UsageError: if the store holds no run, the committed rows cannot be compared with it, or the folder cannot be
+            written to.
+    """
+    records = read_records(Store(root))
+    if not records:
+        raise no_runs(root)
+    return [*add_other_seeds(records, folder), *render(folder)]
 
 
 def render(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bench.common.statistics import Better, Comparison, Interval, Scale, holm
-from bench.results import contrasts, leaderboard, tables
+from bench.results import contrasts, leaderboard, tables, tuning_effect
 from bench.results.convergence import no_verdict
 from bench.results.metric_values import MetricKey
 from bench.results.paired_cells import ALPHA, UNTESTED, compare_cells, failure, format_effect
@@ -183,7 +183,7 @@ def headline(found: Sequence[ReferenceComparison], reference: str) -> str:
 def comparison_markdown(records: Sequence[Record]) -> str:
     """The verdict of every suite among the records: its questions, then every cell against its reference.
 
-    Where it asks no questions, a sentence an objective sums up the cells.
+    Where it asks no questions, a sentence an objective sums up the cells. Tuned runs stand beside default ones, too.
     """
     everything = compare_with_reference(records)
     parts = list(filter(None, [contrasts.contrasts_markdown(records)]))
@@ -199,6 +199,7 @@ def comparison_markdown(records: Sequence[Record]) -> str:
         parts.append(reading(found, chosen, reference))
         if not found[0].simultaneous:
             parts.append(headline(found, reference))
+    parts += filter(None, [tuning_effect.tuning_markdown(records)])
     return "\n\n".join(parts)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bench.common.references import format_seeds
 from bench.results import leaderboard, tables
 from bench.results.records import FAILURES, Record
 
@@ -152,23 +153,12 @@ def provenance(records: Sequence[Record]) -> str:
             if (sha := r.get("provenance.git_sha"))
         }
     )
-    ok, seeds = sum(record.status == "ok" for record in records), sorted({record.spec.seed for record in records})
+    ok, seeds = sum(record.status == "ok" for record in records), {record.spec.seed for record in records}
     versions = sorted({record.spec.suite_version or 1 for record in records})
     protocol = f"protocol version {', '.join(map(str, versions))}"
     marks = sorted({mark for record in records for mark in record.spec.contract})
     held = f" Not shown to keep the contract (`check`): {'; '.join(marks)}." if marks else ""
     return (
-        f"*`{records[0].command}`, {protocol}, seeds {_ranges(seeds)}: {ok} of {len(records)} runs completed; "
+        f"*`{records[0].command}`, {protocol}, seeds {format_seeds(seeds)}: {ok} of {len(records)} runs completed; "
         f"commit {', '.join(commits) or 'unknown'}.{held}*"
     )
-
-
-def _ranges(seeds: Sequence[int]) -> str:
-    """ "0-4, 7" of 0, 1, 2, 3, 4, 7."""
-    runs: list[list[int]] = []
-    for seed in seeds:
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -10,6 +10,7 @@ import pytest
 from bench.common.errors import UsageError
 from bench.report.markdown.blocks import refresh_page
 from bench.report.markdown.pages import add_rows, all_records, page_texts, stale_pages, write_pages
+from bench.report.markdown.replication_page import add_other_seeds
 from bench.report.publish import publish, render
 from bench.results.labels import display_name
 from bench.results.records import read_records
@@ -57,12 +58,12 @@ def test_a_table_of_weights_has_no_column_of_what_nothing_measured(shelf: Shelf,
     assert heads() == "| objective | data set | KL, last | KL, averaged |"
 
 
-def test_a_page_leads_to_its_verdict_on_other_seeds(results: Path) -> None:
-    beside = results / "replication" / "toy.md"
+def test_a_page_leads_to_its_verdict_on_other_seeds(results: Path, tmp_path: Path) -> None:
     assert "replication" not in (results / "toy.md").read_text(encoding="utf-8")
-    beside.parent.mkdir()
-    beside.write_text("# toy on other seeds\n", encoding="utf-8")
-    assert write_pages(results) == [results / "toy.md"]
+    again = Shelf(tmp_path / "again")
+    again.ran("entry", 200, 0.1, reference="anchor")
+    add_other_seeds(again.records(), results)
+    assert write_pages(results) == [results / "toy.md", results / "replication" / "toy.md"]
     assert "(replication/toy.md)" in (results / "toy.md").read_text(encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.cli.options import Commands, Group, add_store, new_parser
+from bench.common.errors import UsageError
 from bench.common.exit_codes import GOOD
 from bench.common.paths import results_folder
 
@@ -22,6 +23,12 @@ def add_parser(commands: Commands) -> None:
         help="Only render the pages again (default: add the rows of STORE first).",
     )
     parser.add_argument(
+        "--other-seeds",
+        action="store_true",
+        help="Keep the rows beside the committed ones of the same suite, and show where the words on these seeds "
+        "differ (default: the rows are the suite's own).",
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         default=results_folder(),
@@ -34,10 +41,19 @@ def run(options: argparse.Namespace) -> int:
     """Prints the files that changed; returns the exit code.
 
     Raises:
-        UsageError: if the store holds no runs, or the folder cannot be written to.
+        UsageError: if the store holds no runs, the folder cannot be written to, or rows of other seeds cannot be
+            compared with the committed ones.
     """
-    from bench.report.publish import publish, render
+    from bench.report.publish import publish, publish_other_seeds, render
 
-    for path in render(options.out) if options.pages_only else publish(options.store, options.out):
+    if options.pages_only and options.other_seeds:
+        raise UsageError("--pages-only adds no rows, and --other-seeds does; give one of them")
+    if options.pages_only:
+        changed = render(options.out)
+    elif options.other_seeds:
+        changed = publish_other_seeds(options.store, options.out)
+    else:
+        changed = publish(options.store, options.out)
+    for path in changed:
         print(path)
     return GOOD

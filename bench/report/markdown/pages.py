@@ -3,6 +3,7 @@
 FOLDER/data/<suite>.csv.xz          rows of a suite (`bench.results.committed_rows`)
 FOLDER/submissions/<name>/          entries of others, which `submit` packed
 FOLDER/data/reference/<data set>.csv  image metrics of sets whose quality is known, where a suite has images
+FOLDER/replication/                 rows on other seeds (`bench.report.markdown.replication_page`)
 FOLDER/pictures/<suite>-<figure>.png  figures of a suite
 FOLDER/pictures/proxies.png         every metric against the likelihood, over all suites
 FOLDER/<suite>.md, FOLDER/RESULTS.md  rendered whole: nobody edits them
@@ -16,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.common.plugin_source import declared_needs, names
+from bench.report.markdown import replication_page
 from bench.report.markdown.blocks import refresh_text
 from bench.report.markdown.render import render
 from bench.report.markdown.sections import READING, board_sections, log_z_table, weights_table
@@ -47,7 +49,7 @@ def page_texts(folder: Path) -> dict[Path, str]:
         suites.setdefault(record.spec.suite, []).append(record)
     reference = {p.stem: read_reference_sets(p) for p in sorted((folder / "data" / "reference").glob("*.csv"))}
     texts = {folder / f"{name}.md": _suite_page(name, records, folder, reference) for name, records in suites.items()}
-    return texts | {folder / INDEX: _index(suites, folder)}
+    return texts | replication_page.replication_texts(folder) | {folder / INDEX: _index(suites, folder)}
 
 
 def write_pages(folder: Path) -> list[Path]:
@@ -113,7 +115,7 @@ def _of_other_data(earlier: Iterable[Record], chosen: Iterable[Record]) -> list[
 def _suite_page(name: str, records: list[Record], folder: Path, reference: Mapping[str, ReferenceSets]) -> str:
     boards = group_boards(records)
     weights = any(key.metric == WEIGHTS_METRIC for record in records for key in record.values)
-    beside = f"replication/{name}.md"
+    other_seeds = folder / replication_page.FOLDER / f"{name}{SUFFIX}"
     return render(
         "suite.md",
         suite=name,
@@ -131,7 +133,7 @@ def _suite_page(name: str, records: list[Record], folder: Path, reference: Mappi
         warnings=[warning for warning in (_outdated(name, records), _absent(name, records)) if warning],
         weights=weights_table(records) if weights else "",
         log_z=log_z_table(records),
-        replication=beside if (folder / beside).is_file() else "",
+        replication=f"{replication_page.FOLDER}/{name}.md" if other_seeds.is_file() else "",
         reading=READING,
     )
 

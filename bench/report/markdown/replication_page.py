@@ -1,0 +1,185 @@
+"""A verdict on other seeds: the words from committed rows beside those from seeds that no choice was made with.
+
+FOLDER/replication/<suite>.csv.xz   the rows of the other seeds
+FOLDER/replication/<suite>.md       rendered from them and from the suite's own
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bench.common.errors import UsageError
+from bench.common.references import format_seeds, parse_seeds
+from bench.results.committed_rows import SUFFIX, read_rows, write_rows
+from bench.results.contrasts import Finding, answer, answer_in_words
+from bench.results.paired_cells import format_effect
+from bench.results.records import Record
+from bench.results.reference_comparison import ReferenceComparison, compare_with_reference
+from bench.results.tables import markdown_table
+from bench.results.tuning_effect import tuning_markdown
+
+FOLDER = "replication"
+OPPOSITE = {("better", "worse"), ("worse", "better")}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one set of seeds says of one question, or of one entry on one data set."""
+
+    word: str
+    effect: str
+    sentence: str
+
+
+def add_other_seeds(records: Iterable[Record], folder: Path) -> list[Path]:
+    """Adds rows of other seeds to those that a folder of results keeps; returns the files written.
+
+    Rows of the same entry, data set, seed and settings are replaced: a verdict can be repeated in parts.
+
+    Raises:
+        UsageError: if a suite has no committed rows to compare with, or these are of another protocol version, or a
+            seed is one that the committed rows or the suite's tuning used.
+    """
+    suites: dict[str, list[Record]] = {}
+    for record in records:
+        if record.status != "missing" and not record.spec.reference_fit:
+            suites.setdefault(record.spec.suite, []).append(record)
+    for name, fresh in suites.items():
+        _require_comparable(name, fresh, folder)
+    written = []
+    for name, fresh in suites.items():
+        path = folder / FOLDER / f"{name}{SUFFIX}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = read_rows(path) if path.is_file() else []
+        write_rows(list({_identity(record): record for record in [*kept, *fresh]}.values()), path)
+        written.append(path)
+    return written
+
+
+def _require_comparable(name: str, fresh: Sequence[Record], folder: Path) -> None:
+    own = folder / "data" / f"{name}{SUFFIX}"
+    if not own.is_file():
+        raise UsageError(f"other seeds are compared with committed rows; there is no '{own}'; publish the suite first")
+    published = [record for record in read_rows(own) if not record.spec.reference_fit]
+    then, now = ({record.spec.suite_version for record in some} for some in (published, fresh))
+    if then != now:
+        raise UsageError(
+            f"{name}: rows on other seeds must be of the protocol version of the committed rows, {_listed(then)}; "
+            f"got {_listed(now)}; run the suite as it was then, or publish its own rows anew first"
+        )
+    used = {"committed rows": {record.spec.seed for record in published}, "tuning": _tuning_seeds(name, folder)}
+    for what, seeds in used.items():
+        if shared := seeds & {record.spec.seed for record in fresh}:
+            raise UsageError(
+                f"{name}: other seeds must be new; {format_seeds(shared)} were used for the suite's {what}; run others "
+                "with --seed"
+            )
+
+
+def _listed(versions: Iterable[int | None]) -> str:
+    return " and ".join(sorted(map(str, versions)))
+
+
+def _tuning_seeds(name: str, folder: Path) -> set[int]:
+    path = folder / "tuning" / f"{name}.csv"
+    if not path.is_file():
+        return set()
+    return {seed for some in pd.read_csv(path, dtype=str)["seeds"].unique() for seed in parse_seeds(some)}
+
+
+def _identity(record: Record) -> tuple[str, str, int, bool]:
+    """What tells one run of a suite from the others."""
+    return record.spec.objective.label, record.spec.dataset.label, record.spec.seed, record.spec.tuned
+
+
+def replication_texts(folder: Path) -> dict[Path, str]:
+    """The page of every suite of a folder of results that has rows on other seeds, by path."""
+    return {
+        folder / FOLDER / f"{name}.md": _page(name, read_rows(folder / "data" / path.name), read_rows(path))
+        for path in sorted((folder / FOLDER).glob("*" + SUFFIX))
+        if (name := path.name.removesuffix(SUFFIX))
+    }
+
+
+def _page(suite: str, published: Sequence[Record], fresh: Sequence[Record]) -> str:
+    """How many words fell, then every question and every cell with both answers."""
+    fits = [record for record in published if record.spec.reference_fit]
+    parts = []
+    for tuned in sorted({record.spec.tuned for record in fresh}):
+        new = [record for record in fresh if record.spec.tuned == tuned]
+        datasets = {record.dataset for record in new}
+        old = [
+            record
+            for record in published
+            if record.spec.tuned == tuned and not record.spec.reference_fit and record.dataset in datasets
+        ]
+        rulers = [record for record in fits if record.dataset in datasets]
+        first, second = [*old, *rulers], [*new, *rulers]
+        parts += [
+            f"## {'Tuned' if tuned else 'Default'} settings: {_seeds_of(old)} and {_seeds_of(new)}, "
+            f"{len(datasets)} data sets",
+            _compared("the suite's questions", _questions(first), _questions(second)),
+            _compared("entries against the reference on one data set", _cells(first), _cells(second)),
+        ]
+    if tuning := tuning_markdown([*fresh, *fits]):
+        parts += ["## Tuned over default settings, on the other seeds", tuning]
+    return (
+        f"# {suite} on other seeds\n\nThe words of [{suite}](../{suite}.md) beside those that the same suite gives on "
+        "seeds that no choice was made with. Both are corrected as there. Rendered from "
+        f"[{suite}{SUFFIX}]({suite}{SUFFIX}) and the suite's own rows by `python -m bench publish`.\n\n"
+        + "\n\n".join(parts)
+        + "\n"
+    )
+
+
+def _questions(records: Sequence[Record]) -> dict[tuple[str, ...], Answer]:
+    """The answer to each contrast that the suite names."""
+    return {
+        (finding.contrast.name,): Answer(finding.word, _effect_of(finding), answer_in_words(finding))
+        for finding in answer(records)
+    }
+
+
+def _cells(records: Sequence[Record]) -> dict[tuple[str, ...], Answer]:
+    """The word of each entry on each data set."""
+    return {
+        (found.objective, found.dataset): Answer(found.word, _effect_of(found), found.word)
+        for found in compare_with_reference(records)
+    }
+
+
+def _effect_of(found: Finding | ReferenceComparison) -> str:
+    """The estimate with its interval, or a dash where there is none."""
+    return "–" if found.effect.mean is None else format_effect(found.effect, found.scale)
+
+
+def _compared(what: str, first: dict[tuple[str, ...], Answer], second: dict[tuple[str, ...], Answer]) -> str:
+    """How often the words agree, and a table of every pair of answers."""
+    pairs = {key: (first[key], second[key]) for key in first if key in second}
+    words = Counter((a.word, b.word) for a, b in pairs.values())
+    changed = sum(count for (a, b), count in words.items() if a != b)
+    opposite = sum(count for pair, count in words.items() if pair in OPPOSITE)
+    table = pd.DataFrame(
+        {
+            "of": ", ".join(key),
+            "word": a.sentence,
+            "effect": a.effect,
+            "word on other seeds": b.sentence,
+            "effect on other seeds": b.effect,
+            "same word": "yes" if a.word == b.word else "**no**",
+        }
+        for key, (a, b) in pairs.items()
+    )
+    return (
+        f"Of {len(pairs)} words on {what}, {changed} changed, and {opposite} turned from better to worse or the other "
+        f"way.\n\n{markdown_table(table)}"
+    )
+
+
+def _seeds_of(records: Iterable[Record]) -> str:
+    return f"seeds {format_seeds({record.spec.seed for record in records})}"
