@@ -64,6 +64,7 @@ class Law:
     Attributes:
         draw: a stack's examples, (n, rng) -> (S, n, dim).
         energy: (x, variance of the smoothing, θ) -> energies, normalised at θ = 1 so that log Z is near 0.
+        score: (x, variance of the smoothing, θ) -> -∇ of that energy in x: chains of hundreds of steps are proved, too.
         local_scale: the standard deviation that `step_size` is measured in.
         smooths: whether `energy` knows the law convolved with N(0, variance · I).
     """
@@ -72,6 +73,7 @@ class Law:
     dim: int
     draw: Callable[[int, Rng], Tensor]
     energy: Callable[[Tensor, Tensor | float, Tensor], Tensor]
+    score: Callable[[Tensor, Tensor | float, Tensor], Tensor]
     local_scale: float
     smooths: bool
 
@@ -86,10 +88,13 @@ def _gaussian(dim: int) -> Law:
         wide = torch.as_tensor(1 + variance, dtype=x.dtype)
         return 0.5 * theta * x.square().sum(-1) / wide + 0.5 * dim * (2 * math.pi * wide).log()
 
+    def score(x: Tensor, variance: Tensor | float, theta: Tensor) -> Tensor:
+        return (-theta / torch.as_tensor(1 + variance, dtype=x.dtype)).unsqueeze(-1) * x
+
     def draw(n: int, rng: Rng) -> Tensor:
         return rng.normal((*rng.batch_shape(n), dim), torch.float64)
 
-    return Law(f"N(0, I) d={dim}", dim, draw, energy, 1.0, True)
+    return Law(f"N(0, I) d={dim}", dim, draw, energy, score, 1.0, True)
 
 
 def _skewed() -> Law:
@@ -99,11 +104,14 @@ def _skewed() -> Law:
     def energy(x: Tensor, variance: Tensor | float, theta: Tensor) -> Tensor:
         return SHAPE * theta * (x.exp() - x).sum(-1) + log_z
 
+    def score(x: Tensor, variance: Tensor | float, theta: Tensor) -> Tensor:
+        return -SHAPE * theta.unsqueeze(-1) * (x.exp() - 1)
+
     def draw(n: int, rng: Rng) -> Tensor:
         waiting = -(1 - rng.uniform((*rng.batch_shape(n), SHAPE), torch.float64)).log()
         return waiting.mean(-1, keepdim=True).log()
 
-    return Law("skewed", 1, draw, energy, SHAPE**-0.5, False)
+    return Law("skewed", 1, draw, energy, score, SHAPE**-0.5, False)
 
 
 LAWS = (*(_gaussian(dim) for dim in DIMENSIONS), _skewed())
@@ -204,14 +212,14 @@ def _problem(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any]) -> 
     data_rng, rng = _Repeated("data"), _Repeated("objective")
     theta = torch.tensor(THETAS, dtype=torch.float64).repeat_interleave(SEEDS).unsqueeze(-1).requires_grad_()
     objective = builders.objective(ref, law.draw(TRAINING, data_rng), rng, local_scale=law.local_scale, **hyper)
-    energy = partial(_energy_at(law, info, objective), theta)
+    energy_at = _energy_at(law, info, objective)
 
     def batch() -> Tensor:
         if info.stationary != "sampler":
             return law.draw(BATCH, data_rng)
-        return _own_draws(objective, partial(energy.func, torch.ones_like(theta)), law.draw(BATCH, data_rng), data_rng)
+        return _own_draws(objective, energy_at(torch.ones_like(theta)), law.draw(BATCH, data_rng), data_rng)
 
-    return _Problem(objective, energy, theta, batch, rng)
+    return _Problem(objective, energy_at(theta), theta, batch, rng)
 
 
 def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any], calls: int) -> Verdict:
@@ -228,12 +236,12 @@ def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any], cal
     return Verdict(law, (below, here, above), call * BATCH)
 
 
-def _energy_at(law: Law, info: ObjectiveInfo, objective: Objective) -> Callable[..., Tensor]:
-    """(θ, x, σ if it is told one) -> energies, stationary at θ = 1 if the declaration is true."""
+def _energy_at(law: Law, info: ObjectiveInfo, objective: Objective) -> Callable[[Tensor], Energy]:
+    """θ -> an energy of x, and of σ if it is told one, stationary at θ = 1 if the declaration is true."""
     if callable(info.stationary):
         score = partial(info.stationary, **objective.values)
         # of its energies nothing is right but the slope, which is -θ times the declared score
-        return lambda theta, x: -theta * (x * score(x.detach())).sum(-1)
+        return lambda theta: lambda x: -theta * (x * score(x.detach())).sum(-1)
     temperature = 1.0
     if info.stationary == "temperature":
         temperature = _needed(objective, "temperature", "a law at a temperature")
@@ -241,10 +249,21 @@ def _energy_at(law: Law, info: ObjectiveInfo, objective: Objective) -> Callable[
     if info.minimiser == "smoothed" and info.energy == "static":
         smoothing = _needed(objective, "sigma", "a static objective with a smoothed minimiser") ** 2
 
-    def energy(theta: Tensor, x: Tensor, *sigma: Tensor) -> Tensor:
-        return temperature * law.energy(x, sigma[0].square() if sigma else smoothing, theta)
+    def at(theta: Tensor) -> Energy:
+        def energy(x: Tensor, *sigma: Tensor) -> Tensor:
+            return temperature * law.energy(x, sigma[0].square() if sigma else smoothing, theta)
 
-    return energy
+        def closed_form_score(x: Tensor, *sigma: Tensor) -> Tensor:
+            return temperature * law.score(x, sigma[0].square() if sigma else smoothing, theta)
+
+        def energy_and_score(x: Tensor, *sigma: Tensor) -> tuple[Tensor, Tensor]:
+            return energy(x, *sigma), closed_form_score(x, *sigma)
+
+        energy.closed_form_score = closed_form_score  # type: ignore[attr-defined]
+        energy.energy_and_score = energy_and_score  # type: ignore[attr-defined]
+        return energy
+
+    return at
 
 
 def _needed(objective: Objective, name: str, whose: str) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from bench.core.derivatives import Energy, as_tensor_like, offering, per_example, score, sum_event
+from bench.core.derivatives import Energy, as_tensor_like, per_example, score, sum_event
 from bench.core.rng import Rng
 from bench.samplers.chain import Schedule, expand_step_size, step_sizes, transitions
 
@@ -90,13 +90,21 @@ def posterior_energy(
         pull = sum_event((y - per_example(scale, x) * x).square(), rng)
         return energy(x, *condition) + pull / (2 * variance)
 
-    own = getattr(energy, "energy_and_score", None)
-    if own is None:
-        return posterior
+    shrink, factor = per_example(scale, y), per_example(scale, y) / per_example(variance, y)
+    own_both, own_score = (getattr(energy, name, None) for name in ("energy_and_score", "closed_form_score"))
+    if own_both is not None:
 
-    def energy_and_score(x: Tensor, *condition: Tensor) -> tuple[Tensor, Tensor]:
-        prior, drift = own(x, *condition)
-        gap, factor = y - per_example(scale, x) * x, per_example(scale, x) / per_example(variance, x)
-        return prior + sum_event(gap.square(), rng) / (2 * variance), drift + factor * gap
+        def energy_and_score(x: Tensor, *condition: Tensor) -> tuple[Tensor, Tensor]:
+            prior, drift = own_both(x, *condition)
+            gap = y - shrink * x
+            return prior + sum_event(gap.square(), rng) / (2 * variance), drift + factor * gap
 
-    return offering(posterior, energy_and_score)
+        posterior.energy_and_score = energy_and_score  # type: ignore[attr-defined]
+    if own_score is not None:
+
+        def closed_form_score(x: Tensor, *condition: Tensor) -> Tensor:
+            found: Tensor = own_score(x, *condition) + factor * (y - shrink * x)
+            return found
+
+        posterior.closed_form_score = closed_form_score  # type: ignore[attr-defined]
+    return posterior
