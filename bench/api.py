@@ -2,7 +2,7 @@
 
 from bench.common.errors import UsageError
 from bench.core.data_types import Data, Estimate, Grid
-from bench.core.declarations import Download, dataset, denoiser, metric, network, objective
+from bench.core.declarations import Conditional, Download, dataset, denoiser, metric, network, objective
 from bench.core.dense_derivatives import Features, FourierFeatures
 from bench.core.dense_energy import DenseEnergy
 from bench.core.derivatives import (
@@ -77,6 +77,7 @@ __all__ = [
     "Chain",
     "ChainBuffer",
     "Choice",
+    "Conditional",
     "Count",
     "Data",
     "DenseEnergy",

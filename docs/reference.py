@@ -17,7 +17,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Types": ("Energy", "Data", "Grid", "Estimate", "UsageError"),
     "Declarations": (
         *("objective", "dataset", "metric", "network", "denoiser", "Download"),
-        *("Choice", "Integer", "Linear", "Log", "Sigma", "StepSize", "Count"),
+        *("Choice", "Integer", "Linear", "Log", "Sigma", "StepSize", "Count", "Conditional"),
     ),
     "Randomness": ("Rng",),
     "Derivatives": (

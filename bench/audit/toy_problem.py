@@ -96,14 +96,14 @@ def wells(x: Tensor, theta: Tensor, variance: Tensor | float = 0.0) -> Tensor:
 
 
 def as_energy(model: Model, theta: Tensor, variance: float = 0.0) -> Energy:
-    """The model as objectives call it: x (*batch, 1), and sigma (*batch,) if it is told the noise level.
+    """The model as objectives call it: x (*batch, 1), and sigma (*batch,) or (*batch, 1) if it is told the noise level.
 
     A stack of seeds takes θ of shape (S, P), so that each seed has a gradient of its own.
     """
     at = theta.unsqueeze(-2) if theta.ndim == 2 else theta
 
     def energy(x: Tensor, *sigma: Tensor) -> Tensor:
-        return model(x.squeeze(-1), at, sigma[0].square() if sigma else variance)
+        return model(x.squeeze(-1), at, sigma[0].reshape(x.shape[:-1]).square() if sigma else variance)
 
     return energy
 

@@ -115,11 +115,11 @@ class NetworkSpec(PluginSpec):
     """A network.
 
     Attributes:
-        conditional: whether it is called energy(x, sigma).
+        conditional: whether it is called energy(x, sigma); "axes" if with a noise level for each coordinate.
         plain: whether it is a module that declares nothing, whose seeds train one by one.
     """
 
-    conditional: bool = False
+    conditional: bool | Literal["axes"] = False
     plain: bool = False
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bench.common.errors import UsageError
 from bench.contract.rule import Rule, agree, other_global_seed, require
-from bench.core.declarations import PLAIN
+from bench.core.declarations import PLAIN, Conditional
 from bench.core.rng import Rng
 from bench.plugins import builders, registry
 
@@ -33,10 +33,12 @@ def _network_stack(plugin: registry.Plugin, ref: str) -> str:
     if plugin.info.plain:
         return PLAIN
     event = _event(plugin)
-    for conditional in (False, True):
+    kinds: tuple[Conditional, ...] = (False, True, "axes") if plugin.info.axes else (False, True)
+    for conditional in kinds:
         x = Rng([0, 1]).normal((2, 5, *event), torch.float64)
         stack = builders.network(ref, event, Rng([4, 2], "init"), conditional=conditional, x_train=x).double()
-        condition = [torch.full((2, 5), 0.3, dtype=torch.float64)] if conditional else []
+        shape = x.shape if conditional == "axes" else x.shape[:2]
+        condition = [torch.full(shape, 0.3, dtype=torch.float64)] if conditional else []
         energies = stack(x, *condition)
         require(energies.shape == (2, 5), f"energies have shape {tuple(energies.shape)}, not (2, 5)")
         for i, seed in enumerate((4, 2)):
@@ -68,7 +70,16 @@ def _network_condition(plugin: registry.Plugin, ref: str) -> str:
     x = Rng(0).normal((5, *event))
     low, high = (network(x, torch.full((5,), sigma)) for sigma in (0.1, 1.0))
     require(bool(low.isfinite().all()) and not torch.equal(low, high), "sigma makes no difference to the energy")
-    return "energy(x, sigma) depends on sigma"
+    if not plugin.info.axes:
+        return "energy(x, sigma) depends on sigma"
+    by_axis = builders.network(ref, event, Rng(0, "init"), conditional="axes")
+    first = torch.zeros_like(x).flatten(1)
+    first[:, 0] = 1
+    levels = [0.1 + 0.9 * part.reshape(x.shape) for part in (first, 1 - first)]
+    require(not torch.equal(*(by_axis(x, sigma) for sigma in levels)), "it makes no difference whose level sigma is")
+    one, same = (by_axis(x, sigma) for sigma in (torch.full((5,), 0.3), torch.full_like(x, 0.3)))
+    require(agree(one, same, 1e-5), "one level on all coordinates gives another energy than that level an example")
+    return "energy(x, sigma) depends on sigma, and on that of each coordinate"
 
 
 def _network_private(plugin: registry.Plugin, ref: str) -> str:

@@ -46,7 +46,7 @@ class Bench:
         if plugin.info.max_dim is not None and math.prod(event) > plugin.info.max_dim:
             event = (1,)
         self.rng, self.data_rng = Rng(seed), Rng(seed, "data")
-        self.conditional = plugin.info.energy == "noise"
+        self.conditional = plugin.info.conditional
         self.network = builders.network(
             "mlp", event, Rng(seed, "init"), conditional=self.conditional, width=16, depth=2
         ).to(dtype)
@@ -105,11 +105,15 @@ def _calls(plugin: registry.Plugin, ref: str) -> str:
     seen: list[str] = []
 
     def spy(x: Tensor, *condition: Tensor) -> Tensor:
-        require(len(condition) == bench.conditional, f"a {plugin.info.energy} energy got {len(condition)} conditions")
+        count = int(bool(bench.conditional))
+        require(len(condition) == count, f"a {plugin.info.energy} energy got {len(condition)} conditions")
+        known = {"the batch shape": x.shape[: bench.rng.batch_ndim]}
+        if bench.conditional == "axes":
+            known["the shape of x"] = x.shape
         for sigma in condition:
             require(
-                isinstance(sigma, Tensor) and sigma.shape == x.shape[: bench.rng.batch_ndim],
-                f"sigma must have the batch shape {tuple(x.shape[: bench.rng.batch_ndim])}; got "
+                isinstance(sigma, Tensor) and sigma.shape in known.values(),
+                f"sigma must have {' or '.join(f'{name} {tuple(shape)}' for name, shape in known.items())}; got "
                 f"{tuple(getattr(sigma, 'shape', ()))}",
             )
             require(bool((sigma > 0).all()), "sigma must be positive")
@@ -117,7 +121,8 @@ def _calls(plugin: registry.Plugin, ref: str) -> str:
         return bench.network(x, *condition)  # type: ignore[no-any-return]
 
     bench.loss(spy)
-    arguments = "(x, sigma), sigma one an example" if bench.conditional else "(x)"
+    each = "a coordinate" if bench.conditional == "axes" else "an example"
+    arguments = f"(x, sigma), sigma one {each}" if bench.conditional else "(x)"
     return f"{len(seen)} calls of energy{arguments} a step"
 
 

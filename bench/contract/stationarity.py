@@ -79,17 +79,20 @@ class Law:
 
 
 def _gaussian(dim: int) -> Law:
-    """E(x) = θ‖x‖² / 2(1 + variance) + (d/2) ln 2π(1 + variance).
+    """E(x) = θ‖x‖² / 2(1 + variance) + (d/2) ln 2π(1 + variance), or the sum of that over the axes.
 
     It is normalised at every variance, for the objectives that compare noise levels.
     """
 
     def energy(x: Tensor, variance: Tensor | float, theta: Tensor) -> Tensor:
         wide = torch.as_tensor(1 + variance, dtype=x.dtype)
+        if wide.ndim == x.ndim:  # a variance a coordinate
+            return 0.5 * (theta.unsqueeze(-1) * x.square() / wide + (2 * math.pi * wide).log()).sum(-1)
         return 0.5 * theta * x.square().sum(-1) / wide + 0.5 * dim * (2 * math.pi * wide).log()
 
     def score(x: Tensor, variance: Tensor | float, theta: Tensor) -> Tensor:
-        return (-theta / torch.as_tensor(1 + variance, dtype=x.dtype)).unsqueeze(-1) * x
+        wide = torch.as_tensor(1 + variance, dtype=x.dtype)
+        return -theta.unsqueeze(-1) / (wide if wide.ndim == x.ndim else wide.unsqueeze(-1)) * x
 
     def draw(n: int, rng: Rng) -> Tensor:
         return rng.normal((*rng.batch_shape(n), dim), torch.float64)

@@ -16,9 +16,11 @@ from bench.common.statistics import Better, Scale, usual_scale
 
 T = TypeVar("T", bound=Callable[..., Any])
 EnergyKind = Literal["static", "noise"]
-Levels = Literal["range", "intervals"]
+Levels = Literal["range", "intervals", "axes"]
+Conditional = bool | Literal["axes"]
 Minimiser = Literal["data", "smoothed", "none"]
 PLAIN = "a plain module: its seeds train one by one, and it is told no noise level"
+NO_AXES = "takes one noise level an example, and the objective tells one a coordinate; use one of @network(axes=True)"
 Stationary = Literal["data", "temperature", "sampler"] | Callable[..., Tensor]
 
 # what a metric may need of the model: its draws, its objective's own estimate of log Z, and a range of noise levels
@@ -58,7 +60,8 @@ class ObjectiveInfo:
         note: one sentence that a reader of its row must know.
         levels: which noise levels a noise-conditional energy is trained at: "range", `sigma_min` to `sigma_max`, or
             "intervals" if each of K = `levels` intervals between geometric levels trains the energy of its lower end,
-            so that the largest is σmax (σmin/σmax)^(1/K).
+            so that the largest is σmax (σmin/σmax)^(1/K); or "axes", a range for each coordinate of an example by
+            itself: sigma is shaped as x.
         label: a short name for tables and figures, in which {steps} stands for the hyper-parameter of that name; the
             objective's name if empty.
         max_dim: the largest event dimension it can be used in.
@@ -93,6 +96,11 @@ class ObjectiveInfo:
     label: str = ""
     levels: Levels = "range"
     host_work: str = ""
+
+    @property
+    def conditional(self) -> Conditional:
+        """What its network is told: nothing, a noise level an example (True), or one a coordinate ("axes")."""
+        return "axes" if self.levels == "axes" else self.energy == "noise"
 
 
 def objective(
@@ -235,11 +243,14 @@ class NetworkInfo:
 
     Attributes:
         note: `PLAIN` for a module that declares nothing; else "".
+        axes: whether conditional="axes" gives an energy(x, sigma) that takes a noise level for each coordinate, sigma
+            shaped as x, and one an example, too.
     """
 
     name: str
     event: Literal["any", "image"]
     note: str = ""
+    axes: bool = False
 
     @property
     def plain(self) -> bool:
@@ -247,11 +258,14 @@ class NetworkInfo:
         return self.note == PLAIN
 
 
-def network(*, event: Literal["any", "image"] = "any") -> Callable[[T], T]:
-    """Declares an energy network: a module class (event_shape, rng, conditional, *, ...)."""
+def network(*, event: Literal["any", "image"] = "any", axes: bool = False) -> Callable[[T], T]:
+    """Declares an energy network: a module class (event_shape, rng, conditional, *, ...).
+
+    The arguments are the attributes of `NetworkInfo`.
+    """
 
     def declare(target: T) -> T:
-        target.__bench__ = NetworkInfo(snake_case(target.__name__), event)  # type: ignore[attr-defined]
+        target.__bench__ = NetworkInfo(snake_case(target.__name__), event, axes=axes)  # type: ignore[attr-defined]
         return target
 
     return declare

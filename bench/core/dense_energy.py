@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.common.errors import UsageError
+from bench.core.declarations import Conditional
 from bench.core.dense_derivatives import DensePass, Features
 from bench.core.rng import Rng
 
@@ -23,7 +24,7 @@ class _Place:
 
     Attributes:
         u: (*batch, d).
-        scale: ∂u/∂x, a number or (..., 1).
+        scale: ∂u/∂x, a number, (..., 1), or (*batch, d) where each coordinate has a noise level of its own.
         films: FiLM's shift and scale of each hidden layer, (*batch, width) each; none for a static energy.
         constant: what does not depend on x, a number or (*batch,).
         pull: κ, or 1 of the conditional form.
@@ -61,6 +62,9 @@ class DenseEnergy(nn.Module):
     shifted, one number a unit, by a linear map of sines and cosines of ln σ (FiLM, Perez et al. 2018). The trunk starts
     with the same weights either way, but for the last layer's, here a tenth. μ and σ_d are 0 and 1 until `calibrate`.
 
+    With a level σᵢ a coordinate, conditional="axes", each has a vᵢ of its own, FiLM maps the ln σᵢ of all, and σ before
+    G is their geometric mean; one level an example, σ of shape (*batch,), is told as that of all coordinates.
+
     Weights are (in, out) for one seed and (S, in, out) for a stack, so both run the same code. They start uniform in
     ±√(6/in), which keeps the size of the signal from layer to layer (He et al. 2015); under torch's own ±1/√in the
     energy starts nearly flat, and every objective spends half of a short training leaving that. Biases start uniform in
@@ -69,7 +73,7 @@ class DenseEnergy(nn.Module):
     Args:
         event_shape: the shape of one example.
         rng: the stream of the initial weights.
-        conditional: whether the energy takes a noise level σ.
+        conditional: whether the energy takes a noise level σ, or "axes".
         inputs: the numbers that `features` gives.
         width: units in a hidden layer.
         depth: hidden layers.
@@ -85,7 +89,7 @@ class DenseEnergy(nn.Module):
         self,
         event_shape: tuple[int, ...],
         rng: Rng,
-        conditional: bool,
+        conditional: Conditional,
         *,
         inputs: int,
         width: int,
@@ -101,8 +105,9 @@ class DenseEnergy(nn.Module):
         for fan_in, fan_out in pairwise(sizes):
             for target, rows, bound in ((self.weights, fan_in, 6), (self.biases, 1, 1)):
                 target.append(self._uniform(rng, math.sqrt(bound / fan_in), rows, fan_out))
+        dim = math.prod(event_shape)
         if conditional or standardised:
-            self.register_buffer("mean", torch.zeros(*rng.batch_shape(1), math.prod(event_shape)))
+            self.register_buffer("mean", torch.zeros(*rng.batch_shape(1), dim))
             self.register_buffer("scale", torch.ones(rng.batch_shape(1)))
         self.film = None
         if not conditional:
@@ -110,7 +115,9 @@ class DenseEnergy(nn.Module):
         # near the Gaussian, from which every level is equally far
         self.weights[-1].data.mul_(0.1)
         # drawn last, so that the trunk's draws do not depend on it
-        self.film = self._uniform(rng, 1 / math.sqrt(2 * FREQUENCIES), 2 * FREQUENCIES, 2 * depth * width)
+        self.levels = dim if conditional == "axes" else 1
+        waves = 2 * FREQUENCIES * self.levels
+        self.film = self._uniform(rng, 1 / math.sqrt(waves), waves, 2 * depth * width)
         self.register_buffer("frequencies", 2 ** torch.linspace(-2, 2, FREQUENCIES))
 
     def _uniform(self, rng: Rng, bound: float, *shape: int) -> nn.Parameter:
@@ -167,6 +174,10 @@ class DenseEnergy(nn.Module):
         at = self._place(x, *condition)
         passed = self._pass(at)
         dim = at.u.shape[-1]
+        if isinstance(at.scale, Tensor) and at.scale.shape == at.u.shape:  # no common factor: ∂²G/∂uᵢ² one by one
+            axes = torch.eye(dim, dtype=at.u.dtype, device=at.u.device)
+            curves = torch.stack([passed.hessian_product(e.expand_as(at.u))[..., i] for i, e in enumerate(axes)], -1)
+            return self._score(at, passed, x), (at.scale**2 * (at.pull + _per_row(at.share) * curves)).sum(-1)
         scale = at.scale.squeeze(-1) if isinstance(at.scale, Tensor) else at.scale
         return self._score(at, passed, x), scale**2 * (at.pull * dim + at.share * passed.laplacian(dim))
 
@@ -180,13 +191,29 @@ class DenseEnergy(nn.Module):
             u = (flat - self.mean) * scale if self.standardised else flat
             return _Place(u, scale, (), 0.0, self.confinement, 1.0)
         sigma = condition[0].to(flat.dtype)
+        if sigma.ndim > self.batch_ndim:
+            return self._place_by_axes(flat, sigma.flatten(self.batch_ndim))
         variance = sigma.square() + self.scale.square()
         scale = variance.rsqrt().unsqueeze(-1)
         u = (flat - self.mean) * scale
         normaliser = 0.5 * u.shape[-1] * (2 * math.pi * variance).log()
-        phase = sigma.log().unsqueeze(-1) * self.frequencies
+        levels = sigma.log().unsqueeze(-1).expand(*sigma.shape, self.levels)
+        return _Place(u, scale, self._films(levels), normaliser, 1.0, -self.scale / sigma)
+
+    def _place_by_axes(self, flat: Tensor, sigma: Tensor) -> _Place:
+        """With a noise level for each coordinate, both (*batch, d)."""
+        variance = sigma.square() + self.scale.square().unsqueeze(-1)
+        scale, levels = variance.rsqrt(), sigma.log()
+        normaliser = 0.5 * (2 * math.pi * variance).log().sum(-1)
+        share = -self.scale / levels.mean(-1).exp()
+        return _Place((flat - self.mean) * scale, scale, self._films(levels), normaliser, 1.0, share)
+
+    def _films(self, levels: Tensor) -> Sequence[Tensor]:
+        """FiLM's shift and scale of each hidden layer at ln σ, (*batch, 1) or (*batch, d)."""
+        phase = (levels.unsqueeze(-1) * self.frequencies).flatten(-2)
+        assert self.film is not None
         films = torch.cat([phase.sin(), phase.cos()], -1) @ self.film
-        return _Place(u, scale, films.chunk(2 * (len(self.weights) - 1), -1), normaliser, 1.0, -self.scale / sigma)
+        return films.chunk(2 * (len(self.weights) - 1), -1)
 
     def _pass(self, at: _Place) -> DensePass:
         return DensePass(self.features(at.u), list(self.weights), list(self.biases), at.films)

@@ -66,8 +66,7 @@ def measure_precision(
 def scores(learner: Learner, x: Tensor, precision: str) -> Tensor:
     """The energy's score at x, shaped as x."""
     energy = learner.energy
-    conditional = learner.objective.info.energy == "noise"
-    sigma = [x.new_full(x.shape[:1], LOCAL_SCALE)] * conditional
+    sigma = [x.new_full(x.shape[:1], LOCAL_SCALE)] * bool(learner.objective.info.conditional)
     with matmul_precision(precision):
         return score(autocast_energy(lambda z: energy(z, *sigma), precision), x)
 

@@ -225,7 +225,7 @@ def learner_of(ref: str, network: str, data: Tensor, device: torch.device) -> Le
     Raises:
         UsageError: if they do not go together.
     """
-    conditional = registry.find("objectives", ref).info.energy == "noise"
+    conditional = registry.find("objectives", ref).info.conditional
     energy = builders.network(network, tuple(data.shape[1:]), Rng(0, "init"), conditional=conditional).to(device)
     objective = builders.objective(ref, data, Rng(0, "objective", device), local_scale=LOCAL_SCALE).to(device)
     return Learner(energy, objective, OptimiserSpec())

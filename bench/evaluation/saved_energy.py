@@ -123,7 +123,7 @@ def load_energy(
     energy = TrainedEnergy(
         network.requires_grad_(False).eval(),
         levels=levels,
-        conditional=spec.network.conditional,
+        conditional=bool(spec.network.conditional),
         noise=about["noise"],
         shrinks=about["shrinks"],
     )

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from torch import Tensor
 
-from bench.api import DenseEnergy, Features, FourierFeatures, Integer, Linear, Log, Rng, network
+from bench.api import Conditional, DenseEnergy, Features, FourierFeatures, Integer, Linear, Log, Rng, network
 
 
-@network()
+@network(axes=True)
 class FourierMlp(DenseEnergy):
     r"""E(x) = (κ/2) ‖u‖² + G(φ(u)), φ(u) = [u, sin uW, cos uW], u = (x - μ) / σ_d, W ~ N(0, s²) fixed; G as in `mlp`.
 
@@ -23,7 +23,7 @@ class FourierMlp(DenseEnergy):
     Args:
         event_shape: the shape of one example.
         rng: the stream of the initial weights.
-        conditional: whether the energy takes a noise level σ.
+        conditional: whether the energy takes a noise level σ, or "axes" for one a coordinate.
         width: units in a hidden layer.
         depth: hidden layers.
         features: columns of W.
@@ -37,7 +37,7 @@ class FourierMlp(DenseEnergy):
         self,
         event_shape: tuple[int, ...],
         rng: Rng,
-        conditional: bool = False,
+        conditional: Conditional = False,
         *,
         width: Annotated[int, Integer(1, 4096)] = 64,
         depth: Annotated[int, Integer(1, 16)] = 2,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-from bench.api import DenseEnergy, Integer, Linear, Rng, network
+from bench.api import Conditional, DenseEnergy, Integer, Linear, Rng, network
 
 
-@network()
+@network(axes=True)
 class Mlp(DenseEnergy):
     r"""E(x) = (κ/2) ‖x‖² + G(x), G(h_0) = w · h_L + b with h_{l+1} = SiLU(h_l W_l + b_l).
 
@@ -18,7 +18,7 @@ class Mlp(DenseEnergy):
     Args:
         event_shape: the shape of one example.
         rng: the stream of the initial weights.
-        conditional: whether the energy takes a noise level σ.
+        conditional: whether the energy takes a noise level σ, or "axes" for one a coordinate.
         width: units in a hidden layer.
         depth: hidden layers.
         confinement: κ of a static energy, in inverse squared units of x; above 0 it keeps exp(-E) integrable, and
@@ -29,7 +29,7 @@ class Mlp(DenseEnergy):
         self,
         event_shape: tuple[int, ...],
         rng: Rng,
-        conditional: bool = False,
+        conditional: Conditional = False,
         *,
         width: Annotated[int, Integer(1, 4096)] = 64,
         depth: Annotated[int, Integer(1, 16)] = 2,

@@ -20,7 +20,7 @@ from bench.common.machine_faults import LostDataError
 from bench.common.references import split_reference
 from bench.core import precision
 from bench.core.data_types import Data, Estimate, MetricFunction
-from bench.core.declarations import MetricInfo
+from bench.core.declarations import NO_AXES, Conditional, MetricInfo
 from bench.core.derivatives import Energy
 from bench.core.rng import Rng
 from bench.core.search_spaces import SIGMA_UNITS, Sigma, StepSize
@@ -194,7 +194,7 @@ def network(
     event_shape: tuple[int, ...],
     rng: Rng,
     *,
-    conditional: bool = False,
+    conditional: Conditional = False,
     x_train: Tensor | None = None,
     **params: Any,
 ) -> nn.Module:
@@ -202,14 +202,17 @@ def network(
 
     Args:
         event_shape: the shape of one example.
-        conditional: whether it is called energy(x, sigma); the trunk is the same.
+        conditional: whether it is called energy(x, sigma), with a level an example or, by "axes", one a coordinate; the
+            trunk is the same.
         x_train: training examples (n, *event), or (S, n, *event) for a stack, given to `calibrate` where the network
             has such a method: it sets what is not trained, such as the data's centre and scale.
 
     Raises:
-        UsageError: if the plug-in or a parameter is not as it must be.
+        UsageError: if the plug-in or a parameter is not as it must be, or it takes no noise level a coordinate.
     """
     plugin = find("networks", ref)
+    if conditional == "axes" and not plugin.info.axes:
+        raise UsageError(f"network {plugin.name} {NO_AXES}")
     built = cast(nn.Module, plugin.target(event_shape, rng, conditional, **plugin.resolve(**params)))
     calibrate = getattr(built, "calibrate", None)
     if calibrate is not None and x_train is not None:

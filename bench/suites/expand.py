@@ -27,7 +27,7 @@ from bench.common.run_spec import (
 )
 from bench.core import precision
 from bench.core.data_types import Data
-from bench.core.declarations import OF_MODEL, PLAIN, plain_declaration
+from bench.core.declarations import NO_AXES, OF_MODEL, PLAIN, Conditional, plain_declaration
 from bench.core.rng import Rng
 from bench.data.data_dir import AbsentDataError
 from bench.plugins import builders, registry
@@ -89,9 +89,9 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
         dataset, sample, absent = _describe_dataset(dataset_ref, suite.data)
         _check_rows(dataset, sample, suite.budget.batch)
         evaluation = replace(suite.evaluation, metrics=_metrics(suite, sample))
-        networks: dict[bool, tuple[NetworkSpec, str]] = {}
+        networks: dict[Conditional, tuple[NetworkSpec, str]] = {}
         for objective in objectives:
-            conditional = objective.energy == "noise"
+            conditional: Conditional = "axes" if objective.levels == "axes" else objective.energy == "noise"
             if conditional not in networks:
                 networks[conditional] = _describe_network(suite.network, conditional, sample)
             network, skip = networks[conditional]
@@ -312,7 +312,9 @@ def _check_rows(dataset: DatasetSpec, sample: Data | None, batch: int) -> None:
         )
 
 
-def _describe_network(settings: Mapping[str, Value], conditional: bool, data: Data | None) -> tuple[NetworkSpec, str]:
+def _describe_network(
+    settings: Mapping[str, Value], conditional: Conditional, data: Data | None
+) -> tuple[NetworkSpec, str]:
     ref = str(settings["name"])
     plugin = registry.find("networks", ref)
     described = _describe(plugin, ref, **{k: v for k, v in settings.items() if k != "name"})
@@ -321,6 +323,8 @@ def _describe_network(settings: Mapping[str, Value], conditional: bool, data: Da
         skip = f"network {plugin.name} needs images (C, H, W); {data.name} has events {tuple(data.train.shape[1:])}"
     if plugin.info.plain and conditional:
         skip = f"network {plugin.name} is {PLAIN}; decorate it with @network() of bench.api for this objective"
+    elif conditional == "axes" and not plugin.info.axes:
+        skip = f"network {plugin.name} {NO_AXES}"
     elif plugin.info.plain and data is not None:
         builders.network(ref, tuple(data.train.shape[1:]), Rng(0, "init"))  # so that a mistake stops the plan
     return NetworkSpec(**described, conditional=conditional, plain=plugin.info.plain), skip

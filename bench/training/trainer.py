@@ -127,7 +127,7 @@ class Model:
         return TrainedEnergy(
             network,
             levels=self.levels,
-            conditional=conditional,
+            conditional=bool(conditional),
             noise=self.data.noise,
             shrinks=shrinks,
             log_z_estimate=log_z,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.api import Rng
+from bench.api import Conditional, Rng
 from bench.core import derivatives
 from bench.core.quadrature import CachedFunction
 from bench.costs.step_time import learner_of
@@ -29,7 +29,10 @@ def offers(name: str) -> bool:
 
 NETWORKS = [name for name in registry.names("networks") if offers(name)]
 CASES = [
-    (name, conditional, stacked) for name in NETWORKS for conditional in (False, True) for stacked in (False, True)
+    (name, conditional, stacked)
+    for name in NETWORKS
+    for conditional in (False, True, *(["axes"] if registry.find("networks", name).info.axes else []))
+    for stacked in (False, True)
 ]
 
 
@@ -39,14 +42,15 @@ def test_the_networks_of_the_plane_offer_all_of_them() -> None:
         assert all(hasattr(registry.find("networks", name).target, method) for method in derivatives.CLOSED_FORMS)
 
 
-def made(name: str, conditional: bool, stacked: bool) -> tuple[Any, Tensor, Tensor, list[Tensor]]:
+def made(name: str, conditional: Conditional, stacked: bool) -> tuple[Any, Tensor, Tensor, list[Tensor]]:
     seeds: Any = [4, 2] if stacked else 0
     x = 1.0 + 2.0 * Rng(seeds, "data").normal((*((2,) if stacked else ()), 7, DIM), F64)
     settings = {"confinement": 0.3} if not conditional else {}
     network = builders.network(
         name, (DIM,), Rng(seeds, "init"), conditional=conditional, x_train=x, width=9, **settings
     )
-    condition = [torch.linspace(0.1, 2.0, x.shape[:-1].numel(), dtype=F64).reshape(x.shape[:-1])] if conditional else []
+    told = x.shape if conditional == "axes" else x.shape[:-1]
+    condition = [torch.linspace(0.1, 2.0, told.numel(), dtype=F64).reshape(told)] if conditional else []
     return network.double(), x, Rng(seeds, "count").normal(tuple(x.shape), F64), condition
 
 
@@ -68,7 +72,7 @@ def agree(found: tuple[Tensor, ...], expected: tuple[Tensor, ...], network: Any)
 
 
 @pytest.mark.parametrize(("name", "conditional", "stacked"), CASES)
-def test_own_derivatives_are_those_of_autograd(name: str, conditional: bool, stacked: bool) -> None:
+def test_own_derivatives_are_those_of_autograd(name: str, conditional: Conditional, stacked: bool) -> None:
     network, x, v, condition = made(name, conditional, stacked)
 
     def plain(y: Tensor) -> Tensor:
@@ -78,6 +82,16 @@ def test_own_derivatives_are_those_of_autograd(name: str, conditional: bool, sta
     agree(network.energy_and_score(x, *condition), derivatives.energy_and_score(plain, x, create_graph=True), network)
     agree(network.score_and_hessian_product(x, v, *condition), derivatives.hessian_product(plain, x, v), network)
     agree(network.score_and_laplacian(x, *condition), derivatives.laplacian(plain, x, rng), network)
+
+
+@pytest.mark.parametrize("name", [name for name, conditional, stacked in CASES if conditional == "axes" and stacked])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_one_level_an_example_is_that_level_on_all_axes(name: str, stacked: bool) -> None:
+    network, x, _, (levels,) = made(name, "axes", stacked)
+    one = levels[..., 0]
+    expected = network(x, one.unsqueeze(-1).expand_as(x))
+    torch.testing.assert_close(network(x, one), expected, rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(network(x, levels), expected)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
