@@ -28,7 +28,7 @@ def anisotropic_dual_score_matching(
     *,
     sigma_min: Annotated[float, Sigma(1e-3, 100.0)] = 0.5,
     sigma_max: Annotated[float, Log(0.1, 100.0)] = 5.0,
-    time_weight: Annotated[float, Linear(0.0, 100.0)] = 1.0,
+    time_weight: Annotated[float, Linear(0.0, 100.0)] = 0.25,
     shared: Annotated[float, Linear(0.0, 1.0)] = 0.5,
 ) -> Tensor:
     r"""(1/2d) ‖Σ^½∇E(x̃, Σ) - z‖² + (2λ/d²) ‖diag[Σ^½ ∂E/∂Σ Σ^½ - ½(I - zzᵀ)]‖², x̃ = x + Σ^½z, z ~ N(0, I).
