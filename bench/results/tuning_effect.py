@@ -101,10 +101,17 @@ def _judged(draft: TuningEffect, p_value: float | None) -> TuningEffect:
 
 
 def tuning_markdown(records: Sequence[Record]) -> str:
-    """A sentence that counts the words, and a table of every entry on every data set; "" where nothing was tuned."""
-    found = tuning_effects(records)
-    if not found:
-        return ""
+    """For each board a sentence that counts the words, and a table of every entry on every data set.
+
+    "" where nothing was tuned.
+    """
+    boards: dict[BoardKey, list[TuningEffect]] = {}
+    for effect in tuning_effects(records):
+        boards.setdefault(effect.board, []).append(effect)
+    return "\n\n".join(_board_markdown(found, named=len(boards) > 1) for found in boards.values())
+
+
+def _board_markdown(found: Sequence[TuningEffect], *, named: bool) -> str:
     lines: dict[str, dict[str, str]] = {}
     for cell in found:
         shown = cell.word
@@ -117,11 +124,13 @@ def tuning_markdown(records: Sequence[Record]) -> str:
         for word, cells in sorted(counts.items())
     )
     metrics = ", ".join(f"`{name}`" for name in dict.fromkeys(cell.metric for cell in found if cell.metric))
+    where = f" of {' · '.join(found[0].board)}" * named
     return (
-        f"Tuned over default settings, {len(found)} cells: {said}. Each cell is {metrics} of the tuned entry against "
-        "that of the same entry at its defaults, as elsewhere on this page, with Student's paired 95 % interval; "
-        "*better* and *worse* need p ≤ .05 after Holm's correction over these cells. A cell is *failed* where a tuned "
-        "run did and no default one.\n\n" + tables.markdown_table(pd.DataFrame(list(lines.values())).fillna("not run"))
+        f"Tuned over default settings{where}, {len(found)} cells: {said}. Each cell is {metrics} of the tuned entry "
+        "against that of the same entry at its defaults, as elsewhere on this page, with Student's paired 95 % "
+        "interval; *better* and *worse* need p ≤ .05 after Holm's correction over these cells. *failed*: where "
+        "a tuned run failed and no default one.\n\n"
+        + tables.markdown_table(pd.DataFrame(list(lines.values())).fillna("not run"))
     )
 
 

@@ -76,6 +76,14 @@ def test_the_verdict_says_what_tuning_did_where_something_was_tuned(shelf: Shelf
     assert tuning_markdown(shelf.records()) in text
 
 
+def test_boards_have_tables_of_their_own(shelf: Shelf) -> None:
+    both(shelf, "anchor", 1.5)
+    both(shelf, "anchor", 0.5, suite="other")
+    text = tuning_markdown(shelf.records())
+    assert "worse in 1 (anchor on line)" in text.partition(" of other")[0]
+    assert "better in 1" in text.partition(" of other")[2]
+
+
 def test_without_tuned_runs_nothing_is_said(shelf: Shelf) -> None:
     shelf.entry("anchor", 0.3, **RULED)
     assert not tuning_markdown(shelf.records())
