@@ -20,17 +20,16 @@ def classifier_two_sample(energy: Energy, samples: Tensor, data: Data, rng: Rng)
     standard error. Neighbours see little in many dimensions: near ½ says that this classifier sees no difference, not
     that there is none.   (Lopez-Paz & Oquab 2017)
     """
-    from sklearn.neighbors import KNeighborsClassifier  # takes a second to import
-
     n = min(len(samples), len(data.test), LARGEST) // 2 * 2
     x = samples[rng.distinct(len(samples), (n,))].flatten(1).double()
     y = data.test[rng.distinct(len(data.test), (n,))].flatten(1).double()
     if n < 4 or not x.isfinite().all():
         return Estimate(None, n=n, reason="some of the samples are not finite, or there are fewer than four")
     half = n // 2
-    points = torch.cat([x[:half], y[:half], x[half:], y[half:]]).cpu().numpy()
-    origin = torch.tensor([0, 1]).repeat_interleave(half).repeat(2).numpy()
-    neighbours = math.isqrt(n) | 1  # odd, so that no vote is even
-    classifier = KNeighborsClassifier(min(neighbours, n)).fit(points[:n], origin[:n])
-    share = float((classifier.predict(points[n:]) == origin[n:]).mean())
+    voters, told = torch.cat([x[:half], y[:half]]), torch.cat([x[half:], y[half:]])
+    from_data = (torch.arange(n, device=x.device) >= half).double()
+    neighbours = min(math.isqrt(n) | 1, n - 1)  # odd, so that no vote is even
+    nearest = torch.cdist(told, voters).topk(neighbours, largest=False).indices
+    votes = from_data[nearest].mean(-1) > 0.5
+    share = float((votes == from_data.bool()).double().mean())
     return Estimate(share, math.sqrt(share * (1 - share) / n), n, detail={"neighbours": neighbours})
