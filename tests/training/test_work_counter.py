@@ -81,10 +81,8 @@ def test_convolutions_count_by_hand() -> None:
 
 @pytest.mark.parametrize("name", registry.names("objectives"))
 def test_work_does_not_depend_on_the_seed_and_is_not_nothing(name: str) -> None:
-    if registry.find("objectives", name).info.energy == "noise":
-        networks = [builders.network("mlp", (2,), Rng(s), width=8, depth=1, conditional=True) for s in (0, 1)]
-    else:
-        networks = [builders.network("mlp", (2,), Rng(s), width=8, depth=1) for s in (0, 1)]
+    told = registry.find("objectives", name).info.conditional
+    networks = [builders.network("mlp", (2,), Rng(s), width=8, depth=1, conditional=told) for s in (0, 1)]
     works = [count(network, name, Rng(s).normal((64, 2))) for s, network in enumerate(networks)]
     assert works[0] == works[1]
     assert works[0].flops > 0
