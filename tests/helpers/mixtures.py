@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.api import Data, Energy, Estimate, Grid, Rng
 from bench.core.quadrature import CachedFunction
-from bench.plugins import builders
+from bench.plugins import builders, registry
 
 QUARTET = [[1.5, 1.5], [-1.5, 1.5], [-1.5, -1.5], [1.5, -1.5]]
 
@@ -65,6 +65,14 @@ def data_of(law: Mixture, seed: int = 0, n: int = 2000, dtype: torch.dtype = tor
 
 def measure(name: str, energy: Energy, samples: Tensor, data: Data, seed: int = 0) -> Estimate:
     return builders.metric(name)(energy, samples, data, Rng(seed, "eval"))
+
+
+def cheap(name: str) -> str:
+    """The metric, with few particles where it has any: for what holds at any number of them."""
+    few = {"particles": 128, "temperatures": 60}
+    own = registry.find("metrics", name).parameters
+    given = ",".join(f"{key}={value}" for key, value in few.items() if key in own)
+    return f"{name}[{given}]" if given else name
 
 
 def value_of(estimate: Estimate) -> float:

@@ -16,6 +16,7 @@ from bench.core.search_spaces import StepSize
 from bench.evaluation.trained_energy import TrainedEnergy
 from bench.plugins import builders, registry
 from tests.helpers.dataset_params import DATASETS
+from tests.helpers.mixtures import cheap
 
 
 def quadratic(x: torch.Tensor, *sigma: torch.Tensor) -> torch.Tensor:
@@ -107,7 +108,7 @@ def test_a_data_set_loads_by_name_and_says_what_it_provides(name: str) -> None:
 
 @pytest.mark.parametrize("name", registry.names("metrics"))
 def test_a_metric_loads_by_name_and_gives_an_estimate(name: str) -> None:
-    metric = builders.metric(name)
+    metric = builders.metric(cheap(name))
     some = (
         builders.dataset(f"{n}[n_train=64,n_valid=64,n_test=256]", Rng(0, "data"))
         for n in ("eight_gaussians", "digits")
