@@ -197,7 +197,9 @@ class DenseEnergy(nn.Module):
         scale = variance.rsqrt().unsqueeze(-1)
         u = (flat - self.mean) * scale
         normaliser = 0.5 * u.shape[-1] * (2 * math.pi * variance).log()
-        levels = sigma.log().unsqueeze(-1).expand(*sigma.shape, self.levels)
+        levels = sigma.log().unsqueeze(-1)
+        if self.levels > 1:
+            levels = levels.expand(*sigma.shape, self.levels).unsqueeze(-1)
         return _Place(u, scale, self._films(levels), normaliser, 1.0, -self.scale / sigma)
 
     def _place_by_axes(self, flat: Tensor, sigma: Tensor) -> _Place:
@@ -206,11 +208,14 @@ class DenseEnergy(nn.Module):
         scale, levels = variance.rsqrt(), sigma.log()
         normaliser = 0.5 * (2 * math.pi * variance).log().sum(-1)
         share = -self.scale / levels.mean(-1).exp()
-        return _Place((flat - self.mean) * scale, scale, self._films(levels), normaliser, 1.0, share)
+        films = self._films(levels.unsqueeze(-1))
+        return _Place((flat - self.mean) * scale, scale, films, normaliser, 1.0, share)
 
     def _films(self, levels: Tensor) -> Sequence[Tensor]:
-        """FiLM's shift and scale of each hidden layer at ln σ, (*batch, 1) or (*batch, d)."""
-        phase = (levels.unsqueeze(-1) * self.frequencies).flatten(-2)
+        """FiLM's shift and scale of each hidden layer at ln σ, (*batch, 1) or (*batch, d, 1)."""
+        phase = levels * self.frequencies
+        if self.levels > 1:
+            phase = phase.flatten(-2)
         assert self.film is not None
         films = torch.cat([phase.sin(), phase.cos()], -1) @ self.film
         return films.chunk(2 * (len(self.weights) - 1), -1)

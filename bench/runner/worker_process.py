@@ -25,6 +25,7 @@ from bench.common.quiet_process import quieten
 from bench.results.store import Attempt
 
 OWN = "EBM_BENCH_"  # variables of the environment that a child has from its supervisor alone
+PROCESSOR_MODEL = ("cpu family", "model", "stepping")  # kinds of one name round differently
 _NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 _ADOPT = 36  # PR_SET_CHILD_SUBREAPER of Linux
 
@@ -80,6 +81,8 @@ def environment() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
+        "processor_model": ", ".join(f"{what} {found}" for what in PROCESSOR_MODEL if (found := _of_processor(what))),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -184,9 +187,15 @@ def status_bytes(name: str) -> int | None:
 
 
 def processor() -> str:
-    """The processor's name, as the system gives it."""
+    """The processor's name, as the system gives it; a virtual machine may give processors of several kinds one name."""
+    return _of_processor("model name") or platform.processor() or "unknown"
+
+
+def _of_processor(what: str) -> str:
+    """What Linux says of the first processor; "" where it says nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or "unknown"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+        return ""
+    found = (line.partition(":") for line in lines)
+    return next((value.strip() for name, _, value in found if name.strip() == what), "")

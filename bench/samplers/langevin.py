@@ -90,8 +90,10 @@ def posterior_energy(
         pull = sum_event((y - per_example(scale, x) * x).square(), rng)
         return energy(x, *condition) + pull / (2 * variance)
 
-    shrink, factor = per_example(scale, y), per_example(scale, y) / per_example(variance, y)
     own_both, own_score = (getattr(energy, name, None) for name in ("energy_and_score", "closed_form_score"))
+    if own_both is None and own_score is None:
+        return posterior
+    shrink, factor = per_example(scale, y), per_example(scale, y) / per_example(variance, y)
     if own_both is not None:
 
         def energy_and_score(x: Tensor, *condition: Tensor) -> tuple[Tensor, Tensor]:

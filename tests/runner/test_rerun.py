@@ -12,6 +12,7 @@ from bench.common.errors import UsageError
 from bench.results.committed_rows import read_rows, write_rows
 from bench.results.records import records_of
 from bench.results.store import Planned, Store
+from bench.runner import worker_process
 from bench.runner.rerun import NOT_JUDGED, compared, rerun
 from tests.helpers.executor_helpers import run
 from tests.helpers.toy_workers import toy_spec
@@ -69,3 +70,17 @@ def test_a_stacked_row_is_held_to_the_spread_when_it_comes_from_committed_rows(
     fault, how = compared(kept[0], fresh, kept, rounded=1e-6)
     assert how == word
     assert bool(fault) == (not word)
+
+
+def test_machines_whose_processors_share_a_name_are_two_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual machine may call processors of several kinds alike, and these do not round alike."""
+
+    def environment(model: str) -> str:
+        facts = {"model name": "A processor", "model": model}
+        monkeypatch.setattr(worker_process, "_of_processor", lambda what: facts.get(what, ""))
+        return Store(tmp_path).keep_environment(worker_process.environment())
+
+    assert environment("1") == environment("1")
+    assert environment("1") != environment("17")
