@@ -213,9 +213,7 @@ class DenseEnergy(nn.Module):
 
     def _films(self, levels: Tensor) -> Sequence[Tensor]:
         """FiLM's shift and scale of each hidden layer at ln σ, (*batch, 1) or (*batch, d, 1)."""
-        phase = levels * self.frequencies
-        if self.levels > 1:
-            phase = phase.flatten(-2)
+        phase = (levels * self.frequencies).flatten(self.batch_ndim)
         assert self.film is not None
         films = torch.cat([phase.sin(), phase.cos()], -1) @ self.film
         return films.chunk(2 * (len(self.weights) - 1), -1)

@@ -193,3 +193,10 @@ def test_no_objective_hides_the_closed_forms_of_its_energy(name: str, monkeypatc
     monkeypatch.setattr(derivatives, "torch", SimpleNamespace(**{**vars(torch), "autograd": autograd}))
     learner.update(learner.energy, data[:16], Rng(0, "objective"))
     assert not asked
+
+
+@pytest.mark.parametrize("name", sorted({name for name, conditional, _ in CASES if conditional == "axes"}))
+def test_in_one_dimension_a_level_a_coordinate_is_one_an_example(name: str) -> None:
+    x, sigma = Rng(0, "data").normal((6, 1)), torch.linspace(0.1, 2.0, 6)
+    network = builders.network(name, (1,), Rng(0, "init"), conditional="axes", x_train=x)
+    torch.testing.assert_close(network(x, sigma.unsqueeze(-1)), network(x, sigma))
