@@ -1,8 +1,9 @@
 """All that a plug-in may import: types, declarations, randomness, derivatives, samplers, search spaces."""
 
 from bench.common.errors import UsageError
+from bench.common.run_spec import Conditional
 from bench.core.data_types import Data, Estimate, Grid
-from bench.core.declarations import Conditional, Download, dataset, denoiser, metric, network, objective
+from bench.core.declarations import Download, dataset, denoiser, metric, network, objective
 from bench.core.dense_derivatives import Features, FourierFeatures
 from bench.core.dense_energy import DenseEnergy
 from bench.core.derivatives import (

@@ -21,6 +21,7 @@ NOT_AN_ENERGY = "not an energy"  # the `family` of such a one if it is a network
 
 STATIC, CONDITIONAL, ACROSS = "static", "noise-conditional", "across the classes"
 
+Conditional = bool | Literal["axes"]
 Track = Literal["equal_steps", "equal_flops", "equal_seconds"]
 Sampler = Literal["own", "noise", "tempered", "data", "continued"]
 Weights = Literal["last", "ema", "best"]
@@ -96,6 +97,11 @@ class ObjectiveSpec(PluginSpec):
     kind: str = ""
 
 
+def told(energy: str, levels: str) -> Conditional:
+    """What a network is told for such an objective: nothing, a noise level an example (True), or one a coordinate."""
+    return "axes" if levels == "axes" else energy == "noise"
+
+
 def class_of(*objectives: ObjectiveSpec) -> str:
     """The class that energies trained by these are of; `ACROSS` if they are not of one."""
     found = {CONDITIONAL if objective.energy == "noise" else STATIC for objective in objectives}
@@ -119,7 +125,7 @@ class NetworkSpec(PluginSpec):
         plain: whether it is a module that declares nothing, whose seeds train one by one.
     """
 
-    conditional: bool | Literal["axes"] = False
+    conditional: Conditional = False
     plain: bool = False
 
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from bench.common.errors import UsageError
+from bench.common.run_spec import Conditional
 from bench.contract.rule import Rule, agree, other_global_seed, require
-from bench.core.declarations import PLAIN, Conditional
+from bench.core.declarations import PLAIN
 from bench.core.rng import Rng
 from bench.plugins import builders, registry
 

@@ -11,13 +11,12 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-from bench.common.run_spec import Value
+from bench.common.run_spec import Conditional, Value, told
 from bench.common.statistics import Better, Scale, usual_scale
 
 T = TypeVar("T", bound=Callable[..., Any])
 EnergyKind = Literal["static", "noise"]
 Levels = Literal["range", "intervals", "axes"]
-Conditional = bool | Literal["axes"]
 Minimiser = Literal["data", "smoothed", "none"]
 PLAIN = "a plain module: its seeds train one by one, and it is told no noise level"
 NO_AXES = "takes one noise level an example, and the objective tells one a coordinate; use one of @network(axes=True)"
@@ -100,7 +99,7 @@ class ObjectiveInfo:
     @property
     def conditional(self) -> Conditional:
         """What its network is told: nothing, a noise level an example (True), or one a coordinate ("axes")."""
-        return "axes" if self.levels == "axes" else self.energy == "noise"
+        return told(self.energy, self.levels)
 
 
 def objective(

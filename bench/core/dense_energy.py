@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.common.errors import UsageError
-from bench.core.declarations import Conditional
+from bench.common.run_spec import Conditional
 from bench.core.dense_derivatives import DensePass, Features
 from bench.core.rng import Rng
 

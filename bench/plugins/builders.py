@@ -18,9 +18,10 @@ from bench.common.errors import UsageError
 from bench.common.gpus import VISIBLE, visible_gpus
 from bench.common.machine_faults import LostDataError
 from bench.common.references import split_reference
+from bench.common.run_spec import Conditional
 from bench.core import precision
 from bench.core.data_types import Data, Estimate, MetricFunction
-from bench.core.declarations import NO_AXES, Conditional, MetricInfo
+from bench.core.declarations import NO_AXES, MetricInfo
 from bench.core.derivatives import Energy
 from bench.core.rng import Rng
 from bench.core.search_spaces import SIGMA_UNITS, Sigma, StepSize

@@ -17,6 +17,7 @@ from bench.common.references import parse_seeds, split_reference
 from bench.common.run_spec import (
     DENOISER,
     NOT_AN_ENERGY,
+    Conditional,
     ContrastSpec,
     DatasetSpec,
     NetworkSpec,
@@ -24,10 +25,11 @@ from bench.common.run_spec import (
     RunSpec,
     Value,
     class_of,
+    told,
 )
 from bench.core import precision
 from bench.core.data_types import Data
-from bench.core.declarations import NO_AXES, OF_MODEL, PLAIN, Conditional, plain_declaration
+from bench.core.declarations import NO_AXES, OF_MODEL, PLAIN, plain_declaration
 from bench.core.rng import Rng
 from bench.data.data_dir import AbsentDataError
 from bench.plugins import builders, registry
@@ -91,7 +93,7 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
         evaluation = replace(suite.evaluation, metrics=_metrics(suite, sample))
         networks: dict[Conditional, tuple[NetworkSpec, str]] = {}
         for objective in objectives:
-            conditional: Conditional = "axes" if objective.levels == "axes" else objective.energy == "noise"
+            conditional = told(objective.energy, objective.levels)
             if conditional not in networks:
                 networks[conditional] = _describe_network(suite.network, conditional, sample)
             network, skip = networks[conditional]
