@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -273,7 +273,7 @@ def _stretch(trainer: Trainer, clock: stopwatch.Stopwatch) -> None:
     find_divergence(losses, len(losses))
 
 
-def outside(row: dict[str, Any]) -> tuple[float, float]:
+def outside(row: Mapping[str, Any]) -> tuple[float, float]:
     """Wall-clock seconds of a run from intent to row, and those of them that are neither training nor evaluation.
 
     They are the child's start, data and network, counting the work, and writing files.

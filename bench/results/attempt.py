@@ -40,7 +40,7 @@ class Attempt:
 
     folder: Path
     begun: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    known: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+    known: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def number(self) -> int:
@@ -49,7 +49,7 @@ class Attempt:
     def intent(self) -> dict[str, Any]:
         return _read(self.folder / "spec.json")
 
-    def row(self) -> dict[str, Any] | None:
+    def row(self) -> Mapping[str, Any] | None:
         """The row, None if there is none yet.
 
         Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -55,23 +54,58 @@ class MetricKey(NamedTuple):
         return self.stem + SUFFIXES[self.weights]
 
 
-class MetricValue(NamedTuple):
+class _Shared(NamedTuple):
+    """What a value has in common with that of other runs, so that thousands of runs hold it once."""
+
+    n: int | None
+    certified: bool
+    reason: str
+    unit: str
+    better: Better
+    scale: Scale
+
+
+class MetricValue(msgspec.Struct, frozen=True, gc=False):
     """A value and what belongs to it; `value` is None where there is none, and then `reason` says why.
 
     Attributes:
         detail: of what else was measured with it, the part that tables read.
-        scale: how it is compared with another. A row of an earlier version does not say: ratio where lower is better.
     """
 
     value: float | None = None
     stderr: float | None = None
-    n: int | None = None
-    certified: bool = True
-    reason: str = ""
-    unit: str = ""
-    better: Better = "lower"
     detail: Mapping[str, Any] = _NOTHING
-    scale: Scale = "ratio"
+    shared: _Shared = _Shared(None, True, "", "", "lower", "ratio")
+
+    @property
+    def n(self) -> int | None:
+        """Of how many samples it was taken."""
+        return self.shared.n
+
+    @property
+    def certified(self) -> bool:
+        """Whether its numerical error is bounded."""
+        return self.shared.certified
+
+    @property
+    def reason(self) -> str:
+        """Why there is no value, or why it is not certified; "" if neither."""
+        return self.shared.reason
+
+    @property
+    def unit(self) -> str:
+        """Such as nats."""
+        return self.shared.unit
+
+    @property
+    def better(self) -> Better:
+        """Which direction is better."""
+        return self.shared.better
+
+    @property
+    def scale(self) -> Scale:
+        """How it is compared with another. A row of an earlier version does not say: ratio where lower is better."""
+        return self.shared.scale
 
     @property
     def basis(self) -> str:
@@ -131,21 +165,14 @@ def values_of_row(row: Mapping[str, Any] | None) -> dict[MetricKey, MetricValue]
 
 
 def _told(plain: _Plain) -> MetricValue:
-    better, detail, certified = plain.better, plain.detail, plain.certified
+    detail = plain.detail
     shown = _NOTHING
     if detail is not None and detail != _NO_DETAIL:
         shown = {name: v for name in _SHOWN if (v := getattr(detail, name)) is not None} or _NOTHING
-    return MetricValue(
-        plain.value,
-        plain.stderr,
-        plain.n,
-        bool(certified),
-        sys.intern(plain.reason or plain.value_reason or ""),
-        sys.intern(plain.unit),
-        better,
-        shown,
-        plain.scale or usual_scale(better),
-    )
+    reason = plain.reason or plain.value_reason or ""
+    scale = plain.scale or usual_scale(plain.better)
+    shared = _shared(plain.n, bool(plain.certified), reason, plain.unit, plain.better, scale)
+    return MetricValue(plain.value, plain.stderr, shown, shared)
 
 
 def _value(plain: Mapping[str, Any]) -> MetricValue:
@@ -153,14 +180,21 @@ def _value(plain: Mapping[str, Any]) -> MetricValue:
     return MetricValue(
         plain.get("value"),
         plain.get("stderr"),
-        plain.get("n"),
-        bool(plain.get("certified", True)),
-        plain.get("reason") or plain.get("value_reason") or "",
-        plain.get("unit", ""),
-        better,
         ({name: detail[name] for name in _SHOWN if detail.get(name) is not None} if detail else None) or _NOTHING,
-        cast(Scale, plain.get("scale") or usual_scale(better)),
+        _shared(
+            plain.get("n"),
+            bool(plain.get("certified", True)),
+            plain.get("reason") or plain.get("value_reason") or "",
+            plain.get("unit", ""),
+            better,
+            cast(Scale, plain.get("scale") or usual_scale(better)),
+        ),
     )
+
+
+@lru_cache(maxsize=4096)
+def _shared(n: int | None, certified: bool, reason: str, unit: str, better: Better, scale: Scale) -> _Shared:
+    return _Shared(n, certified, reason, unit, better, scale)
 
 
 def reasons_of_row(row: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -31,6 +31,8 @@ MEASURED = {
     "entropy": "model.entropy",
     "kl_floor": "model.kl_floor",
 }
+_PLACES = {column: tuple(path.split(".")) for column, path in MEASURED.items()}
+_PARTS = {part for part, _ in _PLACES.values()}
 
 
 _NO_VALUE = MetricValue()
@@ -97,7 +99,7 @@ class Record:
         """The value at a dotted path of the row, None if there is none."""
         value: Any = self.row
         for key in path.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
+            value = value.get(key) if isinstance(value, Mapping) else None
         return value
 
     @cached_property
@@ -111,8 +113,9 @@ class Record:
 
     @cached_property
     def _measured(self) -> dict[str, Any]:
-        values = {column: self.get(path) for column, path in MEASURED.items()}
-        memory = self.get("memory.cuda_allocated_peak") or values["peak_memory_mb"]
+        parts = {name: self.get(name) or {} for name in _PARTS}  # each once: a row unpacks what it is asked for
+        values = {column: parts[part].get(name) for column, (part, name) in _PLACES.items()}
+        memory = parts["memory"].get("cuda_allocated_peak") or values["peak_memory_mb"]
         return {**values, "peak_memory_mb": None if memory is None else memory / 1e6}
 
     def measured(self) -> dict[str, Any]:
@@ -179,7 +182,7 @@ def read_records(store: Store, plan: Iterable[RunSpec] | None = None) -> list[Re
     return [replace(record, suite=references[record.spec.suite]) for record in found]
 
 
-def records_of(runs: Iterable[tuple[Planned, dict[str, Any] | None]]) -> list[Record]:
+def records_of(runs: Iterable[tuple[Planned, Mapping[str, Any] | None]]) -> list[Record]:
     """Runs with their rows, named so that no two entries are alike."""
     listed = list(runs)
     names = entry_names(run.spec for run, _ in listed)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from functools import lru_cache
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +23,10 @@ from bench.results.attempt import Attempt
 from bench.results.integrity import run_paths, within
 
 INDEX_FILE = ".rows.sqlite"
-VERSION = 3
+VERSION = 4
 _PACKED = ("metrics", "provenance")  # most of a row, which few commands read of every row
-_ALIKE = {"env", "work", "memory", "model"}
+_ENDS = struct.Struct(">3I")
+_READ = ("status", "reason", "last_step")  # what nearly all of them read
 _Stamp = tuple[int, int, int, int]
 
 
@@ -128,45 +131,48 @@ def _keep(root: Path, fresh: Iterable[tuple[str, _Stamp, bytes]], gone: Iterable
                     path.unlink()
 
 
-def packed(row: dict[str, Any]) -> bytes:
-    """A row without its specification, which the plan has, in few bytes: two lengths, metrics, provenance, the rest."""
-    rest = msgspec.json.encode({k: v for k, v in row.items() if k not in ("spec", *_PACKED)})
-    parts = [zlib.compress(msgspec.json.encode(row.get(name)), 1) for name in _PACKED]
-    return b"".join([*(len(part).to_bytes(4) for part in parts), *parts, rest])
+def packed(row: Mapping[str, Any]) -> bytes:
+    """A row without its specification, which the plan has, in few bytes: three ends, metrics, provenance, the rest."""
+    rest = {k: v for k, v in row.items() if k not in ("spec", *_PACKED)}
+    parts = [zlib.compress(msgspec.json.encode(part), 1) for part in (*map(row.get, _PACKED), rest)]
+    ends = accumulate((len(part) for part in parts), initial=_ENDS.size)
+    return b"".join([_ENDS.pack(*islice(ends, 1, None)), *parts])
 
 
-class KeptRow(dict[str, Any]):
+class KeptRow(Mapping[str, Any]):
     """A row of which most is unpacked each time that it is asked for, so that thousands take little room."""
 
-    __slots__ = ("_packed",)
+    __slots__ = ("_content", "_read")
 
     def __init__(self, content: bytes) -> None:
-        first, second = 8 + int.from_bytes(content[:4]), int.from_bytes(content[4:8])
-        super().__init__(msgspec.json.decode(content[first + second :]))
-        for name in _ALIKE & self.keys():  # of which thousands of rows have few
-            self[name] = _one_of(msgspec.json.encode(self[name]))
-        self._packed = content[8:first], content[first : first + second]
+        self._content = content
+        rest = _unpacked(self._part(2))
+        self._read = {name: rest[name] for name in _READ if name in rest}
 
     def __getitem__(self, key: str) -> Any:
-        return _unpacked(self._packed[_PACKED.index(key)]) if key in _PACKED else super().__getitem__(key)
+        if key in self._read:
+            return self._read[key]
+        return _unpacked(self._part(_PACKED.index(key))) if key in _PACKED else _unpacked(self._part(2))[key]
 
-    def __contains__(self, key: object) -> bool:
-        return key in _PACKED or super().__contains__(key)
+    def __iter__(self) -> Iterator[str]:
+        return iter((*_PACKED, *_unpacked(self._part(2))))
 
-    def get(self, key: str, default: Any = None) -> Any:
-        return self[key] if key in _PACKED else super().get(key, default)
+    def __len__(self) -> int:
+        return len(_PACKED) + len(_unpacked(self._part(2)))
+
+    def __bool__(self) -> bool:
+        return True  # asked of every row, which need not be unpacked for it
 
     def metrics_json(self) -> bytes:
         """The metrics as JSON."""
-        return zlib.decompress(self._packed[0])
+        return zlib.decompress(self._part(0))
+
+    def _part(self, k: int) -> bytes:
+        ends = _ENDS.unpack_from(self._content)
+        return self._content[ends[k - 1] if k else _ENDS.size : ends[k]]
 
 
 @lru_cache(maxsize=4)
 def _unpacked(content: bytes) -> Any:
     """A packed part; one row is asked for it several times in a row."""
     return msgspec.json.decode(zlib.decompress(content))
-
-
-@lru_cache(maxsize=512)
-def _one_of(plain: bytes) -> Any:
-    return msgspec.json.decode(plain)

@@ -172,7 +172,7 @@ class Store:
         found = (Attempt(path.parent) for path in self._cell(run).glob(f"s{run.spec.seed}-a*/spec.json"))
         return sorted(found, key=lambda attempt: attempt.number)
 
-    def rows_of(self, run: Planned) -> list[dict[str, Any]]:
+    def rows_of(self, run: Planned) -> list[Mapping[str, Any]]:
         """The rows of one planned run, oldest first; the last one counts."""
         return [row for attempt in self.attempts_of(run) if (row := attempt.row()) is not None]
 

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
@@ -35,8 +35,8 @@ from bench.runner.code_check import changed_code
 from bench.runner.machine import machine_memory
 from bench.runner.worker_process import failure
 
-Event = Callable[[str, RunSpec, dict[str, Any] | None, int, int], None]
-Row = dict[str, Any]
+Event = Callable[[str, RunSpec, Mapping[str, Any] | None, int, int], None]
+Row = Mapping[str, Any]
 FINAL = {"ok", "diverged", "error", "timeout", "oom"}
 PAUSE = 5.0  # seconds between two looks at what another supervisor holds
 KILLS = 2  # as many kills are put down to the run itself, not to the machine

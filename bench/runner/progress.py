@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ class _Pace:
         self._began = time.monotonic()
         self._fresh = 0
 
-    def left(self, row: dict[str, Any], remaining: int) -> str:
+    def left(self, row: Mapping[str, Any], remaining: int) -> str:
         """The time left after another run has ended."""
         self._fresh += row["status"] != "skipped"
         return duration((time.monotonic() - self._began) / max(self._fresh, 1) * remaining)
@@ -140,7 +140,7 @@ class LineProgress:
         self._pace, self.running = _Pace(), Running(store)
         self._waits = False
 
-    def __call__(self, kind: str, spec: RunSpec, row: dict[str, Any] | None, done: int, total: int) -> None:
+    def __call__(self, kind: str, spec: RunSpec, row: Mapping[str, Any] | None, done: int, total: int) -> None:
         self.running.note(kind, spec)
         if kind == "held" and not self._waits:
             self._waits = True
@@ -179,7 +179,7 @@ def live_progress(total: int, console: Console, store: Store | None = None) -> I
     bar = Lines(MofNCompleteColumn(), BarColumn(20), TextColumn("left: {task.fields[left]}"), console=console)
     task = bar.add_task("", total=total, left="unknown")
 
-    def on_event(kind: str, spec: RunSpec, row: dict[str, Any] | None, done: int, total: int) -> None:
+    def on_event(kind: str, spec: RunSpec, row: Mapping[str, Any] | None, done: int, total: int) -> None:
         running.note(kind, spec)
         bar.looked = 0.0
         if kind == "done" and row is not None:
@@ -214,7 +214,7 @@ def _run_name(spec: RunSpec) -> str:
     return f"{_cell_name(spec)} · seed {spec.seed}"
 
 
-def _outcome(row: dict[str, Any]) -> str:
+def _outcome(row: Mapping[str, Any]) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
     trained = row["time"].get("train_wall")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Follower:
         self._thread = threading.Thread(target=self._watch, args=(every,), daemon=True)
         self._thread.start()
 
-    def __call__(self, kind: str, spec: RunSpec, row: dict[str, Any] | None, done: int, total: int) -> None:
+    def __call__(self, kind: str, spec: RunSpec, row: Mapping[str, Any] | None, done: int, total: int) -> None:
         """Takes in one event."""
         attempts = self.store.attempts_of(Planned.of(spec)) if kind in ("start", "done") else []
         if not attempts:

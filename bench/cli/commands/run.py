@@ -211,7 +211,7 @@ def _execute(
     follower: Event | None = None,
     plan: Sequence[RunSpec] | None = None,
     scheduler: str | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Mapping[str, Any]]:
     from bench.results.store import Store
     from bench.runner import cluster, progress
 
@@ -232,7 +232,7 @@ def _executed(
     batch_seeds: bool,
     follower: Event | None,
     plan: Sequence[RunSpec] | None,
-) -> list[dict[str, Any]]:
+) -> list[Mapping[str, Any]]:
     from bench.runner import progress
     from bench.runner.executor import execute
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     specs = planned_runs(options)
     jobs = job_count(options) or progress.workers(specs)
 
-    def executed(runs: Sequence[RunSpec]) -> list[dict[str, Any]]:
+    def executed(runs: Sequence[RunSpec]) -> list[Mapping[str, Any]]:
         with progress.show_progress(len(runs), Store(options.out)) as on_event:
             return execute(
                 runs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -54,6 +55,7 @@ def draw_figures(
     folder.mkdir(parents=True, exist_ok=True)
     sns.set_theme(style="whitegrid", context="notebook")
     files: list[Path] = []
+    gc.freeze()  # thousands of records, which need not be looked through after each figure
     for name, board in (boards or group_boards(records)).items():
         part = drawn_part(board)
         text = re.sub("[`*]", "", provenance(board.records))
@@ -67,6 +69,9 @@ def draw_figures(
                 lines = wrapped(beneath, figure.get_figwidth(), 7)
                 figure.text(0.0, -0.02, "\n".join(lines), fontsize=7, color="0.35", va="top")
             files += [save(figure, folder / f"{name}-{kind}{suffix}", text) for suffix in suffixes]
+            del figure  # tens of megabytes, held by circles of references
+            gc.collect()
+    gc.unfreeze()
     return files
 
 

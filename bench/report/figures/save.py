@@ -81,7 +81,8 @@ def _rendered(figure: Figure, dpi: float) -> Image.Image:
     figure.savefig(buffer := io.BytesIO(), format="rgba", dpi=dpi, bbox_inches=box)
     figure.dpi = before
     size = int(box.width * dpi), int(box.height * dpi)
-    return Image.frombuffer("RGBA", size, buffer.getvalue()).convert("RGB")
+    pixels = np.frombuffer(buffer.getbuffer(), np.uint8)
+    return Image.frombuffer("RGBA", size, pixels).convert("RGB")
 
 
 def _reduced(image: Image.Image, colours: int, exact: int) -> Image.Image:
