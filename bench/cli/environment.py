@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-from bench.runner.worker_process import processor
+from bench.runner.worker_process import processor, processor_model
 
 _VISION = ("torchvision", "torch-fidelity", "scikit-image")
 PACKAGES = ("torch", *_VISION, "numpy", "pandas", "scipy", "scikit-learn", "seaborn", "joblib")
@@ -31,7 +31,8 @@ def environment_report() -> str:
     else:
         lines.append("cuda          none: --device cuda is refused, auto means cpu")
     lines.append(f"peak memory   {_peak_memory()}")
-    lines.append(f"processor     {processor()}")
+    instructions = torch.backends.cpu.get_cpu_capability()
+    lines.append(f"processor     {', '.join(filter(None, (processor(), processor_model(), instructions)))}")
     lines += [f"noise         {sentence}" for sentence in disturbances()]
     lines += [f"numbers       {sentence}" for sentence in nondeterminism()]
     return "\n".join(lines)

@@ -81,7 +81,7 @@ def environment() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
-        "processor_model": ", ".join(f"{what} {found}" for what in PROCESSOR_MODEL if (found := _of_processor(what))),
+        "processor_model": processor_model(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -189,6 +189,11 @@ def status_bytes(name: str) -> int | None:
 def processor() -> str:
     """The processor's name, as the system gives it; a virtual machine may give processors of several kinds one name."""
     return _of_processor("model name") or platform.processor() or "unknown"
+
+
+def processor_model() -> str:
+    """Which of the kinds with that name it is, "cpu family 25, model 17"; "" where the system does not say."""
+    return ", ".join(f"{what} {found}" for what in PROCESSOR_MODEL if (found := _of_processor(what)))
 
 
 def _of_processor(what: str) -> str:
