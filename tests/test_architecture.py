@@ -208,3 +208,12 @@ def test_what_a_plug_in_imports_loads_what_it_needs_and_no_more() -> None:
     code = f"import sys, bench.api; print(*({set(loaded)} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not done.stdout.split()
+
+
+def test_a_plan_of_every_law_of_the_plane_loads_no_symbolic_algebra() -> None:
+    code = (
+        "import sys; from bench.suites import expand, schema; "
+        "expand.plan_runs(schema.read_suite('plane'), expand.Selection(('contrastive_divergence',), seeds=(0,)), 'cpu')"
+        "; sys.exit('sympy' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

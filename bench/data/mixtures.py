@@ -75,7 +75,7 @@ def noisy_points(centres: Tensor, sigma: float) -> Mixture:
     """pₘ(x) = N(x; cₘ, σ²I), with the centres (M, 2)."""
 
     def stand_still(u: Tensor, part: Tensor) -> Tensor:
-        return centres.to(u)[part].expand(*torch.broadcast_shapes(u.shape, part.shape), 2)
+        return centres.to(u)[torch.broadcast_tensors(u, part)[1]]
 
     return noisy_curves(stand_still, len(centres), sigma)
 
