@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,24 +56,33 @@ def draw_figures(
     folder.mkdir(parents=True, exist_ok=True)
     sns.set_theme(style="whitegrid", context="notebook")
     files: list[Path] = []
-    gc.freeze()  # thousands of records, which need not be looked through after each figure
-    for name, board in (boards or group_boards(records)).items():
-        part = drawn_part(board)
-        text = re.sub("[`*]", "", provenance(board.records))
-        drawn = replace(board, records=part.records) if part.left_out else board
-        beneath = ". ".join([part.left_out] * bool(part.left_out) + [text] * captions)
-        for label, figure in _figures(store, drawn, only):
-            if figure is None:
-                continue
-            kind = slug(label)
-            if beneath:
-                lines = wrapped(beneath, figure.get_figwidth(), 7)
-                figure.text(0.0, -0.02, "\n".join(lines), fontsize=7, color="0.35", va="top")
-            files += [save(figure, folder / f"{name}-{kind}{suffix}", text) for suffix in suffixes]
-            del figure  # tens of megabytes, held by circles of references
-            gc.collect()
-    gc.unfreeze()
+    with _records_left_alone():
+        for name, board in (boards or group_boards(records)).items():
+            part = drawn_part(board)
+            text = re.sub("[`*]", "", provenance(board.records))
+            drawn = replace(board, records=part.records) if part.left_out else board
+            beneath = ". ".join([part.left_out] * bool(part.left_out) + [text] * captions)
+            for label, figure in _figures(store, drawn, only):
+                if figure is None:
+                    continue
+                kind = slug(label)
+                if beneath:
+                    lines = wrapped(beneath, figure.get_figwidth(), 7)
+                    figure.text(0.0, -0.02, "\n".join(lines), fontsize=7, color="0.35", va="top")
+                files += [save(figure, folder / f"{name}-{kind}{suffix}", text) for suffix in suffixes]
+                del figure  # tens of megabytes, held by circles of references
+                gc.collect()
     return files
+
+
+@contextmanager
+def _records_left_alone() -> Iterator[None]:
+    """Lets the garbage collector look at what is made within alone, and not at the thousands of records before it."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def slug(label: str) -> str:
