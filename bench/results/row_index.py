@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from functools import lru_cache
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from bench.results.integrity import run_paths, within
 INDEX_FILE = ".rows.sqlite"
 VERSION = 4
 _PACKED = ("metrics", "provenance")  # most of a row, which few commands read of every row
-_ENDS = struct.Struct(">3I")
+_BOUNDS = struct.Struct(">4I")  # where the first part begins, and where each ends
 _READ = ("status", "reason", "last_step")  # what nearly all of them read
 _Stamp = tuple[int, int, int, int]
 
@@ -132,11 +132,10 @@ def _keep(root: Path, fresh: Iterable[tuple[str, _Stamp, bytes]], gone: Iterable
 
 
 def packed(row: Mapping[str, Any]) -> bytes:
-    """A row without its specification, which the plan has, in few bytes: three ends, metrics, provenance, the rest."""
+    """A row without its specification, which the plan has, in few bytes: bounds, metrics, provenance, the rest."""
     rest = {k: v for k, v in row.items() if k not in ("spec", *_PACKED)}
     parts = [zlib.compress(msgspec.json.encode(part), 1) for part in (*map(row.get, _PACKED), rest)]
-    ends = accumulate((len(part) for part in parts), initial=_ENDS.size)
-    return b"".join([_ENDS.pack(*islice(ends, 1, None)), *parts])
+    return b"".join([_BOUNDS.pack(*accumulate(map(len, parts), initial=_BOUNDS.size)), *parts])
 
 
 class KeptRow(Mapping[str, Any]):
@@ -168,8 +167,8 @@ class KeptRow(Mapping[str, Any]):
         return zlib.decompress(self._part(0))
 
     def _part(self, k: int) -> bytes:
-        ends = _ENDS.unpack_from(self._content)
-        return self._content[ends[k - 1] if k else _ENDS.size : ends[k]]
+        bounds = _BOUNDS.unpack_from(self._content)
+        return self._content[bounds[k] : bounds[k + 1]]
 
 
 @lru_cache(maxsize=4)
