@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench.report.figures.layout import few_ticks, plain_number
+from bench.report.figures.layout import few_ticks, plain_number, use_theme
 from bench.report.figures.save import save
 from bench.results.labels import display_name
 
@@ -29,7 +29,7 @@ HIGHEST = 20.0  # a relative error that still has a place in the picture of one 
 
 def draw_audit(summary: pd.DataFrame, folder: Path) -> list[Path]:
     """Bias against cost, and noise against cost; a number is an objective, a colour its family. Returns the files."""
-    sns.set_theme(style="whitegrid", context="notebook")
+    use_theme()
     return [
         save(_bias(summary), folder / "audit-bias-cost.png"),
         save(_noise(summary), folder / "audit-noise-cost.png"),
@@ -139,7 +139,7 @@ def _legend(figure: Figure, summary: pd.DataFrame) -> None:
 
 def draw_family(lines: pd.DataFrame, path: Path) -> Path:
     """The error of every estimator of one divergence against the noise scale, log-log; returns the file."""
-    sns.set_theme(style="whitegrid", context="notebook")
+    use_theme()
     figure, axis = plt.subplots(figsize=(8.6, 6.4))
     limits = lines[lines["promise"] == "limit"]
     estimators = lines[lines["promise"] != "limit"]

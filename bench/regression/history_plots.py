@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.common.errors import UsageError
 from bench.regression import history
 from bench.regression.history import Hint, Point, Series
+from bench.report.figures.layout import use_theme
 from bench.report.figures.save import save
 from bench.results.labels import display_name
 
@@ -48,7 +49,7 @@ def show_history(path: Path, picture: Path | None = None) -> str:
 
 def draw_history(found: Series, hinted: Sequence[Hint], picture: Path) -> None:
     """Steps of every value relative to the median of its cell; a metric that never moved has no panel."""
-    sns.set_theme(style="whitegrid", context="notebook")
+    use_theme()
     groups: dict[tuple[str, str], dict[str, list[Point]]] = {}
     for (host, metric, cell), points in found.items():
         groups.setdefault((host, metric), {})[cell] = points

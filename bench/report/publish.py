@@ -10,6 +10,7 @@ from shutil import copyfile
 
 from bench.common.errors import no_runs
 from bench.report.figures import proxies
+from bench.report.figures.layout import use_theme
 from bench.report.figures.plots import draw_figures, slug
 from bench.report.figures.save import save
 from bench.report.markdown.blocks import marked, refresh_page
@@ -74,6 +75,7 @@ def render(folder: Path) -> list[Path]:
 
 
 def _proxies(committed: Sequence[Record], path: Path) -> list[Path]:
+    use_theme()
     drawn = proxies.figure(over_suites(committed))
     return [] if drawn is None else [save(drawn, path, "every committed run of a suite that ranks by a likelihood")]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -25,6 +26,11 @@ _POINTS = 72.0  # of an inch
 _MARGINS = 0.4  # inches of a sheet's width that may be empty
 
 Lines = list[tuple[str, float]]  # texts and their sizes in points, from above
+
+
+def use_theme() -> None:
+    """Sets the look of all figures; whoever draws one sets it, so that none depends on what was drawn before it."""
+    sns.set_theme(style="whitegrid", context="notebook")
 
 
 def split(name: str) -> tuple[str, str]:

@@ -16,12 +16,11 @@ import pandas as pd
 
 mpl.use("Agg")
 
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from bench.report.bounds import drawn_part
 from bench.report.figures import cost, curves, forest, gallery, images, proxies, scaling
-from bench.report.figures.layout import wrapped
+from bench.report.figures.layout import use_theme, wrapped
 from bench.report.figures.save import save
 from bench.results import proxy_correlation
 from bench.results.boards import Board, group_boards
@@ -54,7 +53,7 @@ def draw_figures(
     images beside data. `only` names the kinds that are wanted, if not all; `boards` are those of the records, if known.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sns.set_theme(style="whitegrid", context="notebook")
+    use_theme()
     files: list[Path] = []
     with _records_left_alone():
         for name, board in (boards or group_boards(records)).items():
