@@ -31,8 +31,8 @@ from bench.training.loop import Curve, train
 from bench.training.trainer import Model, Trainer
 
 SOLO_STEPS = 100  # over the whole training
+BUDGET_STEPS = 500  # where they decide when training ends
 WARM_UP = 10
-PACE = 100  # steps that a time budget is turned into steps by
 REHEARSED = 10  # steps, alone and stacked, that decide which is faster
 METHOD = "steps of one seed alone, between those of its stack"
 
@@ -46,15 +46,21 @@ class SingleSeedTimer:
 
     The stretch since the last stop is charged at the mean of those few. Its wall, CPU and CUDA seconds are otherwise
     those of `stopwatch.Stopwatch`; `watch.laps` are the steps that were timed.
+
+    Args:
+        solo: a trainer of one seed, which nothing is read of but its time.
+        steps: how many steps it takes over the whole training, a part of them at each stop.
+        checkpoints: how many stops there are.
     """
 
-    def __init__(self, solo: Trainer, checkpoints: int) -> None:
-        self.solo, self.timed = solo, math.ceil(SOLO_STEPS / checkpoints)
+    def __init__(self, solo: Trainer, steps: int, checkpoints: int) -> None:
+        self.solo, self.timed = solo, math.ceil(steps / checkpoints)
         self.watch = stopwatch.Stopwatch(solo.device)
         self.wall = self.cpu = 0.0
         self.cuda = None if self.watch.cuda is None else 0.0
         self._pending = self._taken = 0
         self._measure(WARM_UP)
+        self._pace = self._computing(self._measure(self.timed)) / self.timed
 
     def start(self) -> None:
         pass
@@ -65,13 +71,24 @@ class SingleSeedTimer:
     def stop(self) -> None:
         if not self._pending:
             return
-        wall, cpu, cuda = self._measure(self.timed)
+        wall, cpu, cuda = measured = self._measure(self.timed)
         share = self._pending / self.timed
         self.wall += share * wall
         self.cpu += share * cpu
         if self.cuda is not None:
             self.cuda += share * cuda
         self._pending = 0
+        self._pace = self._computing(measured) / self.timed
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of what computes for one seed; the steps since the last stop at the pace of those timed there."""
+        return self._computing((self.wall, self.cpu, self.cuda or 0.0)) + self._pending * self._pace
+
+    def _computing(self, seconds: tuple[float, float, float]) -> float:
+        """Of the wall's, the processor's and a GPU's seconds those that a budget is of."""
+        _, cpu, cuda = seconds
+        return cpu if self.cuda is None else cuda
 
     def state_dict(self) -> dict[str, Any]:
         """The seconds that are charged so far, and the steps that were timed."""
@@ -110,11 +127,9 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
     solo, work, setup = prepare(specs[0])
     if solo.data.local_scale is None and solo.learner.objective.local_scale is not None:
         raise NotStackableError(f"{solo.data.name} declares no local_scale, so each seed has a step size of its own")
-    if specs[0].track == "equal_seconds":
-        # a stack has no clock of one seed: it takes the steps for which one seed has time at this pace
-        solo.schedule = solo.paced(max(1, round(specs[0].limit / solo.step_seconds(PACE))))
     alone = len(specs) * solo.step_seconds(REHEARSED)
-    clock = SingleSeedTimer(solo, specs[0].evaluation.checkpoints)
+    timed = specs[0].track == "equal_seconds"
+    clock = SingleSeedTimer(solo, BUDGET_STEPS if timed else SOLO_STEPS, specs[0].evaluation.checkpoints)
     _evaluate_once(solo.models[0])
     # before the stack, whose memory is not that of a run
     memory = {"rss_peak": status_bytes("VmHWM"), **stopwatch.cuda_memory(solo.device)}
@@ -126,7 +141,8 @@ def run_stack(specs: Sequence[RunSpec], folders: Sequence[Path], curves: Sequenc
     if together > alone and not keeper.exists():
         said = f"{1e3 * together:.3g} ms stacked, {1e3 * alone:.3g} alone"
         raise NotStackableError(f"a step of {len(specs)} seeds takes {said}")
-    stack.schedule = solo.schedule
+    # a stack ends when one seed alone would have used up its time
+    stack.schedule = stack.timed(specs[0].limit, clock) if timed else solo.schedule
     # what they have computed on a grid is kept
     stack.data = replace(stack.data, **{name: getattr(solo.data, name) for name in ("log_density", "score", "mode_of")})
     evaluations = [stopwatch.Stopwatch(solo.device) for _ in specs]

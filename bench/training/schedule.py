@@ -97,7 +97,8 @@ class TimeSchedule:
 
     def checkpoint_due(self, t: int) -> bool:
         if t % self.every == 0:
-            self.progress = min(1.0, self.elapsed() / self.seconds)
+            # never backwards: an estimate of a stretch can be corrected at its end
+            self.progress = max(self.progress, min(1.0, self.elapsed() / self.seconds))
         reached, self.reached = self.reached, math.floor(self.progress * self.checkpoints)
         return self.reached > reached
 

@@ -17,6 +17,10 @@ class Clock(Protocol):
     @property
     def cuda(self) -> float | None: ...
 
+    @property
+    def seconds(self) -> float:
+        """Of what computes, also while it runs: of the processor, or of a GPU."""
+
     def start(self) -> None: ...
 
     def lap(self) -> None:

@@ -216,7 +216,7 @@ class Trainer:
         """The pace of a given number of steps."""
         return StepSchedule(steps, self.spec.optimiser, self.spec.evaluation.checkpoints)
 
-    def timed(self, seconds: float, clock: stopwatch.Stopwatch) -> TimeSchedule:
+    def timed(self, seconds: float, clock: stopwatch.Clock) -> TimeSchedule:
         """The pace of a given number of seconds on the training clock; a GPU is not made to wait after each step."""
         every = CHECK_EVERY if self.device.type == "cuda" else 1
         optimiser, checkpoints = self.spec.optimiser, self.spec.evaluation.checkpoints

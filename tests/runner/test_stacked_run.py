@@ -134,19 +134,21 @@ def test_a_solo_clock_charges_steps_at_the_pace_of_one_seed(monkeypatch: pytest.
             now[0] += self.seconds
 
     solo = Steady()
-    clock = stacked_run.SingleSeedTimer(solo, checkpoints=2)  # type: ignore[arg-type]
+    clock = stacked_run.SingleSeedTimer(solo, steps=100, checkpoints=2)  # type: ignore[arg-type]
     assert (clock.wall, clock.cpu) == (0, 0), "what warms up is not charged"
-    for pace, charged in ((2.0, 40.0), (3.0, 100.0)):
+    for pace, before, charged in ((2.0, 20.0, 40.0), (3.0, 80.0, 100.0)):
         solo.seconds = pace
         clock.start()
         for _ in range(20):
             now[0] += 1000.0  # the stack's own step
             clock.lap()
+        assert clock.seconds == before / 2, "at the pace of the last stop"
         clock.stop()
         assert (clock.wall, clock.cpu) == (charged, charged / 2)
+        assert clock.seconds == clock.cpu
     clock.stop()
     assert clock.wall == 100.0
-    assert len(clock.watch.laps) == stacked_run.WARM_UP + stacked_run.SOLO_STEPS
+    assert len(clock.watch.laps) == stacked_run.WARM_UP + 3 * 50
 
 
 def test_a_seed_that_diverges_takes_no_other_with_it(tmp_path: Path) -> None:
@@ -252,10 +254,28 @@ def test_a_run_that_settings_are_chosen_by_sees_no_test_data(tmp_path: Path) -> 
     assert found != test["metrics"]["nll"]["ema"]["value"]
 
 
-def test_a_stack_on_a_time_budget_takes_the_steps_that_one_seed_has_time_for(
+def test_a_stack_ends_when_one_seed_alone_would_have_used_up_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now, step = [0.0], Trainer.step
+    price = {0: 0.01, 400: 0.02}  # of a step of one seed, from so many of them on: the machine gets slower
+    taken = []
+
+    def timed_step(self: Trainer, t: int) -> torch.Tensor:
+        if isinstance(self.seed, int):
+            taken.append(t)
+            now[0] += price[max(k for k in price if k < len(taken))]
+        else:
+            now[0] += 0.03  # a step of the stack is on nobody's clock
+        return step(self, t)
+
+    monkeypatch.setattr(stopwatch.time, "process_time", lambda: now[0])
     monkeypatch.setattr(Trainer, "step_seconds", lambda self, steps: 0.01)
-    specs = [replace(s, track="equal_seconds") for s in planned("denoising_score_matching", seconds=0.5)]
+    monkeypatch.setattr(Trainer, "step", timed_step)
+    specs = [replace(s, track="equal_seconds") for s in planned("denoising_score_matching", seconds=3.0)]
     rows = stacked_run.run_stack(specs, folders(tmp_path, "stack"), [lambda line: None] * 3)
-    assert {row["work"]["steps"] for row in rows} == {50}
+    (steps,) = {row["work"]["steps"] for row in rows}
+    # it gets slower in the second third, which is charged at that pace, so that less is left for the last
+    assert 210 <= steps <= 230
+    for row in rows:
+        assert row["time"]["train_cpu"] == pytest.approx(3.0, rel=0.1)
