@@ -9,6 +9,7 @@ from pathlib import Path
 from shutil import copyfile
 
 from bench.common.errors import no_runs
+from bench.common.run_spec import RunSpec
 from bench.report.figures import proxies
 from bench.report.figures.layout import use_theme
 from bench.report.figures.plots import draw_figures, slug
@@ -22,7 +23,6 @@ from bench.results.records import Record, read_records
 from bench.results.store import Store
 
 OF_A_DATASET, OF_ROWS = ("densities", "samples"), ("cost", "verdict")
-PICTURES = ("learning-curves-steps", *OF_ROWS, *(f"{kind}-*" for kind in OF_A_DATASET))
 
 
 def publish(root: Path, folder: Path) -> list[Path]:
@@ -100,7 +100,15 @@ def _pictures(store: Store, records: Sequence[Record], committed: Sequence[Recor
         paths = draw_figures(store, records, Path(drawn))
         if elsewhere:
             paths = [*paths, *draw_figures(store, committed, Path(drawn), only=OF_ROWS)]
-        # pictures of densities illustrate a ranking
-        wanted = [kind for kind in PICTURES if records[0].spec.ranked or not kind.startswith("densities")]
-        chosen = {p for p in paths if any(fnmatch(p.stem, f"{suite}-{kind}") for kind in wanted)}
+        chosen = {p for p in paths if any(fnmatch(p.stem, f"{suite}-{kind}") for kind in _wanted(records[0].spec))}
         return [Path(copyfile(path, folder / path.name)) for path in sorted(chosen)]
+
+
+def _wanted(spec: RunSpec) -> list[str]:
+    """The figures that a page of runs like this one shows, as patterns.
+
+    Densities illustrate a ranking; those after equal seconds look like those after equal FLOPs.
+    """
+    timed = spec.track == "equal_seconds"
+    of_data = [kind for kind in OF_A_DATASET if kind != "densities" or (spec.ranked and not timed)]
+    return [f"learning-curves-{'seconds' if timed else 'steps'}", *OF_ROWS, *(f"{kind}-*" for kind in of_data)]

@@ -41,10 +41,11 @@ def replicated(results: Path, factor: float) -> str:
     return (results / "replication" / "toy.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("factor", "counted"), [(0.5, "0 changed, and 0 turned"), (2.0, "1 changed, and 1 turned")])
-def test_words_that_change_are_counted_and_those_that_turn_round(results: Path, factor: float, counted: str) -> None:
+@pytest.mark.parametrize(("factor", "counted"), [(0.5, 0), (2.0, 1)])
+def test_words_that_change_are_counted_and_those_that_turn_round(results: Path, factor: float, counted: int) -> None:
     text = replicated(results, factor)
-    assert f"Of 1 words on entries against the reference on one data set, {counted}" in text
+    assert f"Of 1 words on entries against the reference on one data set, {counted} differ" in text
+    assert f"better in one and worse in the other: {counted}." in text
     assert "seeds 0-4 and seeds 200-204" in text
 
 

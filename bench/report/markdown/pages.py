@@ -19,6 +19,7 @@ import pandas as pd
 from bench.common.plugin_source import declared_needs, names
 from bench.report.markdown import replication_page
 from bench.report.markdown.blocks import refresh_text
+from bench.report.markdown.other_track import other_tracks
 from bench.report.markdown.render import render
 from bench.report.markdown.sections import READING, board_sections, log_z_table, weights_table
 from bench.results import tables
@@ -48,7 +49,7 @@ def page_texts(folder: Path) -> dict[Path, str]:
     for record in all_records(folder):
         suites.setdefault(record.spec.suite, []).append(record)
     reference = {p.stem: read_reference_sets(p) for p in sorted((folder / "data" / "reference").glob("*.csv"))}
-    texts = {folder / f"{name}.md": _suite_page(name, records, folder, reference) for name, records in suites.items()}
+    texts = {folder / f"{name}.md": _suite_page(name, suites, folder, reference) for name in suites}
     return texts | replication_page.replication_texts(folder) | {folder / INDEX: _index(suites, folder)}
 
 
@@ -112,7 +113,10 @@ def _of_other_data(earlier: Iterable[Record], chosen: Iterable[Record]) -> list[
     return [r for r in earlier if r.spec.suite_version in versions and part(r) not in replaced]
 
 
-def _suite_page(name: str, records: list[Record], folder: Path, reference: Mapping[str, ReferenceSets]) -> str:
+def _suite_page(
+    name: str, suites: Mapping[str, list[Record]], folder: Path, reference: Mapping[str, ReferenceSets]
+) -> str:
+    records = suites[name]
     boards = group_boards(records)
     weights = any(key.metric == WEIGHTS_METRIC for record in records for key in record.values)
     other_seeds = folder / replication_page.FOLDER / f"{name}{SUFFIX}"
@@ -131,6 +135,7 @@ def _suite_page(name: str, records: list[Record], folder: Path, reference: Mappi
             for board_name, board in boards.items()
         ],
         warnings=[warning for warning in (_outdated(name, records), _absent(name, records)) if warning],
+        other_track=other_tracks(name, suites),
         weights=weights_table(records) if weights else "",
         log_z=log_z_table(records),
         replication=f"{replication_page.FOLDER}/{name}.md" if other_seeds.is_file() else "",

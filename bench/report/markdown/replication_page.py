@@ -6,34 +6,20 @@ FOLDER/replication/<suite>.md       rendered from them and from the suite's own
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from bench.common.errors import UsageError
 from bench.common.references import format_seeds, parse_seeds
+from bench.report.markdown.answers import cells, compared, questions
 from bench.results.committed_rows import SUFFIX, read_rows, write_rows
-from bench.results.contrasts import Finding, answer, answer_in_words
-from bench.results.paired_cells import format_effect
 from bench.results.records import Record
-from bench.results.reference_comparison import ReferenceComparison, compare_with_reference
-from bench.results.tables import markdown_table
 from bench.results.tuning_effect import tuning_markdown
 
 FOLDER = "replication"
-OPPOSITE = {("better", "worse"), ("worse", "better")}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one set of seeds says of one question, or of one entry on one data set."""
-
-    word: str
-    effect: str
-    sentence: str
+TITLES = ("here", "on other seeds")
 
 
 def add_other_seeds(records: Iterable[Record], folder: Path) -> list[Path]:
@@ -123,8 +109,8 @@ def _page(suite: str, published: Sequence[Record], fresh: Sequence[Record]) -> s
         parts += [
             f"## {'Tuned' if tuned else 'Default'} settings: {_seeds_of(old)} and {_seeds_of(new)}, "
             f"{len(datasets)} data sets",
-            _compared("the suite's questions", _questions(first), _questions(second)),
-            _compared("entries against the reference on one data set", _cells(first), _cells(second)),
+            compared("the suite's questions", questions(first), questions(second), TITLES),
+            compared("entries against the reference on one data set", cells(first), cells(second), TITLES),
         ]
     if tuning := tuning_markdown([*fresh, *fits]):
         parts += ["## Tuned over default settings, on the other seeds", tuning]
@@ -134,50 +120,6 @@ def _page(suite: str, published: Sequence[Record], fresh: Sequence[Record]) -> s
         f"[{suite}{SUFFIX}]({suite}{SUFFIX}) and the suite's own rows by `python -m bench publish`.\n\n"
         + "\n\n".join(parts)
         + "\n"
-    )
-
-
-def _questions(records: Sequence[Record]) -> dict[tuple[str, ...], Answer]:
-    """The answer to each contrast that the suite names."""
-    return {
-        (finding.contrast.name,): Answer(finding.word, _effect_of(finding), answer_in_words(finding))
-        for finding in answer(records)
-    }
-
-
-def _cells(records: Sequence[Record]) -> dict[tuple[str, ...], Answer]:
-    """The word of each entry on each data set."""
-    return {
-        (found.objective, found.dataset): Answer(found.word, _effect_of(found), found.word)
-        for found in compare_with_reference(records)
-    }
-
-
-def _effect_of(found: Finding | ReferenceComparison) -> str:
-    """The estimate with its interval, or a dash where there is none."""
-    return "–" if found.effect.mean is None else format_effect(found.effect, found.scale)
-
-
-def _compared(what: str, first: dict[tuple[str, ...], Answer], second: dict[tuple[str, ...], Answer]) -> str:
-    """How often the words agree, and a table of every pair of answers."""
-    pairs = {key: (first[key], second[key]) for key in first if key in second}
-    words = Counter((a.word, b.word) for a, b in pairs.values())
-    changed = sum(count for (a, b), count in words.items() if a != b)
-    opposite = sum(count for pair, count in words.items() if pair in OPPOSITE)
-    table = pd.DataFrame(
-        {
-            "of": ", ".join(key),
-            "word": a.sentence,
-            "effect": a.effect,
-            "word on other seeds": b.sentence,
-            "effect on other seeds": b.effect,
-            "same word": "yes" if a.word == b.word else "**no**",
-        }
-        for key, (a, b) in pairs.items()
-    )
-    return (
-        f"Of {len(pairs)} words on {what}, {changed} changed, and {opposite} turned from better to worse or the other "
-        f"way.\n\n{markdown_table(table)}"
     )
 
 
