@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.common.paths import ROOT
+from bench.report import publish
 from bench.report.markdown import blocks, pages
 
 README = ROOT / "README.md"
@@ -22,6 +23,10 @@ def test_no_page_of_results_is_stale() -> None:
     assert [path.name for path in pages.stale_pages(RESULTS, [README])] == [], (
         "run: python -m bench publish --pages-only"
     )
+
+
+def test_the_picture_of_proxies_is_of_the_committed_rows() -> None:
+    assert publish.proxies_up_to_date(RESULTS), "run: python -m bench publish --pages-only"
 
 
 def test_every_page_of_results_is_of_committed_rows() -> None:

@@ -8,17 +8,20 @@ from fnmatch import fnmatch
 from pathlib import Path
 from shutil import copyfile
 
+import pandas as pd
+
+from bench.common import fingerprint
 from bench.common.errors import no_runs
 from bench.common.run_spec import RunSpec
 from bench.report.figures import proxies
 from bench.report.figures.layout import use_theme
 from bench.report.figures.plots import draw_figures, slug
-from bench.report.figures.save import save
+from bench.report.figures.save import described, save
 from bench.report.markdown.blocks import marked, refresh_page
 from bench.report.markdown.pages import PROXIES, add_rows, all_records, write_pages
 from bench.report.markdown.replication_page import add_other_seeds
 from bench.results.committed_rows import SUFFIX
-from bench.results.proxy_correlation import over_suites
+from bench.results.proxy_correlation import over_suites, rank_correlations
 from bench.results.records import Record, read_records
 from bench.results.store import Store
 
@@ -42,7 +45,6 @@ def publish(root: Path, folder: Path) -> list[Path]:
         for name in suites
         for path in _pictures(store, _of(records, name), _of(committed, name), folder / "pictures")
     ]
-    pictures += _proxies(committed, folder / PROXIES)
     return [*(folder / "data" / f"{name}{SUFFIX}" for name in suites), *pictures, *render(folder)]
 
 
@@ -60,24 +62,43 @@ def publish_other_seeds(root: Path, folder: Path) -> list[Path]:
 
 
 def render(folder: Path) -> list[Path]:
-    """Renders the pages of a folder of results, and the marked tables of a README beside it; returns what changed.
+    """Renders the pages of a folder of results, the picture of its index, and the marked tables of a README beside it.
+
+    Returns what changed.
 
     Raises:
         UsageError: if a file of rows cannot be read, or a mark in the README is not as it must be.
     """
-    changed = write_pages(folder)
+    committed = all_records(folder)
+    drawn = _proxies(committed, folder / PROXIES)
+    changed = [*drawn, *write_pages(folder)]  # a page links to what is there
     readme = folder.absolute().parent / "README.md"
     if readme.is_file() and marked(readme):
         before = readme.read_bytes()
-        refresh_page(readme, all_records(folder))
+        refresh_page(readme, committed)
         changed += [readme] * (readme.read_bytes() != before)
     return changed
 
 
+def proxies_up_to_date(folder: Path) -> bool:
+    """Whether the picture of proxies is of the rows that a folder of results holds; true where they allow none."""
+    runs = over_suites(all_records(folder))
+    return rank_correlations(runs).empty or described(folder / PROXIES) == _about(runs)
+
+
 def _proxies(committed: Sequence[Record], path: Path) -> list[Path]:
+    """Draws the picture of proxies anew if it is not of these rows; it says in its description of which it is."""
+    runs = over_suites(committed)
+    if described(path) == _about(runs):
+        return []
     use_theme()
-    drawn = proxies.figure(over_suites(committed))
-    return [] if drawn is None else [save(drawn, path, "every committed run of a suite that ranks by a likelihood")]
+    drawn = proxies.figure(runs)
+    return [] if drawn is None else [save(drawn, path, _about(runs))]
+
+
+def _about(runs: pd.DataFrame) -> str:
+    digest = fingerprint.digest(runs.to_csv(index=False, float_format="%.6g"))
+    return f"every committed run of a suite that ranks by a likelihood, rows {digest}"
 
 
 def _of(records: Sequence[Record], suite: str) -> list[Record]:

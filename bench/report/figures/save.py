@@ -54,6 +54,15 @@ def save(figure: Figure, path: Path, about: str = "", limit: int = LIMIT) -> Pat
     return path
 
 
+def described(path: Path) -> str:
+    """The text that a PNG carries in its description; "" where there is none, or no picture."""
+    try:
+        with Image.open(path) as image:
+            return str(image.info.get("Description", ""))
+    except OSError:
+        return ""
+
+
 def _within(figure: Figure, about: str, limit: int) -> bytes:
     """The bytes of the first palette image within the limit, at the highest resolution that has one."""
     dpi = float(DPI)
