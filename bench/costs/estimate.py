@@ -14,7 +14,7 @@ import torch
 
 from bench.common.errors import UsageError
 from bench.common.quiet_process import quieten
-from bench.common.run_spec import RunSpec
+from bench.common.run_spec import RunSpec, Weights
 from bench.core.rng import Rng
 from bench.plugins import builders
 from bench.results.store import Store
@@ -171,23 +171,22 @@ def _time_evaluation(trainer: Trainer) -> float:
     Where samples are chains, a few are timed, and the seconds are a straight line in their number.
     """
     model, evaluation = trainer.models[0], stopwatch.Stopwatch(trainer.device)
-    samples = trainer.spec.evaluation.samples
+    samples, variants = trainer.spec.evaluation.samples, trainer.spec.evaluation.variants
     few, more = FEW if trainer.data.grid is None and samples > max(FEW) else (samples, samples)
 
-    def judge(n: int) -> float:
-        asked = replace(model.spec, evaluation=replace(model.spec.evaluation, samples=n))
+    def judge(n: int, *kinds: Weights) -> float:
+        asked = replace(model.spec.evaluation, samples=n, variants=kinds or variants)
+        judged = replace(model, spec=replace(model.spec, evaluation=asked))
         with tempfile.TemporaryDirectory() as folder:
-            return _seconds(lambda: evaluate_run(replace(model, spec=asked), Outcome(), evaluation, Path(folder)))
+            return _seconds(lambda: evaluate_run(judged, Outcome(), evaluation, Path(folder)))
 
-    # without a checkpoint there are no best weights, so each of these judges one kind fewer where there is a grid
-    first, again = judge(few), judge(few)
+    around = judge(few)
     if more > few:
-        rest = max(judge(more) - again, 0.0) / (more - few) * (samples - few)
-        first, again = first + rest, again + rest
+        around += max(judge(more) - judge(few), 0.0) / (more - few) * (samples - few)
+    elif "best" in variants and trainer.data.grid is not None:
+        around += judge(few, "last")  # without a checkpoint there are no best weights, which cost as much as any
     look = _seconds(lambda: Outcome().record_checkpoint(model, Rng(0, "eval", trainer.device)))
-    variants = trainer.spec.evaluation.variants
-    best = again / max(len(variants) - 1, 1) if "best" in variants and trainer.data.grid is not None else 0.0
-    return first + best + float(trainer.spec.evaluation.checkpoints) * look
+    return around + float(trainer.spec.evaluation.checkpoints) * look
 
 
 def _seconds(call: Callable[[], object]) -> float:
