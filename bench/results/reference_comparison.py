@@ -209,7 +209,10 @@ def reading(found: Sequence[ReferenceComparison], chosen: Sequence[Record], refe
     spent = [f.gflops for f in found if f.gflops is not None]
     budget = f" (about {_count(max(spent))} GFLOPs a run)" if spent else ""
     if seconds := {r.spec.limit for r in chosen if r.spec.track == "equal_seconds" and not r.spec.reference_fit}:
-        budget = f" ({' and '.join(f'{s:.3g}' for s in sorted(seconds))} s of the processor a run)"
+        # of the processor, as a machine that does other work as well stretches the wall clock's
+        budget = (
+            f" ({' and '.join(f'{s:.3g}' for s in sorted(seconds))} s of the processor a run; train s is of the wall)"
+        )
     kinds = dict.fromkeys((f.scale, f.better) for f in found if f.metric)
     cells = [_compared(found, chosen, reference, scale, better) for scale, better in sorted(kinds, reverse=True)]
     read = " ".join(filter(None, cells)) or "Nothing has a result yet."
