@@ -185,7 +185,8 @@ def price(spec: RunSpec) -> tuple[float, float, float]:
         one = _seconds(lambda: trainer.step(0))
         learnt = Learned(trainer.energy, data.noise, trainer.law)
         drawing = _seconds(lambda: learnt.samples(data, FEW, Rng(0))) / FEW if _of_samples(spec) else 0.0
-        return trainer.work.flops * trainer.steps, trainer.steps * one, loading + spec.evaluation.samples * drawing
+        steps = trainer.steps if trainer.seconds is None else trainer.seconds / one
+        return trainer.work.flops * steps, steps * one, loading + spec.evaluation.samples * drawing
     denoiser, rng = find_denoiser(spec.objective.ref), Rng(0, "eval")
     values = {} if denoiser.space is None else {denoiser.space[0]: math.sqrt(denoiser.space[1] * denoiser.space[2])}
     # what is imported is imported by the first choice

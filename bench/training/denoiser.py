@@ -23,7 +23,7 @@ from bench.plugins import builders, registry
 from bench.samplers.noise_levels import ANCESTRAL_LEVELS, ancestral_by_score
 from bench.training import stopwatch, work_counter
 from bench.training.loop import Keeper, Outcome
-from bench.training.schedule import Schedule, StepSchedule
+from bench.training.schedule import Schedule, StepSchedule, TimeSchedule
 from bench.training.trainer import Learner, update_ema
 
 MARGIN = 1.5  # how far, as a factor, training levels reach beyond those that are judged, where a network has none
@@ -173,7 +173,8 @@ class DenoiserTrainer:
     Attributes:
         work: the work of a step.
         law: the noise levels that it is trained at.
-        steps: how many the suite's track allows, `times` so many.
+        seconds: the budget where it is of seconds, `times` so many; else None.
+        steps: how many the suite's track allows, `times` so many; on a budget of seconds how many were taken.
         clock: seconds of training.
     """
 
@@ -185,12 +186,15 @@ class DenoiserTrainer:
         self.work = _work(self.learner, data.train[: spec.budget.batch])
         budget = spec.budget.times(float(spec.objective.params.get("times", 1.0)))  # type: ignore[arg-type]
         flops = budget.flops if spec.track == "equal_flops" else None
+        self.seconds = budget.seconds if spec.track == "equal_seconds" else None
         self.steps = budget.steps if flops is None else max(1, int(flops / self.work.flops))
         self.data_rng, self.rng = Rng(spec.seed, "data"), Rng(spec.seed, "objective")
+        self.clock = stopwatch.Stopwatch(torch.device("cpu"))
         self.schedule: Schedule = self.paced(self.steps)
+        if self.seconds is not None:
+            self.schedule = TimeSchedule(self.seconds, spec.optimiser, 1, lambda: self.clock.seconds)
         self.weights = [w.detach() for w in self.energy.parameters()]
         self.average = [w.clone() for w in self.weights]
-        self.clock = stopwatch.Stopwatch(torch.device("cpu"))
 
     def twin(self) -> tuple[nn.Module, nn.Module]:
         """The network and the regression as they are before the first step."""
@@ -221,6 +225,7 @@ class DenoiserTrainer:
         while not self.schedule.finished(t):
             self.step(t)
             t += 1
+            self.schedule.checkpoint_due(t)  # which looks at the clock; nothing is recorded before the end
             if keeper is not None and keeper.due(t):
                 self.clock.stop()
                 keeper.save(self, t, [outcome], [self.clock])
@@ -228,6 +233,7 @@ class DenoiserTrainer:
         self.clock.stop()
         if keeper is not None:
             keeper.close()
+        self.steps = t
         torch._foreach_copy_(self.weights, self.average)
         return Learned(self.energy, self.data.noise, self.law)
 

@@ -21,7 +21,7 @@ from bench.results.samples_table import samples_markdown
 from bench.runner import classical_run
 from bench.suites.expand import Selection, plan_runs
 from bench.suites.schema import read_suite
-from bench.training import denoiser
+from bench.training import denoiser, stopwatch
 from bench.training.trainer import Trainer
 from tests.helpers.store_builder import Shelf
 
@@ -137,6 +137,24 @@ def test_its_trunk_is_the_energy_s_and_its_work_what_was_counted(tmp_path: Path)
     assert row["work"]["steps"] == steps
     assert row["work"]["flops_train"] == pytest.approx(steps * work.flops)
     assert row["work"]["flops_train"] <= 2e9 < (steps + 1) * work.flops
+
+
+def test_on_a_budget_of_seconds_it_trains_until_they_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, field = specs(track="equal_seconds", budget=BudgetSpec(steps=500, batch=32, seconds=10.25))
+    now, step = [0.0], denoiser.DenoiserTrainer.step
+
+    def timed_step(self: denoiser.DenoiserTrainer, t: int) -> Tensor:
+        now[0] += 0.5
+        return step(self, t)
+
+    monkeypatch.setattr(stopwatch.time, "process_time", lambda: now[0])
+    monkeypatch.setattr(denoiser.DenoiserTrainer, "step", timed_step)
+    row = classical_run.run(field, tmp_path, lambda line: None)
+    assert row["work"]["steps"] == row["last_step"] == 21, "the step that passes the budget is the last"
+    assert row["time"]["train_cpu"] == 10.5
+    flops, training, _ = classical_run.price(field)
+    assert training == 10.25
+    assert flops == pytest.approx(row["work"]["flops_train"] * 20.5 / 21)
 
 
 def test_its_row_has_metrics_of_samples_and_nothing_of_an_energy(tmp_path: Path) -> None:
