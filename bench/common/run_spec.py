@@ -22,7 +22,7 @@ NOT_AN_ENERGY = "not an energy"  # the `family` of such a one if it is a network
 STATIC, CONDITIONAL, ACROSS = "static", "noise-conditional", "across the classes"
 
 Conditional = bool | Literal["axes"]
-Track = Literal["equal_steps", "equal_flops", "equal_seconds"]
+Track = Literal["equal_steps", "equal_flops", "equal_seconds", "equal_time"]
 Sampler = Literal["own", "noise", "tempered", "data", "continued"]
 Weights = Literal["last", "ema", "best"]
 Split = Literal["test", "valid"]
@@ -281,11 +281,12 @@ class RunSpec:
 
     @property
     def limit(self) -> float:
-        """The steps, FLOPs or seconds at which its track stops."""
+        """The steps, FLOPs or seconds at which its track stops; a time is given by the FLOPs of passes that fill it."""
         limits = {
             "equal_steps": self.budget.steps,
             "equal_flops": self.budget.flops,
             "equal_seconds": self.budget.seconds,
+            "equal_time": self.budget.flops,
         }
         return float(limits[self.track] or 0.0)
 

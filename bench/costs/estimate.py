@@ -55,17 +55,23 @@ class CostEstimate:
 
 @dataclass(frozen=True)
 class Step:
-    """A training step's counted FLOPs, its seconds and the bytes of its tensors, and the seconds before the first."""
+    """A training step's counted FLOPs, its seconds and the bytes of its tensors, and the seconds before the first.
+
+    `time_in_flops` are those that network passes make in the time of a step, where the track is of equal time.
+    """
 
     flops: float
     seconds: float
     setup: float
     tensors: float = 0.0
+    time_in_flops: float = 0.0
 
     def count(self, spec: RunSpec) -> float:
         """How many of them a run takes."""
         if spec.track == "equal_seconds":
             return spec.limit / self.seconds
+        if spec.track == "equal_time":
+            return spec.limit / self.time_in_flops
         return spec.budget.steps if spec.track == "equal_steps" else max(1, spec.limit // self.flops)
 
 
@@ -92,7 +98,8 @@ def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
             continue
         data_key = _key(spec.dataset.sha, spec.dataset.params)
         parts = spec.optimiser.accumulate
-        about = spec.objective.sha, spec.objective.params, spec.network, spec.budget.batch, parts, spec.precision
+        timed = spec.track == "equal_time"
+        about = spec.objective.sha, spec.objective.params, spec.network, spec.budget.batch, parts, spec.precision, timed
         # a noise level beside x changes what an evaluation costs by a few additions
         unconditional = replace(spec.network, conditional=False)
         # but an objective's own sampler can be all of it
@@ -107,7 +114,9 @@ def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
             setup = time.process_time() - began
             shapes[data_key] = list(trainer.data.train.shape[1:])
             if _key(*about, shapes[data_key]) not in steps:
-                steps[_key(*about, shapes[data_key])] = Step(work.flops, _time_step(trainer), setup, _tensors(trainer))
+                relative = trainer.step_time_in_flops() if timed else 0.0
+                found = Step(work.flops, _time_step(trainer), setup, _tensors(trainer), relative)
+                steps[_key(*about, shapes[data_key])] = found
             _note_growth(grown, _key(*about, data_key), before)
             if evaluation_key not in evaluations:
                 evaluations[evaluation_key] = _time_evaluation(trainer)

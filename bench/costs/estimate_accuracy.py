@@ -59,7 +59,7 @@ def _line(key: tuple[str, ...], cell: Cell, done: Cell, predicted: CostEstimate)
         "runs": len(done.records),
         "gflops_predicted": predicted.flops / 1e9,
         "gflops": median(flops) / 1e9,
-        "flops": OPEN if key[1] == "equal_seconds" else same,
+        "flops": OPEN if key[1] in ("equal_seconds", "equal_time") else same,
         "seconds_of": "training" if together else "the run",
         "seconds_predicted": expected,
         "seconds": seconds,

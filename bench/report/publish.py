@@ -128,8 +128,8 @@ def _pictures(store: Store, records: Sequence[Record], committed: Sequence[Recor
 def _wanted(spec: RunSpec) -> list[str]:
     """The figures that a page of runs like this one shows, as patterns.
 
-    Densities illustrate a ranking; those after equal seconds look like those after equal FLOPs.
+    Densities illustrate a ranking; those after equal time look like those after equal FLOPs.
     """
-    timed = spec.track == "equal_seconds"
+    timed = spec.track in ("equal_seconds", "equal_time")
     of_data = [kind for kind in OF_A_DATASET if kind != "densities" or (spec.ranked and not timed)]
     return [f"learning-curves-{'seconds' if timed else 'steps'}", *OF_ROWS, *(f"{kind}-*" for kind in of_data)]

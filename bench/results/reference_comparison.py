@@ -208,11 +208,7 @@ def reading(found: Sequence[ReferenceComparison], chosen: Sequence[Record], refe
     track = " and ".join(sorted({str(r.spec.track).replace("_", " ") for r in chosen}))
     spent = [f.gflops for f in found if f.gflops is not None]
     budget = f" (about {_count(max(spent))} GFLOPs a run)" if spent else ""
-    if seconds := {r.spec.limit for r in chosen if r.spec.track == "equal_seconds" and not r.spec.reference_fit}:
-        # of the processor, as a machine that does other work as well stretches the wall clock's
-        budget = (
-            f" ({' and '.join(f'{s:.3g}' for s in sorted(seconds))} s of the processor a run; train s is of the wall)"
-        )
+    budget = _of_time(chosen) or budget
     kinds = dict.fromkeys((f.scale, f.better) for f in found if f.metric)
     cells = [_compared(found, chosen, reference, scale, better) for scale, better in sorted(kinds, reverse=True)]
     read = " ".join(filter(None, cells)) or "Nothing has a result yet."
@@ -228,6 +224,18 @@ def reading(found: Sequence[ReferenceComparison], chosen: Sequence[Record], refe
         f"{read} Seeds share data, batches and initial weights, on the track of {track}{budget}; Student's paired 95 % "
         f"{test}{across}"
     )
+
+
+def _of_time(chosen: Sequence[Record]) -> str:
+    """What a run may take where that is a time, in brackets; "" where it is not."""
+    limits = {(r.spec.track, r.spec.limit) for r in chosen if not r.spec.reference_fit}
+    in_words = {
+        "equal_seconds": lambda limit: f"{limit:.3g} s of the processor",
+        "equal_time": lambda limit: f"that of passes of the network over {limit / 1e9:.3g} GFLOPs",
+    }
+    said = [in_words[track](limit) for track, limit in sorted(limits) if track in in_words]
+    # a machine that does other work as well stretches the wall clock's seconds
+    return f" ({' and '.join(said)} a run; train s is of the wall clock)" if said else ""
 
 
 def _compared(

@@ -62,7 +62,7 @@ def compared(record: Record, fresh: Record, records: Sequence[Record], *, rounde
         record.run.cell_id == fresh.run.cell_id
         and record.get("env.env_id") == fresh.get("env.env_id")
         and record.spec.device == "cpu"
-        and record.spec.track != "equal_seconds"
+        and record.spec.track not in ("equal_seconds", "equal_time")
         and record.get("time.stack") is None
     )
     cell = [other for other in records if other.run.key[:4] == record.run.key[:4] and other is not record]

@@ -55,6 +55,8 @@ def prepare(spec: RunSpec) -> tuple[Trainer, work_counter.Work, stopwatch.Stopwa
     work = trainer.count()
     if spec.track == "equal_flops":
         trainer.schedule = trainer.paced(max(1, int(spec.limit / work.flops)))
+    if spec.track == "equal_time":
+        trainer.schedule = trainer.paced(max(1, round(spec.limit / trainer.step_time_in_flops())))
     setup.stop()
     return trainer, work, setup
 

@@ -30,7 +30,7 @@ from bench.suites.files import suite_names
 
 MOST_SUITES = 100  # files of a suite
 MOST_BYTES = 1 << 20  # of a file
-STOPS_AT = {"equal_steps": "steps", "equal_flops": "flops", "equal_seconds": "seconds"}
+STOPS_AT = {"equal_steps": "steps", "equal_flops": "flops", "equal_seconds": "seconds", "equal_time": "flops"}
 RESERVED = ("env", "plans", "derived", "plots", "suites")  # folders of a store that hold no suite
 PAGES = (".csv", ".json", ".md")  # and the ends of its files' names
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=60)]
@@ -295,6 +295,8 @@ def _refuse_contradictions(suite: Suite) -> None:
     stop = STOPS_AT[suite.track]
     if getattr(suite.budget, stop) is None:
         raise UsageError(f"track {suite.track} needs budget.{stop}")
+    if suite.track == "equal_time" and suite.denoisers:
+        raise UsageError("track equal_time is in passes of an energy; leave denoisers out, or take equal_flops")
     if suite.budget.batch % suite.optimiser.accumulate:
         parts, batch = suite.optimiser.accumulate, suite.budget.batch
         raise UsageError(f"optimiser.accumulate must divide budget.batch, {batch}; got {parts}")

@@ -27,6 +27,7 @@ from bench.plugins import builders
 from bench.plugins.objective import Objective
 from bench.training import stopwatch, work_counter
 from bench.training.adam import Adam
+from bench.training.pace import in_units_of
 from bench.training.schedule import Schedule, StepSchedule, TimeSchedule
 from bench.training.step_memory import step_bytes
 
@@ -195,12 +196,13 @@ class Trainer:
             name = self.spec.objective.label
             raise RuntimeError(f"{name} changed the training data in place; work on a copy: x = x.clone()")
 
-    def _network(self, seed: int | list[int], x_train: Tensor) -> nn.Module:
+    def _network(
+        self, seed: int | list[int], x_train: Tensor, *, conditional: run_spec.Conditional | None = None
+    ) -> nn.Module:
         rng, about = Rng(seed, "init"), self.spec.network
         event = tuple(x_train.shape[rng.batch_ndim :])
-        network = builders.network(
-            about.ref, event, rng, conditional=about.conditional, x_train=x_train.cpu(), **about.params
-        )
+        noise = about.conditional if conditional is None else conditional
+        network = builders.network(about.ref, event, rng, conditional=noise, x_train=x_train.cpu(), **about.params)
         return network.to(self.device)
 
     def _objective(self, rng: Rng) -> Objective:
@@ -291,6 +293,21 @@ class Trainer:
                 torch.cuda.synchronize()
             laps.append(now() - began)
         return median(laps[steps // 2 :])
+
+    def step_time_in_flops(self) -> float:
+        """The FLOPs that forward and backward passes of the network over a batch make in the time of a step.
+
+        The network is the suite's, without a noise level beside x, so that the unit is one for all objectives.
+        """
+        learner, x, rng = self._rehearsal()
+        network = self._network(self.seed, self.data.train, conditional=False)
+        parameters = list(network.parameters())
+
+        def bare_pass() -> None:
+            torch.autograd.grad(network(x).mean(), parameters)
+
+        flops = work_counter.count_work(lambda calls: bare_pass(), batch=len(x)).flops
+        return flops * in_units_of(lambda: learner.update(learner.energy, x, rng), bare_pass, self.device)
 
     def step_bytes(self) -> int:
         """The memory of a step, counted on copies; the training data come on top."""

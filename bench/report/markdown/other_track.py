@@ -12,7 +12,12 @@ from bench.results.labels import display_name
 from bench.results.records import Record
 from bench.results.tables import markdown_table
 
-UNITS = {"equal_steps": (1.0, "steps"), "equal_flops": (1e9, "GFLOPs"), "equal_seconds": (1.0, "s of one core")}
+UNITS = {
+    "equal_steps": (1.0, "steps"),
+    "equal_flops": (1e9, "GFLOPs"),
+    "equal_seconds": (1.0, "s of one core"),
+    "equal_time": (1e9, "GFLOPs by time"),
+}
 
 
 def other_tracks(name: str, suites: Mapping[str, Sequence[Record]]) -> str:
