@@ -53,9 +53,14 @@ def test_flops_are_predicted_exactly(timed: Counter[str], tmp_path: Path) -> Non
         assert estimate_costs([spec])[spec.cell_id].flops == row["work"]["flops_train"]
 
 
-@pytest.mark.parametrize(("track", "training"), [("equal_steps", 200 * STEP), ("equal_seconds", 7.0)])
-def test_seconds_are_those_of_the_steps_and_of_an_evaluation(timed: Counter[str], track: str, training: float) -> None:
-    (spec, _) = (replace(s, track=track) for s in planned(["denoising_score_matching"], seconds=7.0))
+@pytest.mark.parametrize(
+    ("track", "training"), [("equal_steps", 200 * STEP), ("equal_seconds", 7.0), ("equal_time", 400 * STEP)]
+)
+def test_seconds_are_those_of_the_steps_and_of_an_evaluation(
+    timed: Counter[str], track: str, training: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "step_time_in_flops", lambda self: 2e5)
+    (spec, _) = (replace(s, track=track) for s in planned(["denoising_score_matching"], seconds=7.0, flops=8e7))
     assert estimate_costs([spec])[spec.cell_id].seconds == pytest.approx(training + EVALUATION)
 
 

@@ -121,10 +121,12 @@ def test_filters_select_by_name_and_add_what_is_given_by_path(tmp_path: Path) ->
         ("include = ['{path}']", "includes itself"),
         (
             SUITE + "track = 'fast'",
-            "track: invalid enum value 'fast'; got 'fast'; it may be equal_steps, equal_flops, equal_seconds",
+            "track: invalid enum value 'fast'; got 'fast'; it may be equal_steps, equal_flops, equal_seconds, equal",
         ),
         (SUITE + "track = 'equal_flops'", "needs budget.flops"),
         (SUITE + "track = 'equal_seconds'", "needs budget.seconds"),
+        (SUITE + "track = 'equal_time'", "needs budget.flops"),
+        (SUITE + "track = 'equal_time'\ndenoisers = ['total_variation']\n[budget]\nflops = 1e9", "leave denoisers out"),
         (SUITE + "[network]\nname = 'mlp'\nwidth = 0", "mlp: width must lie in"),
         (SUITE.replace("steps=2", "steps=0"), "contrastive_divergence: steps must lie in"),
         (SUITE.replace("steps=2", "stepsize=2"), "no parameter 'stepsize'"),
