@@ -34,11 +34,12 @@ def results(tmp_path: Path) -> Path:
 
 def test_each_page_has_the_answers_of_the_other_budget(results: Path) -> None:
     by_work, by_time = ((results / f"{name}.md").read_text(encoding="utf-8") for name in ("by_work", "by_time"))
-    assert "### At 8 s of one core instead" in by_work
-    assert "### At 3 GFLOPs instead" in by_time
+    assert "### The same questions at equal seconds" in by_work
+    assert "### The same questions at equal FLOPs" in by_time
     for page in (by_work, by_time):
         assert "Of 1 words on the questions, 1 differ; better in one and worse in the other: 1." in page
-        assert "| entry | 60 | 60 | 1.5 | 1.5 |" in page, "what each budget buys"
+        assert "| entry | 60 | 60 |" in page, "the steps that each budget buys"
+    assert "a run has 8 s of the processor, here 3 GFLOPs" in by_work
 
 
 def test_a_page_is_stale_once_the_other_suite_changes(results: Path) -> None:
@@ -51,5 +52,5 @@ def test_other_questions_and_the_same_budget_are_not_compared(results: Path) -> 
     fill(results.parent / "fourth", results, 0.5, contrasts=another, **{**SECONDS, "suite": "other"})
     fill(results.parent / "fifth", results, 0.5, contrasts=ASKED, **{**FLOPS, "suite": "twin"})
     write_pages(results)
-    assert "instead" not in (results / "other.md").read_text(encoding="utf-8")
+    assert "The same questions" not in (results / "other.md").read_text(encoding="utf-8")
     assert "twin" not in (results / "by_work.md").read_text(encoding="utf-8")

@@ -12,11 +12,11 @@ from bench.results.labels import display_name
 from bench.results.records import Record
 from bench.results.tables import markdown_table
 
-UNITS = {
-    "equal_steps": (1.0, "steps"),
-    "equal_flops": (1e9, "GFLOPs"),
-    "equal_seconds": (1.0, "s of one core"),
-    "equal_time": (1e9, "GFLOPs by time"),
+STOPS_AT = {
+    "equal_steps": (1.0, "{:,.0f} steps"),
+    "equal_flops": (1e9, "{:.3g} GFLOPs"),
+    "equal_seconds": (1.0, "{:.3g} s of the processor"),
+    "equal_time": (1e9, "the time in which passes of the network make {:.3g} GFLOPs"),
 }
 
 
@@ -51,12 +51,11 @@ def _track(records: Sequence[Record]) -> set[str]:
 def _section(own: Sequence[Record], other: str, others: Sequence[Record]) -> str:
     both = {record.dataset for record in own} & {record.dataset for record in others}
     here, there = ([record for record in some if record.dataset in both] for some in (own, others))
-    titles = _budget(here), _budget(there)
+    titles = _budget(here)[0], _budget(there)[0]
     parts = (
-        f"### At {titles[1]} instead",
-        f"[{other}]({other}.md) asks the same of runs that stop at {titles[1]}. Default settings, {len(both)} data "
-        "sets; steps and seconds are medians. How many steps a second buys is a fact about the processors that the "
-        "pages name and about this code, and another processor can answer otherwise.",
+        f"### The same questions at {titles[1]}",
+        f"In [{other}]({other}.md) a run has {_budget(there)[1]}, here {_budget(here)[1]}. Default settings, {len(both)} "
+        "data sets. How many steps a time buys is a fact about the processor that a page names and about this code.",
         _steps(here, there, titles),
         compared("the questions", questions(here), questions(there), titles),
         compared("entries against the reference on one data set", cells(here), cells(there), titles),
@@ -64,35 +63,27 @@ def _section(own: Sequence[Record], other: str, others: Sequence[Record]) -> str
     return "\n\n".join(parts)
 
 
-def _budget(records: Sequence[Record]) -> str:
-    """At what an entry's runs stop: "8 s of one core"."""
+def _budget(records: Sequence[Record]) -> tuple[str, str]:
+    """An entry's track and what it gives a run: "equal flops", "108 GFLOPs"."""
     spec = next(record.spec for record in records if not record.spec.reference_fit)
-    scale, unit = UNITS[spec.track]
-    return f"{spec.limit / scale:.3g} {unit}"
+    scale, given = STOPS_AT[spec.track]
+    return spec.track.replace("_", " ").replace("flops", "FLOPs"), given.format(spec.limit / scale)
 
 
 def _steps(here: Sequence[Record], there: Sequence[Record], titles: tuple[str, str]) -> str:
-    """What the two budgets buy each entry, in steps and in seconds of the processor."""
-    columns = {title: _spent(records) for title, records in zip(titles, (here, there), strict=True)}
-    table = pd.DataFrame(
-        {
-            "entry": display_name(entry),
-            **{
-                f"{what} at {title}": f"{spent[entry][k]:.3g}" if k else f"{spent[entry][k]:.0f}"
-                for k, what in enumerate(("steps", "CPU s"))
-                for title, spent in columns.items()
-            },
-        }
-        for entry in columns[titles[0]]
-        if all(entry in spent for spent in columns.values())
-    )
-    return markdown_table(table)
+    """What the two budgets buy each entry: the median steps of its completed runs."""
+    columns = {f"steps at {title}": _taken(records) for title, records in zip(titles, (here, there), strict=True)}
+    lines = [
+        {"entry": display_name(entry), **{title: f"{median(taken[entry]):,.0f}" for title, taken in columns.items()}}
+        for entry in dict.fromkeys(record.objective for record in here)
+        if all(entry in taken for taken in columns.values())
+    ]
+    return markdown_table(pd.DataFrame(lines))
 
 
-def _spent(records: Sequence[Record]) -> dict[str, tuple[float, float]]:
-    """The median steps and seconds of the processor of each entry's completed runs."""
-    found: dict[str, list[tuple[float, float]]] = {}
+def _taken(records: Sequence[Record]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
     for record in records:
         if record.status == "ok" and not record.spec.reference_fit:
-            found.setdefault(record.objective, []).append((record.get("work.steps"), record.get("time.train_cpu")))
-    return {entry: (median(a for a, _ in runs), median(b for _, b in runs)) for entry, runs in found.items()}
+            found.setdefault(record.objective, []).append(record.get("work.steps"))
+    return found
