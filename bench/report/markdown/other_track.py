@@ -54,8 +54,8 @@ def _section(own: Sequence[Record], other: str, others: Sequence[Record]) -> str
     titles = _budget(here)[0], _budget(there)[0]
     parts = (
         f"### The same questions at {titles[1]}",
-        f"In [{other}]({other}.md) a run has {_budget(there)[1]}, here {_budget(here)[1]}. Default settings, {len(both)} "
-        "data sets. How many steps a time buys is a fact about the processor that a page names and about this code.",
+        f"In [{other}]({other}.md) a run has {_budget(there)[1]}, here {_budget(here)[1]}. Default settings, "
+        f"{len(both)} data sets. How many steps a time buys is a fact about the processor that a page names and about this code.",
         _steps(here, there, titles),
         compared("the questions", questions(here), questions(there), titles),
         compared("entries against the reference on one data set", cells(here), cells(there), titles),
