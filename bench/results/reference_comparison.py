@@ -16,6 +16,7 @@ from bench.results.convergence import no_verdict
 from bench.results.metric_values import MetricKey
 from bench.results.paired_cells import ALPHA, UNTESTED, compare_cells, failure, format_effect
 from bench.results.records import Cell, Record, any_value, group_cells, metric_basis
+from bench.results.track_words import budget_in_words
 
 ACROSS = "a difference is as much one between kinds of energies and samplers as one between ways of training."
 WORDS = ("better", "not separable", "equivalent", "undecided", "worse", *UNTESTED)
@@ -228,14 +229,10 @@ def reading(found: Sequence[ReferenceComparison], chosen: Sequence[Record], refe
 
 def _of_time(chosen: Sequence[Record]) -> str:
     """What a run may take where that is a time, in brackets; "" where it is not."""
-    limits = {(r.spec.track, r.spec.limit) for r in chosen if not r.spec.reference_fit}
-    in_words = {
-        "equal_seconds": lambda limit: f"{limit:.3g} s of the processor",
-        "equal_time": lambda limit: f"that of passes of the network over {limit / 1e9:.3g} GFLOPs",
-    }
-    said = [in_words[track](limit) for track, limit in sorted(limits) if track in in_words]
+    specs = [r.spec for r in chosen if r.spec.track in ("equal_seconds", "equal_time") and not r.spec.reference_fit]
+    said = " and ".join(sorted(set(map(budget_in_words, specs))))
     # a machine that does other work as well stretches the wall clock's seconds
-    return f" ({' and '.join(said)} a run; train s is of the wall clock)" if said else ""
+    return f" ({said} a run; train s is of the wall clock)" if said else ""
 
 
 def _compared(

@@ -11,13 +11,7 @@ from bench.report.markdown.answers import cells, compared, questions
 from bench.results.labels import display_name
 from bench.results.records import Record
 from bench.results.tables import markdown_table
-
-STOPS_AT = {
-    "equal_steps": (1.0, "{:,.0f} steps"),
-    "equal_flops": (1e9, "{:.3g} GFLOPs"),
-    "equal_seconds": (1.0, "{:.3g} s of the processor"),
-    "equal_time": (1e9, "the time in which passes of the network make {:.3g} GFLOPs"),
-}
+from bench.results.track_words import budget_in_words, track_in_words
 
 
 def other_tracks(name: str, suites: Mapping[str, Sequence[Record]]) -> str:
@@ -51,23 +45,18 @@ def _track(records: Sequence[Record]) -> set[str]:
 def _section(own: Sequence[Record], other: str, others: Sequence[Record]) -> str:
     both = {record.dataset for record in own} & {record.dataset for record in others}
     here, there = ([record for record in some if record.dataset in both] for some in (own, others))
-    titles = _budget(here)[0], _budget(there)[0]
+    ours, theirs = (next(r.spec for r in some if not r.spec.reference_fit) for some in (here, there))
+    titles = track_in_words(ours), track_in_words(theirs)
     parts = (
         f"### The same questions at {titles[1]}",
-        f"In [{other}]({other}.md) a run has {_budget(there)[1]}, here {_budget(here)[1]}. Default settings, "
-        f"{len(both)} data sets. How many steps a time buys is a fact about the processor that a page names and about this code.",
+        f"In [{other}]({other}.md) a run has {budget_in_words(theirs)}, here {budget_in_words(ours)}. Default settings, "
+        f"{len(both)} data sets. How many steps a time buys depends on the processor, which a page names, and on this "
+        "code.",
         _steps(here, there, titles),
         compared("the questions", questions(here), questions(there), titles),
         compared("entries against the reference on one data set", cells(here), cells(there), titles),
     )
     return "\n\n".join(parts)
-
-
-def _budget(records: Sequence[Record]) -> tuple[str, str]:
-    """An entry's track and what it gives a run: "equal flops", "108 GFLOPs"."""
-    spec = next(record.spec for record in records if not record.spec.reference_fit)
-    scale, given = STOPS_AT[spec.track]
-    return spec.track.replace("_", " ").replace("flops", "FLOPs"), given.format(spec.limit / scale)
 
 
 def _steps(here: Sequence[Record], there: Sequence[Record], titles: tuple[str, str]) -> str:
