@@ -49,9 +49,9 @@ def _section(own: Sequence[Record], other: str, others: Sequence[Record]) -> str
     titles = track_in_words(ours), track_in_words(theirs)
     parts = (
         f"### The same questions at {titles[1]}",
-        f"In [{other}]({other}.md) a run has {budget_in_words(theirs)}, here {budget_in_words(ours)}. Default settings, "
-        f"{len(both)} data sets. How many steps a time buys depends on the processor, which a page names, and on this "
-        "code.",
+        f"In [{other}]({other}.md) a run has {budget_in_words(theirs)}, here {budget_in_words(ours)}. Default "
+        f"settings, {len(both)} data sets. How many steps a time buys depends on the processor, which a page names, "
+        "and on this code; where a step costs the same on all data sets, their range is the error of the clock.",
         _steps(here, there, titles),
         compared("the questions", questions(here), questions(there), titles),
         compared("entries against the reference on one data set", cells(here), cells(there), titles),
@@ -60,14 +60,19 @@ def _section(own: Sequence[Record], other: str, others: Sequence[Record]) -> str
 
 
 def _steps(here: Sequence[Record], there: Sequence[Record], titles: tuple[str, str]) -> str:
-    """What the two budgets buy each entry: the median steps of its completed runs."""
+    """What the two budgets buy each entry: the median steps of its completed runs, and their range."""
     columns = {f"steps at {title}": _taken(records) for title, records in zip(titles, (here, there), strict=True)}
     lines = [
-        {"entry": display_name(entry), **{title: f"{median(taken[entry]):,.0f}" for title, taken in columns.items()}}
+        {"entry": display_name(entry), **{title: _ranged(taken[entry]) for title, taken in columns.items()}}
         for entry in dict.fromkeys(record.objective for record in here)
         if all(entry in taken for taken in columns.values())
     ]
     return markdown_table(pd.DataFrame(lines))
+
+
+def _ranged(steps: Sequence[float]) -> str:
+    low, high = min(steps), max(steps)
+    return f"{median(steps):,.0f}" + (f" ({low:,.0f} to {high:,.0f})" if low < high else "")
 
 
 def _taken(records: Sequence[Record]) -> dict[str, list[float]]:
