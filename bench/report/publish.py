@@ -128,8 +128,10 @@ def _pictures(store: Store, records: Sequence[Record], committed: Sequence[Recor
 def _wanted(spec: RunSpec) -> list[str]:
     """The figures that a page of runs like this one shows, as patterns.
 
-    Densities illustrate a ranking; those after equal time look like those after equal FLOPs.
+    Densities illustrate a ranking. After equal time they look like those after equal FLOPs, and seconds are no axis
+    where a machine's pace changes.
     """
-    timed = spec.track in ("equal_seconds", "equal_time")
-    of_data = [kind for kind in OF_A_DATASET if kind != "densities" or (spec.ranked and not timed)]
-    return [f"learning-curves-{'seconds' if timed else 'steps'}", *OF_ROWS, *(f"{kind}-*" for kind in of_data)]
+    if spec.track in ("equal_seconds", "equal_time"):
+        return ["verdict", "samples-*"]
+    of_data = [kind for kind in OF_A_DATASET if kind != "densities" or spec.ranked]
+    return ["learning-curves-steps", *OF_ROWS, *(f"{kind}-*" for kind in of_data)]
