@@ -37,9 +37,12 @@ def test_likelihood_by_annealing_is_the_entropy_at_the_truth_and_sees_a_law_too_
 def test_on_the_plane_annealing_agrees_with_quadrature() -> None:
     data = data_of(QUARTET_LAW, dtype=torch.float32)
     model = Mixture([[1.4, 1.5], [-1.5, 1.5], [-1.5, -1.4], [1.5, -1.5]], 0.4, [0.2, 0.3, 0.3, 0.2])
-    exact, annealed = (measure(name, model.energy, data.train, data) for name in ("nll", "nll_ais"))
-    assert annealed.certified, annealed.reason
-    assert abs(value_of(annealed) - value_of(exact)) <= 0.02
+    exact = measure("nll", model.energy, data.train, data)
+    annealed = [measure("nll_ais", model.energy, data.train, data, seed) for seed in range(3)]
+    certified = [value_of(found) for found in annealed if found.certified]
+    # chance, and a processor's rounding, may have two bases disagree: then it is refused, not wrong
+    assert len(certified) >= 2, [found.reason for found in annealed]
+    assert max(abs(value - value_of(exact)) for value in certified) <= 0.02
 
 
 def test_likelihood_is_in_the_units_in_which_the_data_were_given() -> None:
