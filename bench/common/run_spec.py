@@ -23,6 +23,7 @@ STATIC, CONDITIONAL, ACROSS = "static", "noise-conditional", "across the classes
 
 Conditional = bool | Literal["axes"]
 Track = Literal["equal_steps", "equal_flops", "equal_seconds", "equal_time"]
+BY_CLOCK = ("equal_seconds", "equal_time")  # tracks on which a machine decides how many steps a run takes
 Sampler = Literal["own", "noise", "tempered", "data", "continued"]
 Weights = Literal["last", "ema", "best"]
 Split = Literal["test", "valid"]

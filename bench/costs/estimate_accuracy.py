@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bench.common.errors import UsageError
+from bench.common.run_spec import BY_CLOCK
 from bench.results import records
 from bench.results.records import Cell, Record
 from bench.results.store import Planned, Store
@@ -59,7 +60,7 @@ def _line(key: tuple[str, ...], cell: Cell, done: Cell, predicted: CostEstimate)
         "runs": len(done.records),
         "gflops_predicted": predicted.flops / 1e9,
         "gflops": median(flops) / 1e9,
-        "flops": OPEN if key[1] in ("equal_seconds", "equal_time") else same,
+        "flops": OPEN if key[1] in BY_CLOCK else same,
         "seconds_of": "training" if together else "the run",
         "seconds_predicted": expected,
         "seconds": seconds,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.common import fingerprint
 from bench.common.errors import no_runs
-from bench.common.run_spec import RunSpec
+from bench.common.run_spec import BY_CLOCK, RunSpec
 from bench.report.figures import proxies
 from bench.report.figures.layout import use_theme
 from bench.report.figures.plots import draw_figures, slug
@@ -131,7 +131,7 @@ def _wanted(spec: RunSpec) -> list[str]:
     Densities illustrate a ranking. After equal time they look like those after equal FLOPs, and seconds are no axis
     where a machine's pace changes.
     """
-    if spec.track in ("equal_seconds", "equal_time"):
+    if spec.track in BY_CLOCK:
         return ["verdict", "samples-*"]
     of_data = [kind for kind in OF_A_DATASET if kind != "densities" or spec.ranked]
     return ["learning-curves-steps", *OF_ROWS, *(f"{kind}-*" for kind in of_data)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from bench.common.run_spec import BY_CLOCK
 from bench.common.statistics import Better, Comparison, Interval, Scale, holm
 from bench.results import contrasts, leaderboard, tables, tuning_effect
 from bench.results.convergence import no_verdict
@@ -229,7 +230,7 @@ def reading(found: Sequence[ReferenceComparison], chosen: Sequence[Record], refe
 
 def _of_time(chosen: Sequence[Record]) -> str:
     """What a run may take where that is a time, in brackets; "" where it is not."""
-    specs = [r.spec for r in chosen if r.spec.track in ("equal_seconds", "equal_time") and not r.spec.reference_fit]
+    specs = [r.spec for r in chosen if r.spec.track in BY_CLOCK and not r.spec.reference_fit]
     said = " and ".join(sorted(set(map(budget_in_words, specs))))
     # a machine that does other work as well stretches the wall clock's seconds
     return f" ({said} a run; train s is of the wall clock)" if said else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import stdev
 
 from bench.common.errors import UsageError
+from bench.common.run_spec import BY_CLOCK
 from bench.results.records import Record, read_records
 from bench.results.store import Store
 from bench.runner.code_check import changed_code
@@ -62,7 +63,7 @@ def compared(record: Record, fresh: Record, records: Sequence[Record], *, rounde
         record.run.cell_id == fresh.run.cell_id
         and record.get("env.env_id") == fresh.get("env.env_id")
         and record.spec.device == "cpu"
-        and record.spec.track not in ("equal_seconds", "equal_time")
+        and record.spec.track not in BY_CLOCK
         and record.get("time.stack") is None
     )
     cell = [other for other in records if other.run.key[:4] == record.run.key[:4] and other is not record]
