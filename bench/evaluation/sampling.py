@@ -82,7 +82,7 @@ def _own_samples(objective: Objective, network: Energy, like: Tensor, rng: Rng) 
 
 def _from_noise(energy: Energy, data: Data, settings: EvaluationSpec, rng: Rng, hottest: float) -> Tensor:
     counts = [min(AT_ONCE, settings.samples - k) for k in range(0, settings.samples, AT_ONCE)]
-    parts = [model_samples(energy, data, replace(settings, samples=n), rng) for n in counts]
+    parts = [model_samples(energy, data, replace(settings, samples=n), rng, hottest=hottest) for n in counts]
     return torch.cat([part for part in parts if isinstance(part, Tensor)])  # words are of grids alone
 
 
