@@ -74,7 +74,7 @@ class TuningBudget:
     rates: Annotated[int, msgspec.Meta(ge=1, le=64)] = 3
     rungs: Annotated[tuple[Annotated[float, msgspec.Meta(gt=0, le=1)], ...], msgspec.Meta(min_length=1)] = (0.25, 1.0)
     kept: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
-    seeds: str = "100-101"
+    seeds: str = "100-103"
 
 
 @dataclass(frozen=True, kw_only=True)
