@@ -154,12 +154,18 @@ def success_rate(successes: int, planned: int, level: float = 0.95) -> Interval:
     return Interval(rate, max(0.0, centre - half), min(1.0, centre + half), planned)
 
 
-def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
-    """p-values adjusted so that rejecting those under α errs anywhere with probability at most α (Holm 1979)."""
+def holm(p_values: Mapping[Key, float], family: int = 0) -> dict[Key, float]:
+    """p-values adjusted so that rejecting those under α errs anywhere with probability at most α (Holm 1979).
+
+    Args:
+        family: how many hypotheses there are, where some could not be tested; these count as not rejected, so that a
+            failed run never makes another hypothesis easier to reject.
+    """
+    family = max(family, len(p_values))
     adjusted: dict[Key, float] = {}
     running = 0.0
     for i, key in enumerate(sorted(p_values, key=lambda k: p_values[k])):
-        running = max(running, min(1.0, (len(p_values) - i) * p_values[key]))
+        running = max(running, min(1.0, (family - i) * p_values[key]))
         adjusted[key] = running
     return adjusted
 

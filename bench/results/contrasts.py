@@ -70,13 +70,15 @@ class Finding:
 
     Attributes:
         effect: geometric mean over the data sets of entry / reference, or the mean difference, as `scale` says; its
-            interval is simultaneous over the suite's contrasts (Bonferroni).
-        p_value: two-sided, of no difference on average; Holm-corrected over the contrasts.
-        equivalence: the p-value of not lying within ×.8 to ×1.25, Holm-corrected over the contrasts.
+            interval is simultaneous over the family (Bonferroni).
+        p_value: two-sided, of no difference on average; Holm-corrected over the family.
+        equivalence: the p-value of not lying within ×.8 to ×1.25, Holm-corrected over the family.
         interaction: the p-value of equal ratios on all data sets.
         word: "better", "worse", "equivalent", "undecided", or why nothing can be said. Equivalent goes before
             better and worse: a difference that is shown to be within the margin counts as none.
         seeds: how many would decide, if mean and spread are what was seen; None if decided, or beyond `MOST_SEEDS`.
+        family: the suite's questions, those that nothing can be said of included; default and tuned settings are
+            families apart.
     """
 
     board: BoardKey
@@ -91,6 +93,7 @@ class Finding:
     interaction: float | None = None
     word: str = ""
     seeds: int | None = None
+    family: int = 1
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def asked(records: Iterable[Record]) -> list[ContrastSpec]:
 
 
 def answer(records: Iterable[Record]) -> list[Finding]:
-    """Every contrast of every board, corrected over those of its board."""
+    """Every contrast of every board, corrected over those of its board, of default and of tuned settings apart."""
     boards: dict[BoardKey, list[Record]] = {}
     for record in records:
         boards.setdefault(record.board, []).append(record)
@@ -131,24 +134,24 @@ def _family(board: BoardKey, records: Sequence[Record], *, tuned: bool) -> list[
         return []
     drafts = [_draft(board, contrast, records, tuned=tuned) for contrast in asked(records)]
     tests = {k: _test(draft, 1 - ALPHA) for k, draft in enumerate(drafts) if draft.values is not None}
-    different = holm({k: test.p_value for k, test in tests.items() if test.p_value is not None})
+    different = holm({k: test.p_value for k, test in tests.items() if test.p_value is not None}, len(drafts))
     within = {k: equivalence_p(drafts[k].means, MARGIN) for k in tests if drafts[k].finding.scale == "ratio"}
-    equal = holm({k: p for k, p in within.items() if p is not None})
-    count = sum(not failure(ours, theirs, key) for draft in drafts for _, ours, theirs, key in draft.pairs)
+    equal = holm({k: p for k, p in within.items() if p is not None}, len(drafts))
+    count = sum(len(draft.pairs) for draft in drafts)
     found = []
     for k, draft in enumerate(drafts):
         parts = (*_parts(draft, 1 - ALPHA / max(count, 1)), *draft.finding.parts)
-        finding = replace(draft.finding, parts=parts)
+        finding = replace(draft.finding, parts=parts, family=len(drafts))
         if k in tests and draft.values is not None:
             finding = replace(
                 finding,
-                effect=_test(draft, 1 - ALPHA / len(tests)).effect,
+                effect=_test(draft, 1 - ALPHA / len(drafts)).effect,
                 p_value=different.get(k),
                 equivalence=equal.get(k),
                 interaction=interaction_p(draft.values),
             )
             word = _word(finding, tests[k].difference.mean)
-            seeds = _more_seeds(draft, ALPHA / len(tests)) if word == "undecided" else None
+            seeds = _more_seeds(draft, ALPHA / len(drafts)) if word == "undecided" else None
             finding = replace(finding, word=word, seeds=seeds)
         found.append(finding)
     return found
@@ -335,13 +338,10 @@ def format_p(value: float | None, equals: str = "") -> str:
     return "< .001" if value < 0.001 else f"{equals}{value:.3f}".replace("0.", ".", 1)
 
 
-def reading(found: Sequence[Finding], count: int | None = None) -> str:
-    """How the answers are read, and how far their error rates hold.
-
-    Args:
-        count: questions of the suite, if these are not all.
-    """
+def reading(found: Sequence[Finding]) -> str:
+    """How the answers are read, and how far their error rates hold."""
     first = found[0]
+    apart = ", of tuned settings apart" if any(f.contrast.name.endswith(TUNED) for f in found) else ""
     side = "below" if first.better == "lower" else "above"
     ratio = f"the geometric mean over the data sets of the ratio of `{first.metric}`, entry over reference; {side} ×1"
     difference = f"the mean over the data sets of the difference of `{first.metric}`, entry less reference; {side} 0"
@@ -352,8 +352,9 @@ def reading(found: Sequence[Finding], count: int | None = None) -> str:
     ).replace("%", " %")
     return (
         f"The questions of the suite's file. Each: {ratio if first.scale == 'ratio' else difference} is "
-        "better. *better*, *worse*: Student's test over the seeds, p ≤ .05 after Holm's correction over these "
-        f"{count or len(found)} questions. {equivalent * (first.scale == 'ratio')}"
+        "better. *better*, *worse*: Student's test over the seeds, p ≤ .05 after Holm's correction over the suite's "
+        f"{first.family} questions{apart}; one without an answer counts as not rejected. "
+        f"{equivalent * (first.scale == 'ratio')}"
         "Intervals are simultaneous 95 % (Bonferroni): of the means over the questions, of single data sets over all "
         "of theirs. Whether the data sets differ: repeated measures with Greenhouse and Geisser's correction; where "
         "they do, the mean is no answer for each of them, and it is one for no others. All of it takes log ratios as "
@@ -385,7 +386,7 @@ def contrasts_markdown(records: Sequence[Record]) -> str:
             parts += [
                 *filter(None, [title]),
                 tables.markdown_table(answers_frame(own)),
-                reading(own, len(found)),
+                reading(own),
                 tables.markdown_table(parts_frame(own)),
             ]
     return "\n\n".join(parts)

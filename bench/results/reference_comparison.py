@@ -5,6 +5,7 @@ It is made from rows alone. On a track of equal FLOPs it says which of them is t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,8 +32,8 @@ class ReferenceComparison:
         effect: the ratio of the geometric means, objective over reference, or the difference of the means, as the
             metric's `scale` says. Its interval is Student's paired 95 %; where `simultaneous`, with Bonferroni's
             correction over all findings of the suite.
-        p_value: two-sided, corrected over all findings of the suite, by Holm or like the interval; None where there is
-            no test.
+        p_value: two-sided, corrected over all findings of the suite, failed ones too, by Holm or like the interval;
+            None where there is no test.
         word: one of `WORDS`; "better" and "worse" only where `p_value` is at most `ALPHA`; "equivalent" where a
             simultaneous interval lies within ×.8 to ×1.25; "no ratio" where a metric that is compared by ratio has a
             value that is not positive.
@@ -62,6 +63,7 @@ class _Draft:
     comparison: Comparison
     cells: tuple[Cell, Cell]
     key: MetricKey | None
+    judged: bool  # whether its data set has a verdict
 
 
 def compare_with_reference(records: Sequence[Record]) -> list[ReferenceComparison]:
@@ -83,10 +85,11 @@ def compare_with_reference(records: Sequence[Record]) -> list[ReferenceCompariso
     for k, draft in enumerate(drafts):
         if not draft.finding.word and draft.comparison.p_value is not None:
             tested.setdefault(draft.finding.suite, {})[k] = draft.comparison.p_value
-    # a suite is the family: what else lies in a store must not change its words
-    adjusted = {k: p for family in tested.values() for k, p in holm(family).items()}
+    # a suite is the family: what else lies in a store must not change its words, nor must what failed
+    families = Counter(draft.finding.suite for draft in drafts if draft.judged)
+    adjusted = {k: p for suite, own in tested.items() for k, p in holm(own, families[suite]).items()}
     return [
-        _estimated(draft, len(tested.get(draft.finding.suite, ())))
+        _estimated(draft, families[draft.finding.suite])
         if draft.finding.simultaneous
         else _judged(draft, adjusted.get(k))
         for k, draft in enumerate(drafts)
@@ -122,7 +125,7 @@ def _drafts(suite: str, dataset: str, entries: dict[str, Cell], *, tuned: bool) 
             simultaneous,
             _other_class(cell, rival),
         )
-        yield _Draft(finding, comparison, (cell, rival), key)
+        yield _Draft(finding, comparison, (cell, rival), key, judged=not unjudged)
 
 
 def _other_class(cell: Cell, rival: Cell) -> str:
@@ -214,7 +217,10 @@ def reading(found: Sequence[ReferenceComparison], chosen: Sequence[Record], refe
     kinds = dict.fromkeys((f.scale, f.better) for f in found if f.metric)
     cells = [_compared(found, chosen, reference, scale, better) for scale, better in sorted(kinds, reverse=True)]
     read = " ".join(filter(None, cells)) or "Nothing has a result yet."
-    test = "intervals. A word other than 'not separable' needs p ≤ .05 after Holm's correction over the suite's cells."
+    test = (
+        "intervals. A word other than 'not separable' needs p ≤ .05 after Holm's correction over the suite's cells, "
+        "failed ones included."
+    )
     if any(f.simultaneous for f in found):
         test = (
             "intervals, simultaneous over the suite's cells (Bonferroni). The word follows from the interval: it "

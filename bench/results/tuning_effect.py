@@ -48,7 +48,8 @@ def tuning_effects(records: Sequence[Record]) -> list[TuningEffect]:
     for board in dict.fromkeys(record.board for record in records):
         own = [record for record in records if record.board == board]
         drafts = [draft for dataset in dict.fromkeys(r.dataset for r in own) for draft in _drafts(board, dataset, own)]
-        adjusted = holm({k: d.p_value for k, d in enumerate(drafts) if not d.word and d.p_value is not None})
+        tests = {k: d.p_value for k, d in enumerate(drafts) if not d.word and d.p_value is not None}
+        adjusted = holm(tests, sum(draft.word not in (SAME, "under-fits", "not run") for draft in drafts))
         found += [_judged(draft, adjusted.get(k)) for k, draft in enumerate(drafts)]
     return found
 
@@ -128,8 +129,8 @@ def _board_markdown(found: Sequence[TuningEffect], *, named: bool) -> str:
     return (
         f"Tuned over default settings{where}, {len(found)} cells: {said}. Each cell is {metrics} of the tuned entry "
         "against that of the same entry at its defaults, as elsewhere on this page, with Student's paired 95 % "
-        "interval; *better* and *worse* need p ≤ .05 after Holm's correction over these cells. *failed*: where "
-        "a tuned run failed and no default one.\n\n"
+        "interval; *better* and *worse* need p ≤ .05 after Holm's correction over these cells, "
+        "less those with the same numbers. *failed*: where a tuned run failed and no default one.\n\n"
         + tables.markdown_table(pd.DataFrame(list(lines.values())).fillna("not run"))
     )
 

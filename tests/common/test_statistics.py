@@ -170,6 +170,8 @@ def test_holm_adjusts_as_in_the_textbook() -> None:
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
     assert holm({"a": 0.5, "b": 0.9}) == {"a": 1.0, "b": 1.0}
     assert holm({}) == {}
+    # two of five hypotheses could not be tested
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.011}, family=5) == pytest.approx({"a": 0.05, "c": 0.05, "b": 0.12})
 
 
 def test_entries_that_do_not_differ_are_seldom_separated() -> None:

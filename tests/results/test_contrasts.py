@@ -122,6 +122,21 @@ def test_a_failed_seed_leaves_the_question_without_an_answer() -> None:
     assert "not run on line, ring, moons, grid" in text
 
 
+def test_a_failed_question_makes_no_other_easier_to_answer() -> None:
+    logs = {"one": -0.7 + noise(1), "two": noise(2), "three": noise(3)}
+    lost = run("three", 0, None, "ring")
+    whole = filled(logs)
+    kept = [(r.run, dict(r.row or {})) for r in whole if r.run.key != lost[0].key]
+    before, after = answers(whole)["one"], answers(records_of([*kept, lost]))["one"]
+    assert answers(records_of([*kept, lost]))["three"].word == "failed"
+    assert (after.p_value, after.effect, after.family) == (before.p_value, before.effect, 3)
+    ours, theirs = (
+        [f for f in reference_comparison.compare_with_reference(found) if f.objective == "one"]
+        for found in (records_of([*kept, lost]), whole)
+    )
+    assert ours == theirs
+
+
 def test_a_data_set_on_which_only_the_reference_failed_is_left_out_and_named() -> None:
     logs = {name: -0.7 + noise(k) for k, name in enumerate(("one", "two", "three"))}
     gone = [run("anchor", 0, None, "ring"), run("three", 1, None, "ring"), run("two", 1, None, "moons")]
@@ -228,7 +243,7 @@ def test_each_class_of_energies_has_a_verdict_of_its_own() -> None:
         text.index("**Static energies**") < text.index("one over anchor") < text.index("**Noise-conditional energies**")
     )
     assert "of `kl_own`, entry over reference" in text
-    assert text.count("correction over these 2 questions") == 2
+    assert text.count("correction over the suite's 2 questions") == 2
     assert "| two (noise-conditional)" in text
     assert "| one (" not in text
     assert "of another class than the reference" in text

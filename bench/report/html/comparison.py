@@ -59,7 +59,7 @@ def _questions(records: Sequence[Record]) -> list[dict[str, Any]]:
         {
             "title": title,
             "tables": [contrasts.answers_frame(own), contrasts.parts_frame(own)],
-            "reading": contrasts.reading(own, len(asked)),
+            "reading": contrasts.reading(own),
         }
         for asked in boards.values()
         for title, own in contrasts.verdicts(asked)
