@@ -270,7 +270,7 @@ class Trainer:
 
     def count(self) -> work_counter.Work:
         """The work of one step in float32, counted on copies: weights, chains and random streams stay as they are."""
-        learner, x, rng = self._rehearsal()
+        learner, x, rng = self._rehearsal(run_spec.FULL_PRECISION)
 
         def rehearse(calls: list[work_counter.Call]) -> None:
             learner.update(work_counter.count_calls(learner.energy, calls, rng.batch_ndim), x, rng)
@@ -297,7 +297,7 @@ class Trainer:
     def step_time_in_flops(self) -> float:
         """The FLOPs that forward and backward passes of the network over a batch make in the time of a step.
 
-        The network is the suite's, without a noise level beside x, so that the unit is one for all objectives.
+        The network is the suite's, in float32 and without a noise level beside x: one unit for all objectives.
         """
         learner, x, rng = self._rehearsal()
         network = self._network(self.seed, self.data.train, conditional=False)
@@ -314,10 +314,10 @@ class Trainer:
         learner, x, rng = self._rehearsal()
         return step_bytes(lambda: learner.update(learner.energy, x, rng), learner.energy, learner.objective)
 
-    def _rehearsal(self) -> tuple[Learner, Tensor, Rng]:
-        """Copies of what learns, a batch and a stream of numbers that no run draws from."""
-        rates = self.learner.rates
-        learner = Learner(*copy.deepcopy((self.energy, self.learner.objective)), self.spec.optimiser, rates=rates)
+    def _rehearsal(self, precision: str = "") -> tuple[Learner, Tensor, Rng]:
+        """Copies of what learns, in the run's precision or another, a batch and numbers that no run draws."""
+        copies = copy.deepcopy((self.energy, self.learner.objective))
+        learner = Learner(*copies, self.spec.optimiser, precision or self.spec.precision, self.learner.rates)
         rng = Rng(self.seed, "count", self.device)
         axis, batch = rng.batch_ndim - 1, self.spec.budget.batch
         # a copy, as a batch is one; examples come again where there are fewer than a batch

@@ -17,6 +17,7 @@ from bench.plugins import registry
 from bench.runner.single_run import prepare, run_single
 from bench.suites import expand, schema
 from bench.training import heartbeat, stopwatch, work_counter
+from bench.training import trainer as trainer_module
 from bench.training.heartbeat import Heartbeat
 from bench.training.loop import Outcome, train
 from bench.training.trainer import Trainer, update_ema
@@ -46,6 +47,29 @@ def smoke(objective: str, **budget: Any) -> run_spec.RunSpec:
     selection = expand.Selection(objectives=(objective,), seeds=(0,))
     (found,) = expand.plan_runs(schema.read_suite("smoke"), selection, "cpu")
     return replace(found, budget=replace(found.budget, **budget))
+
+
+def test_a_step_is_timed_and_weighed_in_the_runs_precision_and_counted_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(
+        trainer_module, "autocast_energy", lambda energy, precision: (seen.append(precision), energy)[1]
+    )
+    trained = Trainer(replace(smoke("denoising_score_matching"), precision="bfloat16"), 0, CPU)
+    in_precision: dict[str, Callable[[], object]] = {
+        "seconds": lambda: trained.step_seconds(2),
+        "time": trained.step_time_in_flops,
+        "bytes": trained.step_bytes,
+        "step": lambda: trained.step(0),
+    }
+    for name, call in in_precision.items():
+        seen.clear()
+        call()
+        assert set(seen) == {"bfloat16"}, name
+    seen.clear()
+    trained.count()
+    assert set(seen) == {run_spec.FULL_PRECISION}
 
 
 @pytest.mark.parametrize("objective", STACKED)
