@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,7 +38,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 ASIDE = (
     *("suite", "suite_version", "seed", "timeout_seconds", "skip"),
     *("reference", "primary", "ranked", "convergence_bound", "contrasts"),
-    *("batch_seeds", "save_weights", "memory_gb", "contract"),
+    *("batch_seeds", "save_weights", "memory_gb", "contract", "other_network"),
 )
 LONGEST = 1e10  # seconds, three centuries: what stands for no limit, which JSON cannot say
 # what decides the numbers in a plug-in's description
@@ -235,6 +236,7 @@ class RunSpec:
         tuned: whether learning rate and hyper-parameters are those that `tune` chose for the data set.
         contract: what is known of each file of somebody's own that is not shown to keep it, "x.py: unchecked".
         role: "" for an entry; the name of a reference fit, which is shown and never ranked.
+        other_network: whether the network is not its suite's but one that was asked for in its place.
     """
 
     suite: str
@@ -263,6 +265,7 @@ class RunSpec:
     precision: str = FULL_PRECISION
     contrasts: tuple[ContrastSpec, ...] = ()
     contract: tuple[str, ...] = ()
+    other_network: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timeout_seconds", min(float(self.timeout_seconds), LONGEST))
@@ -328,14 +331,17 @@ class RunSpec:
 
     @property
     def place(self) -> str:
-        """Where it trains, and in what precision unless that is float32: "cpu", "cuda, bfloat16"."""
-        return self.device if self.precision == FULL_PRECISION else f"{self.device}, {self.precision}"
+        """Where it trains, in what precision unless float32, and what unless its suite's network: "cuda, bfloat16"."""
+        precision = self.precision if self.precision != FULL_PRECISION else ""
+        network = self.network.label if self.other_network else ""
+        return ", ".join(filter(None, [self.device, precision, network]))
 
     @property
     def command(self) -> str:
         """What makes the runs of its suite again, all of them."""
         precision = "" if self.precision == FULL_PRECISION else f" --precision {self.precision}"
-        return f"python -m bench run --suite {self.suite}{precision}"
+        network = f" --network {shlex.quote(self.network.ref)}" if self.other_network else ""
+        return f"python -m bench run --suite {self.suite}{network}{precision}"
 
     def to_dict(self) -> dict[str, Any]:
         """All fields in plain values, as JSON has them."""

@@ -39,7 +39,7 @@ _NO_VALUE = MetricValue()
 
 
 class BoardKey(NamedTuple):
-    """What runs share that may stand in one table: suite, track, device."""
+    """What runs share that may stand in one table: suite, track, and device with what `RunSpec.place` adds to it."""
 
     suite: str
     track: str

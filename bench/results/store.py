@@ -232,6 +232,8 @@ class Store:
     def planned(self) -> list[Planned]:
         """The union of all plans, the newest first; only its cell where two plan the same seed of the same pair.
 
+        Default and tuned settings, and reference fits, are not the same pair, nor are runs with another network.
+
         Raises:
             UsageError: if a plan is not what was written, or of a newer version.
         """
@@ -245,7 +247,8 @@ class Store:
             found: dict[tuple[Any, ...], list[Planned]] = {}
             for cell_id, spec in specs.read(runs):
                 run = Planned(cell_id, spec)
-                slot = (run.spec.track, run.spec.place, *run.key[:3], run.spec.objective.ref, run.spec.seed)
+                setting = (spec.track, spec.place, spec.tuned, spec.role)
+                slot = (*setting, *run.key[:3], spec.objective.ref, spec.seed)
                 found.setdefault(slot, []).append(run)
             union |= {slot: runs for slot, runs in found.items() if slot not in union}
         return [run for runs in union.values() for run in runs]

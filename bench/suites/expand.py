@@ -60,8 +60,6 @@ def plan_runs(
         UsageError: if a name, a parameter or the selection is not as it must be.
     """
     suites = [replace(suite, precision=precision_of_all or suite.precision) for suite in suites]
-    if selection.network is not None:  # with its own defaults: the suite's are those of another network
-        suites = [replace(suite, network={"name": selection.network}) for suite in suites]
     for suite in suites:
         precision.check_precision(suite.precision, device)
     known = {label for suite in suites for label in suite.datasets}
@@ -76,6 +74,9 @@ def plan_runs(
 
 
 def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bool) -> Iterable[RunSpec]:
+    own_network = suite.network
+    if selection.network is not None:  # with its own defaults: the suite's are those of another network
+        suite = replace(suite, network={"name": selection.network})
     listed = _listed_objectives(suite)
     denoisers = [n for item in suite.denoisers for n in (registry.names("denoisers") if item == "*" else [item])]
     chosen = _select(selection.objectives, [*listed, *denoisers], keep_unlisted=True)
@@ -91,12 +92,15 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
         dataset, sample, absent = _describe_dataset(dataset_ref, suite.data)
         _check_rows(dataset, sample, suite.budget.batch)
         evaluation = replace(suite.evaluation, metrics=_metrics(suite, sample))
-        networks: dict[Conditional, tuple[NetworkSpec, str]] = {}
+        networks: dict[Conditional, tuple[NetworkSpec, str, bool]] = {}
         for objective in objectives:
             conditional = told(objective.energy, objective.levels)
             if conditional not in networks:
-                networks[conditional] = _describe_network(suite.network, conditional, sample)
-            network, skip = networks[conditional]
+                described = _describe_network(suite.network, conditional, sample)
+                usual = _describe_network(own_network, conditional, sample)
+                other = any(getattr(described[0], k) != getattr(usual[0], k) for k in ("name", "sha", "params"))
+                networks[conditional] = (*described, other)
+            network, skip, other_network = networks[conditional]
             specs += [
                 RunSpec(
                     suite=suite.name,
@@ -105,6 +109,7 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
                     objective=objective,
                     dataset=dataset,
                     network=network,
+                    other_network=other_network,
                     optimiser=suite.optimiser,
                     budget=suite.budget,
                     evaluation=evaluation,

@@ -23,6 +23,7 @@ class Tuned:
     Attributes:
         protocol: the version of the suite that it was tuned under.
         label, dataset: the entry's references, by which a suite finds its line.
+        network, precision: what was trained, with every hyper-parameter, and how: settings hold for no other.
         criterion: the metric, the split and the weights that settings were chosen by; lower is better.
         default_value, tuned_value: the criterion at the full budget, the mean over the tuning seeds.
         lr, params: the choice; every hyper-parameter.
@@ -40,6 +41,8 @@ class Tuned:
     protocol: int
     dataset: str
     label: str
+    network: str
+    precision: str
     criterion: str
     default_value: float
     tuned_value: float
@@ -66,15 +69,20 @@ def defaults_of(entry: RunSpec) -> dict[str, Any]:
     return found
 
 
+def network_in_words(entry: RunSpec) -> str:
+    """ "mlp: width=64, depth=2": the network of an entry with every hyper-parameter, as a file keeps it."""
+    return f"{entry.network.label}: " + ", ".join(f"{name}={value}" for name, value in entry.network.params.items())
+
+
 def write_tuned(lines: Iterable[Tuned], path: Path) -> None:
-    """Writes a file with a line for each; those that it has of other objectives and data sets stay.
+    """Writes a file with a line for each; those that it has of other runs stay.
 
     Raises:
         UsageError: if the file there is none of tuned settings.
         OSError: if the place cannot be written to.
     """
-    kept = {(t.label, t.dataset): t for t in read_tuned(path)} if path.is_file() else {}
-    kept |= {(t.label, t.dataset): t for t in lines}
+    kept = {_place(t): t for t in read_tuned(path)} if path.is_file() else {}
+    kept |= {_place(t): t for t in lines}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(Tuned)], lineterminator="\n")
@@ -82,6 +90,10 @@ def write_tuned(lines: Iterable[Tuned], path: Path) -> None:
         for tuned in kept.values():
             plain = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(tuned).items()}
             writer.writerow({**plain, **{name: json.dumps(getattr(tuned, name)) for name in _AS_JSON}})
+
+
+def _place(line: Tuned) -> tuple[str, ...]:
+    return line.suite, line.label, line.dataset, line.network, line.precision
 
 
 def read_tuned(path: Path) -> list[Tuned]:
@@ -117,17 +129,28 @@ def with_tuned(
         since: the first version of a suite whose settings still hold, by its name; the present one if it is absent.
 
     Raises:
-        UsageError: if a setting is missing, or was chosen under another version of the suite, or from other defaults.
+        UsageError: if a setting is missing, or was chosen under another version of the suite, for another network or
+            precision, or from other defaults.
     """
-    chosen: Mapping[tuple[str, str, str], Tuned] = {(t.suite, t.label, t.dataset): t for t in tuned}
+    chosen: dict[tuple[str, str, str], dict[tuple[str, str], Tuned]] = {}
+    for line in tuned:
+        chosen.setdefault((line.suite, line.label, line.dataset), {})[line.network, line.precision] = line
     found = []
     for spec in specs:
         if spec.reference_fit or spec.classical or spec.skip:
             found.append(spec)
             continue
-        setting = chosen.get((spec.suite, spec.objective.label, spec.dataset.label))
+        own = chosen.get((spec.suite, spec.objective.label, spec.dataset.label), {})
+        trained = network_in_words(spec), spec.precision
+        what = f"{spec.objective.label} on {spec.dataset.label} of suite {spec.suite}"
+        if own and trained not in own:
+            known = " and ".join(f"{network} in {precision}" for network, precision in own)
+            raise UsageError(
+                f"{where} has settings of {what} for the network {known}; these runs train {trained[0]} in "
+                f"{trained[1]}: tune it, too"
+            )
+        setting = own.get(trained)
         if setting is None:
-            what = f"{spec.objective.label} on {spec.dataset.label} of suite {spec.suite}"
             raise UsageError(
                 f"{where} has no settings for {what}; run `tune --suite {spec.suite}`, or leave it out with "
                 "--objective and --dataset"

@@ -45,6 +45,17 @@ def test_a_page_says_what_the_rows_say(results: Path) -> None:
     assert all(f"`{name}`" in index for name in suite_names())
 
 
+def test_rows_of_tuned_settings_replace_no_others(shelf: Shelf, results: Path, tmp_path: Path) -> None:
+    """A store of `run --tuned` has reference fits, too, which are not tuned."""
+    tuned = Shelf(tmp_path / "tuned")
+    tuned.entry("entry", 0.05, tuned=True)
+    tuned.entry("fit", 0.01, role="reference fit")
+    before = len(all_records(results))
+    for _ in range(2):
+        add_rows(tuned.records(), results)
+        assert len(all_records(results)) == before + 10
+
+
 def test_a_table_of_weights_has_no_column_of_what_nothing_measured(shelf: Shelf, results: Path) -> None:
     def heads() -> str:
         text = (results / "toy.md").read_text(encoding="utf-8")

@@ -38,6 +38,14 @@ def test_a_cell_whose_settings_changed_is_planned_once_as_it_is_now(tmp_path: Pa
     assert seconds_by_seed(Store(tmp_path)) == {0: 1.0, 1: 1.0}
 
 
+def test_tuned_runs_and_those_with_another_network_take_no_ones_place(tmp_path: Path) -> None:
+    own = [planned(0), planned(0, tuned=True), planned(0, role="reference fit"), planned(0, other_network=True)]
+    for run in own:
+        Store(tmp_path).write_plan([run])
+    assert sorted(run.key for run in Store(tmp_path).planned()) == sorted(run.key for run in own)
+    assert len({run.spec.place for run in own}) == 2
+
+
 def test_each_suite_has_a_plan_of_its_own(tmp_path: Path) -> None:
     Store(tmp_path).write_plan([planned(suite="a"), planned(suite="b")])
     assert {path.name.partition("-")[0] for path in (tmp_path / "plans").iterdir()} == {"a", "b"}

@@ -57,6 +57,21 @@ def test_entries_that_take_different_numbers_of_steps_have_warm_up_and_average_a
             assert None not in shares, (planned.suite, shares)
 
 
+def test_runs_with_another_network_than_the_suites_say_so_and_have_a_table_of_their_own(tmp_path: Path) -> None:
+    by_network = {
+        asked: expand.plan_runs([suite], expand.Selection(network=asked), "cpu")[0]
+        for suite in schema.read_suite("smoke")
+        for asked in (None, f"mlp[width={suite.network['width']},depth=2]", "mlp[width=7]", "fourier_mlp")
+    }
+    places = [spec.place for spec in by_network.values()]
+    assert places == ["cpu", "cpu", "cpu, mlp[width=7]", "cpu, fourier_mlp"]
+    assert [by_network[None].command, by_network["mlp[width=7]"].command] == [
+        "python -m bench run --suite smoke",
+        "python -m bench run --suite smoke --network 'mlp[width=7]'",
+    ]
+    assert by_network[None].cell_id == replace(by_network[None], other_network=True).cell_id
+
+
 def test_seeds_come_first_so_that_an_interruption_leaves_every_cell_covered(tmp_path: Path) -> None:
     assert [s.seed for s in planned(SUITE, tmp_path)] == [0, 0, 1, 1]
 

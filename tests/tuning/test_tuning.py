@@ -253,6 +253,14 @@ def test_settings_that_do_not_fit_the_suite_are_refused(tmp_path: Path) -> None:
     assert all(spec.tuned for spec in tuned.with_tuned(later, earlier, "file.csv", {"tiny": 2}))
     with pytest.raises(UsageError, match="tuned under version 2 of suite tiny; this is version 3"):
         tuned.with_tuned(later, earlier, "file.csv", {"tiny": 3})
+    wider = [replace(s, network=replace(s.network, params={**s.network.params, "width": 7})) for s in specs]
+    for other in (wider, [replace(s, precision="bfloat16") for s in specs]):
+        with pytest.raises(UsageError, match=r"for the network mlp: .* in float32; these runs train mlp: .*tune it"):
+            tuned.with_tuned(other, chosen, "file.csv")
+    both = tmp_path / "both.csv"
+    for lines in (chosen, [replace(t, precision="bfloat16") for t in chosen], [replace(t, suite="s") for t in chosen]):
+        tuned.write_tuned(lines, both)
+    assert len(tuned.read_tuned(both)) == 3 * len(chosen)
     moved = [replace(s, optimiser=replace(s.optimiser, lr=9.0)) for s in specs]
     with pytest.raises(UsageError, match="tuned from another default of lr: tune again"):
         tuned.with_tuned(moved, chosen, "file.csv")
@@ -323,6 +331,8 @@ def test_a_label_does_not_name_a_number_that_was_searched() -> None:
         tuned.Tuned(
             **like,
             label=s.objective.label,
+            network=tuned.network_in_words(s),
+            precision=s.precision,
             params={**s.objective.params},
             defaults=tuned.defaults_of(s),
             searched=each,

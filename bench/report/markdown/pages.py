@@ -106,7 +106,8 @@ def _of_other_data(earlier: Iterable[Record], chosen: Iterable[Record]) -> list[
     """The earlier rows that the chosen ones do not stand for."""
 
     def part(record: Record) -> tuple[object, ...]:
-        return record.board, record.dataset, record.spec.tuned
+        # reference fits come with default and with tuned runs alike, and stand for none of either
+        return record.board, record.dataset, record.spec.tuned, record.spec.reference_fit
 
     chosen = list(chosen)
     versions, replaced = {r.spec.suite_version for r in chosen}, {part(r) for r in chosen}

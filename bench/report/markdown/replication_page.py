@@ -78,9 +78,10 @@ def _tuning_seeds(name: str, folder: Path) -> set[int]:
     return {seed for some in pd.read_csv(path, dtype=str)["seeds"].unique() for seed in parse_seeds(some)}
 
 
-def _identity(record: Record) -> tuple[str, str, int, bool]:
+def _identity(record: Record) -> tuple[object, ...]:
     """What tells one run of a suite from the others."""
-    return record.spec.objective.label, record.spec.dataset.label, record.spec.seed, record.spec.tuned
+    spec = record.spec
+    return record.board, spec.objective.label, spec.dataset.label, spec.seed, spec.tuned
 
 
 def replication_texts(folder: Path) -> dict[Path, str]:
