@@ -340,7 +340,8 @@ class RunSpec:
     def command(self) -> str:
         """What makes the runs of its suite again, all of them."""
         precision = "" if self.precision == FULL_PRECISION else f" --precision {self.precision}"
-        network = f" --network {shlex.quote(self.network.ref)}" if self.other_network else ""
+        asked = self.network.ref + f"[{self.network.given}]" * bool(self.network.given)
+        network = f" --network {shlex.quote(asked)}" if self.other_network else ""
         return f"python -m bench run --suite {self.suite}{network}{precision}"
 
     def to_dict(self) -> dict[str, Any]:
