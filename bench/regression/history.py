@@ -112,7 +112,7 @@ def _values(cell: Measured) -> dict[str, float]:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The lines in their order; of a commit that one class of machine gated several times, the last.
+    """The lines in their order; of a suite that one class of machine gated several times at a commit, the last.
 
     Raises:
         UsageError: if there is no such file, or it holds something else or a newer program's lines.
@@ -130,15 +130,17 @@ def read_history(path: Path) -> list[dict[str, Any]]:
             raise UsageError(
                 f"'{path}' contains a line that is not history schema {SCHEMA}; delete it or give another file"
             )
-    latest = {(line["commit"], line["host"]): line for line in lines}
-    return [line for line in lines if latest[line["commit"], line["host"]] is line]
+    latest = {(line["commit"], line["host"], line["suite"]): line for line in lines}
+    return [line for line in lines if latest[line["commit"], line["host"], line["suite"]] is line]
 
 
 def series(lines: Sequence[Mapping[str, Any]]) -> Series:
-    """Every metric of every cell on every class of machine."""
+    """Every metric of every cell on every class of machine; a cell has its suite before it where there are several."""
     found: Series = {}
+    several = len({line["suite"] for line in lines}) > 1
     for line in lines:
-        for cell, values in line["cells"].items():
+        for name, values in line["cells"].items():
+            cell = f"{line['suite']}: {name}" if several else name
             for metric, value in values.items():
                 point = Point(str(line["commit"]), str(line["date"]), float(value))
                 found.setdefault((str(line["host"]), metric, cell), []).append(point)

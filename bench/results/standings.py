@@ -75,7 +75,7 @@ def standings(group: pd.DataFrame) -> list[Standing]:
     for objective, rows in group.groupby("objective", sort=False):
         ranks = rows["rank"].dropna()
         unranked = datasets - len(ranks)  # a mean over the data sets that suit an entry would flatter it
-        standing = Standing(str(objective), rows, None if unranked else float(ranks.mean()))
+        standing = Standing(str(objective), rows, float(ranks.mean()) if datasets and not unranked else None)
         level = rows["mean"].fillna(float("inf")).mean()
         found.append(((standing.control, unranked, ranks.mean() if len(ranks) else 0.0, level), standing))
     return [standing for _, standing in sorted(found, key=lambda pair: pair[0])]

@@ -35,7 +35,13 @@ def committed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return at
 
 
-def written(path: Path, times: Sequence[Sequence[float]], work: Sequence[float] = (), host: str = "a machine") -> None:
+def written(
+    path: Path,
+    times: Sequence[Sequence[float]],
+    work: Sequence[float] = (),
+    host: str = "a machine",
+    suite: str = "gate",
+) -> None:
     """A history of len(times[0]) commits: the times of several cells, and the counted work of the first."""
     with path.open("a", encoding="utf-8") as file:
         for k, values in enumerate(zip(*times, strict=True)):
@@ -49,7 +55,19 @@ def written(path: Path, times: Sequence[Sequence[float]], work: Sequence[float] 
                 "date": "2030-01-01",
                 "cells": cells,
             }
-            file.write(json.dumps({**line, "host": host, "env_id": "e"}) + "\n")
+            file.write(json.dumps({**line, "host": host, "env_id": "e", "suite": suite}) + "\n")
+
+
+def test_suites_of_one_history_are_kept_apart(tmp_path: Path) -> None:
+    """Two suites that never change, with a cell of the same name."""
+    path = tmp_path / "h.jsonl"
+    for suite, flops in (("gate", 900.0), ("mine", 100.0)):
+        written(path, [[1.0] * 6], work=[flops] * 6, suite=suite)
+    lines = history.read_history(path)
+    assert len(lines) == 12
+    found = history.series(lines)
+    assert {cell for _, _, cell in found} == {"gate: cell 0", "mine: cell 0"}
+    assert history.hints(found) == []
 
 
 def test_every_gated_commit_adds_one_line(tmp_path: Path, committed: list[str]) -> None:

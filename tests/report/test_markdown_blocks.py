@@ -114,6 +114,41 @@ def test_every_kind_of_table_is_made(kind: str, word: str, tmp_path: Path) -> No
     assert word in path.read_text(encoding="utf-8")
 
 
+def test_a_headline_and_what_stands_below_it_are_of_default_settings_alone(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "store")
+    shelf.entry("usual", 1.0)
+    shelf.entry("usual", 0.5, tuned=True)
+    path = page(tmp_path, begin("headline"), END)
+    refresh_page(path, shelf.records())
+    text = path.read_text(encoding="utf-8")
+    assert "tuned" not in text
+    assert "5 of 5 runs completed" in text
+
+
+def test_where_nothing_is_ranked_there_is_no_mean_rank(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "store")
+    for name in ("one", "two"):
+        shelf.entry(name, 1.0, ranked=False)
+    path = page(tmp_path, begin(), END)
+    refresh_page(path, shelf.records())
+    text = path.read_text(encoding="utf-8")
+    assert text.count("| not ranked |") == 2
+    assert "nan" not in text
+
+
+def test_the_table_of_weights_says_which_values_are_missing_or_not_certified(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "store")
+    shelf.entry("whole", 1.0)
+    shelf.entry("lame", 1.0, seeds=4)
+    shelf.ran("lame", 4, None, status="diverged", reason="the loss is not finite")
+    shelf.entry("rough", 1.0, certified=False)
+    path = page(tmp_path, begin("weights"), END)
+    refresh_page(path, shelf.records())
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    shown = {line.split("|")[1].strip(): line for line in lines}
+    assert [shown[name].rpartition(")")[2].strip(" |") for name in ("whole", "lame", "rough")] == ["", ", 4 of 5", "?"]
+
+
 def test_a_table_is_of_one_track_and_device(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "store")
     for device in ("cpu", "cuda"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.common.run_spec import BY_CLOCK
 from bench.common.statistics import t_interval
 from bench.results import labels, leaderboard
 from bench.results.metric_values import MetricKey, preferred
@@ -22,7 +23,8 @@ COSTS = {
     "forwards": ("forward passes", ""),
     "input_gradients": ("input gradients", ""),
 }
-SPENT = {"equal_flops": "flops_train", "equal_seconds": "train_seconds"}  # what a track makes the same for all
+# what a track makes the same for all
+SPENT = {"equal_flops": "flops_train"} | dict.fromkeys(BY_CLOCK, "train_seconds")
 CURVES = ("kl_ema", "valid_nll_ema")  # what a checkpoint may have recorded, the surest first
 ALONG = {"step": "steps", "flops": "counted GFLOPs", "train_seconds": "training seconds"}
 

@@ -87,6 +87,8 @@ def _made(kind: str, about: str, chosen: Mapping[str, Sequence[Record]]) -> str:
     if kind in OVER_SUITES:
         return OVER_SUITES[kind](chosen, about.partition(" ")[2] or "*")
     (records,) = chosen.values()
+    if kind == "headline":  # at the suite's own settings
+        records = [record for record in records if not record.spec.tuned]
     return f"{KINDS[kind](records)}\n\n{provenance(records)}"
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.results import denoising_table, leaderboard, reference_comparison, samples_table, tables
 from bench.results.boards import Board
 from bench.results.metric_values import MetricKey
-from bench.results.records import Record, group_cells
+from bench.results.records import Cell, Record, group_cells
 from bench.results.standings import board_markdown, caption, failures, provenance, ranking_frame
 
 READING = (
@@ -19,7 +19,7 @@ READING = (
     "of the means (geometric ones where values are positive and lower is better), shared with the best entry above "
     "that a paired test, of logarithms there, does not separate it from (Holm-corrected). One seed ranks nobody. `?` "
     "marks a value that is not certified: it is shown and not ranked. Entries with failed seeds are not ranked either. "
-    "Cost is the median over all runs."
+    "Cost is the median over the data sets of the median over the completed seeds."
 )
 LOG_Z = {"log_z_error": "error against quadrature", "log_z_error_ais": "error against annealing"}
 WEIGHTS = {"last": "last", "ema": "averaged", "best": "best by validation"}
@@ -104,7 +104,7 @@ def environments(records: Sequence[Record]) -> str:
 def weights_table(records: Sequence[Record]) -> str:
     """Median and range over seeds of the KL of the last, averaged and best weights, by objective and data set.
 
-    Columns of what the suite did not measure are left out.
+    Columns of what the suite did not measure are left out. "?" and "13 of 16" stand as in the ranking.
     """
     keys = {f"KL, {words}": MetricKey("kl", "", weights) for weights, words in WEIGHTS.items()}  # type: ignore[arg-type]
     keys["mode-weight error"] = MetricKey("mode_weight_error", "", "best")
@@ -113,8 +113,7 @@ def weights_table(records: Sequence[Record]) -> str:
     lines = []
     for (_, _, _, objective, dataset), cell in cells.items():
         shown = {
-            name: _median_and_range(cell.numbers(key)) or cell.word(key).partition(" (")[0]
-            for name, key in measured.items()
+            name: _median_and_range(cell, key) or cell.word(key).partition(" (")[0] for name, key in measured.items()
         }
         lines.append({"objective": objective, "data set": dataset, **shown})
     return tables.markdown_table(pd.DataFrame(lines).sort_values(["data set", "objective"]))
@@ -130,8 +129,8 @@ def log_z_table(records: Sequence[Record]) -> str:
         shown = {}
         for name, head in LOG_Z.items():
             key = MetricKey(name, "", "last")
-            if values := cell.numbers(key):
-                shown[head] = f"{_median_and_range(values)}{'?' * bool(cell.uncertified(key))}"
+            if text := _median_and_range(cell, key):
+                shown[head] = text
         if shown:
             lines.append({"objective": objective, "data set": dataset, **shown})
     if not lines:
@@ -140,14 +139,17 @@ def log_z_table(records: Sequence[Record]) -> str:
 
 
 def headline(records: Sequence[Record], most: int = 15) -> str:
-    """The first objectives of a suite's ranking, at its own settings: the table of a page that has room for one."""
-    table = ranking_frame(leaderboard.leaderboard_frame([record for record in records if not record.spec.tuned]))
+    """The first objectives of a suite's ranking: the table of a page that has room for one."""
+    table = ranking_frame(leaderboard.leaderboard_frame(records))
     return tables.markdown_table(
         table[~table["objective"].str.endswith("(control)")].drop(columns="completed").head(most)
     )
 
 
-def _median_and_range(values: Sequence[float]) -> str:
+def _median_and_range(cell: Cell, key: MetricKey) -> str:
+    """Marked like a cell of the ranking where a value is not certified, or a planned run has none."""
+    values, planned = cell.numbers(key), len(cell.records)
     if not values:
         return ""
-    return f"{np.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+    text = f"{np.median(values):.3g} ({min(values):.3g} to {max(values):.3g})" + "?" * bool(cell.uncertified(key))
+    return text if len(values) == planned else f"{text}, {len(values)} of {planned}"
