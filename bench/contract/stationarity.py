@@ -29,7 +29,8 @@ OFF = 0.1
 THETAS = (1 - OFF, 1.0, 1 + OFF)
 STANDARD_ERRORS = 4.0
 CLEAR = 6.0  # no more draws are needed once θ = .9 and 1.1 are told from 1 by so many standard errors
-BATCH = 128  # examples a seed and call: with all seeds and values of θ they fit the cache
+BATCH = 128  # examples a seed and call at most
+COORDINATES = 2_048  # of a seed's batch at most: with all seeds and values of θ they fit the cache
 CALLS = 256  # at most
 FIRST_CALLS = 4
 TRAINING = 2_048
@@ -76,6 +77,11 @@ class Law:
     score: Callable[[Tensor, Tensor | float, Tensor], Tensor]
     local_scale: float
     smooths: bool
+
+    @property
+    def batch(self) -> int:
+        """Examples a seed and call."""
+        return min(BATCH, COORDINATES // self.dim)
 
 
 def _gaussian(dim: int) -> Law:
@@ -219,8 +225,8 @@ def _problem(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any]) -> 
 
     def batch() -> Tensor:
         if info.stationary != "sampler":
-            return law.draw(BATCH, data_rng)
-        return _own_draws(objective, energy_at(torch.ones_like(theta)), law.draw(BATCH, data_rng), data_rng)
+            return law.draw(law.batch, data_rng)
+        return _own_draws(objective, energy_at(torch.ones_like(theta)), law.draw(law.batch, data_rng), data_rng)
 
     return _Problem(objective, energy_at(theta), theta, batch, rng)
 
@@ -236,7 +242,7 @@ def _verdict(law: Law, info: ObjectiveInfo, ref: str, hyper: dict[str, Any], cal
         # looked at where the calls have doubled, so that luck has few chances to stop early
         if call >= FIRST_CALLS and call & (call - 1) == 0 and min(abs(below), abs(above)) >= CLEAR:
             break
-    return Verdict(law, (below, here, above), call * BATCH)
+    return Verdict(law, (below, here, above), call * law.batch)
 
 
 def _energy_at(law: Law, info: ObjectiveInfo, objective: Objective) -> Callable[[Tensor], Energy]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -98,6 +98,17 @@ class Data:
     def provides(self) -> frozenset[str]:
         """The names of what is not None."""
         return frozenset(f.name for f in fields(self) if getattr(self, f.name) is not None)
+
+    def of_seed(self, k: int) -> Data:
+        """What the k-th seed of a stack sees; clean images that all seeds share, without a stack's axis, stay."""
+        own = {name: getattr(self, name)[k] for name in ("train", "valid", "test")}
+        whole = {name: getattr(self, name) for name in ("whole_valid", "whole_test")}
+        own |= {name: v[k] for name, v in whole.items() if v is not None and v.ndim == self.train.ndim}
+        return replace(self, **own)
+
+    def judged_on(self, split: str) -> Data:
+        """The same data with validation examples in the place of the test examples, if `split` is "valid"."""
+        return replace(self, test=self.valid, whole_test=self.whole_valid) if split == "valid" else self
 
     def to(self, device: torch.device) -> Data:
         """The same data with its tensors on a device."""

@@ -6,6 +6,7 @@ of `Data.value_range`.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -204,10 +205,15 @@ def quality(energy: Energy, data: Data, rng: Rng, *, steps: int, per_image: PerI
 
     The mean over images, with the standard error over images; each image's own value is in the detail.
     """
-    kept = energy.denoised.setdefault(steps, {}) if isinstance(energy, TrainedEnergy) else {}
-    if not kept:
-        for level in LEVELS:
-            kept |= denoised(energy, data, rng, level=level, steps=steps)
+    cached = energy.denoised if isinstance(energy, TrainedEnergy) else {}
+    key = steps, rng.seeds[0], hashlib.sha256(held_out(data).cpu().numpy().tobytes()).hexdigest()
+    if key not in cached:
+        cached[key] = {
+            name: removed
+            for level in LEVELS
+            for name, removed in denoised(energy, data, rng, level=level, steps=steps).items()
+        }
+    kept = cached[key]
     found = {}
     for name, removed in kept.items():
         if removed.images is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -37,7 +38,8 @@ def all_samples(energy: Energy, objective: Objective, data: Data, settings: Eval
     chains of `sampler_steps` steps on exp(-E): from noise, which says whether the energy by itself leads to samples;
     from training data, whether it holds on to those; from the ends of "own", whether it holds on to what its objective
     made. "tempered" is "noise" at a temperature that falls from `HOTTEST` to 1 in the first half of the steps. "" is an
-    exact sample on a grid, elsewhere "noise".
+    exact sample on a grid, elsewhere "noise". A buffer of chains and a generator are kept for the last weights alone:
+    "own" draws the same from them whichever weights are judged.
     """
     found: dict[str, Tensor | str] = {}
     if not any("samples" in registry.find("metrics", ref).info.needs for ref in settings.metrics):
@@ -50,9 +52,9 @@ def all_samples(energy: Energy, objective: Objective, data: Data, settings: Eval
         own = or_reason(lambda: _own_samples(objective, network, like, rng.stream("sampler own")))
 
     def chains(stream: Rng, start: Tensor | None, hottest: float = 1.0) -> Tensor | str:
-        if start is None and data.grid is None:
+        if start is None:
             return or_reason(lambda: _from_noise(energy, data, settings, stream, hottest))
-        return or_reason(lambda: model_samples(energy, data, settings, stream, start=start))
+        return or_reason(lambda: _mala_chains(energy, data, settings, stream, start=start))
 
     # "noise" first, which "own" may stand for
     for sampler in sorted(wanted, key=lambda name: name != "noise"):
@@ -67,6 +69,8 @@ def all_samples(energy: Energy, objective: Objective, data: Data, settings: Eval
         elif sampler == "data":
             chosen = stream.integers(len(data.train), (settings.samples,)).to(data.train.device)
             found[sampler] = chains(stream, data.train[chosen])
+        elif not sampler and data.grid is not None:
+            found[sampler] = or_reason(partial(_exact_samples, energy, data, settings, stream))
         else:
             found[sampler] = chains(stream, None, HOTTEST if sampler == "tempered" else 1.0)
     return {sampler: found[sampler] for sampler in wanted}
@@ -82,8 +86,7 @@ def _own_samples(objective: Objective, network: Energy, like: Tensor, rng: Rng) 
 
 def _from_noise(energy: Energy, data: Data, settings: EvaluationSpec, rng: Rng, hottest: float) -> Tensor:
     counts = [min(AT_ONCE, settings.samples - k) for k in range(0, settings.samples, AT_ONCE)]
-    parts = [model_samples(energy, data, replace(settings, samples=n), rng, hottest=hottest) for n in counts]
-    return torch.cat([part for part in parts if isinstance(part, Tensor)])  # words are of grids alone
+    return torch.cat([_mala_chains(energy, data, replace(settings, samples=n), rng, hottest=hottest) for n in counts])
 
 
 T = TypeVar("T")
@@ -105,7 +108,16 @@ def or_reason(draw: Callable[[], T]) -> T | str:
         return failure_reason(error)
 
 
-def model_samples(
+def _exact_samples(energy: Energy, data: Data, settings: EvaluationSpec, rng: Rng) -> Tensor | str:
+    """Samples of exp(-E)/Z on the data's grid, (n, *event), exact up to a cell; or why there are none."""
+    assert data.grid is not None
+    try:
+        return grid_sample(energy, data.grid, settings.samples, rng, like=data.train)
+    except ValueError as error:
+        return str(error)
+
+
+def _mala_chains(
     energy: Energy,
     data: Data,
     settings: EvaluationSpec,
@@ -113,23 +125,16 @@ def model_samples(
     *,
     start: Tensor | None = None,
     hottest: float = 1.0,
-) -> Tensor | str:
-    """Samples of exp(-E)/Z, (n, *event), or why there are none.
+) -> Tensor:
+    """The ends of MALA chains on exp(-E) of `sampler_steps` steps, (n, *event).
 
-    On a grid they are exact up to a cell, unless there are points to start from; elsewhere they are the ends of MALA
-    chains of `sampler_steps` steps, from these points or from noise of the data's mean and variance, with a step that
-    is adapted in the first half and fixed in the second.
+    They begin at given points, or in noise of the data's mean and variance. The step is adapted in the first half and
+    fixed in the second.
 
     Args:
         hottest: T of exp(-E/T) in the first step; it falls to 1 by equal factors until the first half is over.
     """
-    n = settings.samples
-    if data.grid is not None and start is None:
-        try:
-            return grid_sample(energy, data.grid, n, rng, like=data.train)
-        except ValueError as error:
-            return str(error)
-    std, x = data.train.std(), start
+    n, std, x = settings.samples, data.train.std(), start
     if x is None:
         x = data.train.mean(0) + std * rng.normal_like(data.train[:1].expand(n, *data.train.shape[1:]))
     step = torch.full((), float(std.square()) / x[0].numel(), device=x.device)

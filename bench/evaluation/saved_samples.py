@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def saved_sample_metrics(
         UsageError: if no run of the store left enough images, or a data set is of a file that is not trusted.
     """
     store = Store(root)
-    built: dict[tuple[str, int], Data] = {}
+    built: dict[str, Data] = {}
     lines: list[dict[str, Any]] = []
     for record in records.read_records(store):
         attempt = (record.attempt or store.newest_attempt(record.run)) if record.status == "ok" else None
@@ -40,14 +41,22 @@ def saved_sample_metrics(
         if not arrays:
             continue
         sets = {name: torch.from_numpy(array).to(device) for name, array in arrays.items() if len(array) >= FEWEST}
-        spec, key = record.spec.dataset, (record.dataset, record.spec.seed)
+        spec = record.spec.dataset
+        key = json.dumps([spec.ref, spec.params, spec.content, record.spec.seed], sort_keys=True, default=str)
         if key not in built:
             if spec.ref.endswith(".py") and Path(spec.ref).resolve() not in {path.resolve() for path in trusted}:
                 raise UsageError(
                     f"the data set {spec.label} of this store is the file '{spec.ref}', which reading a store does not "
                     f"run: look at it, then add --trust {spec.ref}"
                 )
-            built[key] = builders.dataset(spec.ref, Rng(record.spec.seed, "data"), **spec.params).to(device)
+            data = builders.dataset(spec.ref, Rng(record.spec.seed, "data"), **spec.params)
+            content = builders.content_of(spec.ref, data, **spec.params)
+            if spec.content not in (None, content):
+                raise UsageError(
+                    f"the files of the data set {spec.label} have changed since the runs of this store: their hash was "
+                    f"{spec.content}, and is {content}; restore them"
+                )
+            built[key] = data.to(device)
         data = built[key]
         if source is None and data.extractor is None:
             continue

@@ -26,8 +26,8 @@ class TrainedEnergy(CachedFunction):
         log_z_estimate: what the objective itself takes log Z to be, in nats; None if it says nothing.
 
     Attributes:
-        denoised: what `denoise.denoised` made of noisy images, by its `steps`; kept so that two metrics of one image
-            pay for it once.
+        denoised: what `denoising.denoised` made of noisy images, by its `steps`, the seed and a digest of the clean
+            images; kept so that two metrics of one image pay for it once.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TrainedEnergy(CachedFunction):
     ) -> None:
         self.shrinks, self.log_z_estimate = shrinks, log_z_estimate
         self.network, self.levels, self.conditional, self.noise = network, levels, conditional, noise
-        self.denoised: dict[int, dict[str, Any]] = {}
+        self.denoised: dict[tuple[int, int, str], dict[str, Any]] = {}
         super().__init__(network if not conditional or levels is None else self._conditioned(levels[0]))
 
     @property

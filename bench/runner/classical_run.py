@@ -79,6 +79,7 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     setup, clock = (stopwatch.Stopwatch(torch.device("cpu")) for _ in range(2))
     setup.start()
     data = builders.dataset(spec.dataset.ref, Rng(spec.seed, "data"), **spec.dataset.params)
+    data = data.judged_on(spec.evaluation.split)
     plugin, rng = registry.find("denoisers", spec.objective.ref), Rng(spec.seed, "eval")
     trainer = DenoiserTrainer(spec, plugin, data) if plugin.has_memory else None
     trained: Learned | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +119,8 @@ def times(
 
 def _judge(model: Model, outcome: Outcome, folder: Path) -> dict[str, Any]:
     """Every metric of the last, the averaged and the best weights; the pictures show the best, else the averaged."""
-    settings, data = model.spec.evaluation, model.data
-    if settings.split == "valid":
-        data = replace(data, test=data.valid, whole_test=data.whole_valid)
+    settings = model.spec.evaluation
+    data = model.data.judged_on(settings.split)
     weights: dict[str, list[Tensor] | None] = {"last": model.weights, "ema": model.average, "best": outcome.best}
     energies: dict[str, Energy] = {
         v: model.energy_with(w) for v, w in weights.items() if w is not None and v in settings.variants

@@ -266,10 +266,21 @@ def _describe_denoiser(ref: str, network: Mapping[str, Value]) -> ObjectiveSpec:
 def _metrics(suite: Suite, data: Data | None) -> dict[str, str]:
     """{metric: sha of its code}; "*" stands for every metric that the data set has what is needed for, but dear ones.
 
+    What a suite lists by itself, with settings of its own, is not among those of "*".
+
     Raises:
-        UsageError: if a metric, or the one that the suite ranks by, is unknown.
+        UsageError: if a metric, or the one that the suite ranks by, is unknown, or one is listed with two settings.
     """
-    names = registry.names("metrics")
+    listed = [item for item in dict.fromkeys(suite.metrics) if item != "*"]
+    by_name: dict[str, str] = {}
+    for item in listed:
+        name = registry.find("metrics", item).info.name
+        if (other := by_name.setdefault(name, item)) != item:
+            raise UsageError(
+                f"suite {suite.name}: a row has one value of {name}, and '{other}' and '{item}' are two: keep one, or "
+                "make two suites"
+            )
+    names = [name for name in registry.names("metrics") if name not in by_name]
     references: list[str] = []
     for item in suite.metrics:
         if item != "*":

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 from typing import Any
@@ -230,13 +230,12 @@ class Trainer:
         objective, log_z = self.learner.objective, self.learner.objective.log_z
         if isinstance(self.seed, int):
             return [Model(self.spec, self.seed, self.data, self.energy, objective, self.weights, self.average, log_z)]
-        data, split = self.data, ("train", "valid", "test")
         return [
             Model(
                 self.spec,
                 seed,
-                replace(data, **{name: getattr(data, name)[k] for name in split}),
-                self._network(seed, data.train[k]),
+                self.data.of_seed(k),
+                self._network(seed, self.data.train[k]),
                 objective,
                 [w[k] for w in self._detached],
                 [w[k] for w in self.average],

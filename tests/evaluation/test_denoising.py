@@ -129,6 +129,41 @@ def test_psnr_and_ssim_judge_the_clean_image_best_and_say_what_they_judged(data:
     assert denoising.judged(torch.full_like(perfect, math.nan), data, denoising.psnr).value is None
 
 
+def test_one_energy_is_judged_on_each_data_set_and_seed_by_itself(data: Data) -> None:
+    kept = TrainedEnergy(gaussian(SCALE**2))
+    on_validation = data.judged_on("valid")
+    for judged_data, seed in ((data, 3), (on_validation, 3), (data, 4), (data, 3)):
+        told = {"steps": 4, "per_image": denoising.psnr}
+        found = denoising.quality(kept, judged_data, Rng(seed, "eval"), **told)
+        fresh = denoising.quality(TrainedEnergy(gaussian(SCALE**2)), judged_data, Rng(seed, "eval"), **told)
+        assert {k: e.value for k, e in found.items()} == {k: e.value for k, e in fresh.items()}
+
+
+def test_energies_and_denoisers_of_a_suite_are_judged_on_the_same_split(tmp_path: Path) -> None:
+    suite = replace(
+        read_suite("digits")[0],
+        objectives=(),
+        denoisers=("noisy_image",),
+        metrics=("denoising_psnr",),
+        primary="",
+        datasets=("digits[sigma=0.05,n_valid=20,n_test=30]",),
+        evaluation=replace(read_suite("digits")[0].evaluation, split="valid"),
+    )
+    (spec, *_) = plan_runs([suite], Selection(), "cpu")
+    row = classical_run.run(spec, tmp_path, lambda line: None)
+    assert row["metrics"]["denoising_psnr.classical_25"]["ema"]["n"] == 20
+    assert len(builders.dataset(spec.dataset.ref, Rng(0, "data"), **spec.dataset.params).whole_test) == 30
+
+
+def test_a_seed_of_a_stack_has_its_own_clean_images() -> None:
+    stack = builders.dataset("digits[sigma=0.05]", Rng([0, 1], "data"))
+    for k in range(2):
+        alone, own = builders.dataset("digits[sigma=0.05]", Rng(k, "data")), stack.of_seed(k)
+        for name in ("train", "valid", "test", "whole_valid", "whole_test"):
+            assert torch.equal(getattr(own, name), getattr(alone, name)), name
+        assert torch.equal(denoising.held_out(own), denoising.held_out(alone))
+
+
 def test_a_model_without_the_noise_level_says_so_and_one_with_it_denoises(data: Data) -> None:
     plain = TrainedEnergy(gaussian(SCALE**2))
     told = TrainedEnergy(smoothing, levels=(0.3, 5.0), conditional=True)

@@ -83,6 +83,37 @@ def test_saved_samples_are_compared_with_their_own_training_images(
     assert found["sampler"].tolist() == ["own", "own"]  # what is not finite leaves no images
 
 
+def test_runs_on_two_sizes_of_a_data_set_are_compared_each_with_its_own_training_images(tmp_path: Path) -> None:
+    def measured(store: str, *sizes: int) -> dict[str, float]:
+        shelf = Shelf(tmp_path / store)
+        for n_train in sizes:
+            params = {**registry.find("datasets", REF).resolve(), "n_train": n_train}
+            spec = toy_spec(0, f"of {n_train}", DatasetSpec(name="digits", label=REF, ref="digits", params=params))
+            attempt = shelf.store.begin(Planned.of(spec))
+            images = {"own": digits().valid[:60]}
+            artifacts.save(attempt.folder, lambda x: x.flatten(1).sum(1), images, digits(), Rng(0))
+            attempt.finish({"status": "ok"})
+            shelf.specs.append(spec)
+        shelf.store.write_plan(map(Planned.of, shelf.specs))
+        found = saved_samples.saved_sample_metrics(shelf.store.root, torch.device("cpu"))
+        return dict(zip(found["objective"], found["fid"], strict=True))
+
+    small, large = measured("small", 60), measured("large", 600)
+    assert measured("both", 60, 600) == pytest.approx(small | large)
+    assert small["of 60"] > 1.2 * large["of 600"]
+
+
+def test_samples_of_runs_whose_files_have_changed_since_are_refused(shelf: Shelf) -> None:
+    params = registry.find("datasets", REF).resolve()
+    spec = toy_spec(0, "good", DatasetSpec(name="digits", label=REF, ref="digits", params=params, content="0123"))
+    attempt = shelf.store.begin(Planned.of(spec))
+    artifacts.save(attempt.folder, lambda x: x.flatten(1).sum(1), {"own": digits().valid[:60]}, digits(), Rng(0))
+    attempt.finish({"status": "ok"})
+    shelf.store.write_plan([Planned.of(spec)])
+    with pytest.raises(UsageError, match=r"have changed since the runs of this store: their hash was 0123, and is"):
+        saved_samples.saved_sample_metrics(shelf.store.root, torch.device("cpu"))
+
+
 def test_a_store_without_images_is_refused(shelf: Shelf) -> None:
     shelf.ran("good", 0, 1.0)
     shelf.store.write_plan(map(Planned.of, shelf.specs))

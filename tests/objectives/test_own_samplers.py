@@ -211,6 +211,24 @@ def test_without_a_sampler_of_its_own_an_objective_is_judged_by_chains_from_nois
     assert found["continued"] == "the objective has no sampler of its own"
 
 
+def test_chains_that_a_suite_names_are_chains_on_a_grid_too() -> None:
+    data = builders.dataset("two_moons", Rng(0, "data"))
+    assert data.grid is not None
+    objective = builders.objective("denoising_score_matching", data.train, Rng(0), local_scale=data.local_scale)
+    settings = EvaluationSpec(metrics={"sliced_wasserstein": ""}, samples=50, sampler_steps=5)
+    without = replace(data, grid=None)
+
+    def draw(some: Data, samplers: tuple[Any, ...]) -> Mapping[str, Tensor | str]:
+        told = replace(settings, samplers=samplers)
+        return all_samples(lambda x: 0.5 * x.square().sum(-1), objective, some, told, Rng(1))
+
+    named = ("noise", "tempered", "own", "data")
+    on_grid, off_grid = draw(data, named), draw(without, named)
+    for name in named:
+        assert torch.equal(on_grid[name], off_grid[name]), name  # type: ignore[arg-type]
+    assert not torch.equal(draw(data, ())[""], draw(without, ())[""])  # type: ignore[arg-type]
+
+
 def test_tempered_chains_share_modes_out_more_evenly_than_where_noise_happens_to_fall() -> None:
     """Two wells at ±3 with masses .9 and .1: chains at one temperature stay on the side that they began on."""
     data = Data("wells", *Rng(0).normal((3, 100, 1)).mul(3), value_range=(-9.0, 9.0))

@@ -72,6 +72,16 @@ def test_runs_with_another_network_than_the_suites_say_so_and_have_a_table_of_th
     assert by_network[None].cell_id == replace(by_network[None], other_network=True).cell_id
 
 
+def test_a_metric_with_two_settings_is_refused_and_its_own_goes_before_that_of_all(tmp_path: Path) -> None:
+    own = SUITE + 'metrics = ["nll_ais[particles=128]", "*"]\n'
+    (metrics,) = {tuple(spec.evaluation.metrics) for spec in planned(own, tmp_path)}
+    assert [name for name in metrics if name.startswith("nll_ais")] == ["nll_ais[particles=128]"]
+    assert "kl" in metrics
+    two = SUITE + 'metrics = ["nll_ais[particles=128]", "nll_ais"]\n'
+    with pytest.raises(UsageError, match=r"one value of nll_ais, and 'nll_ais\[particles=128\]'"):
+        planned(two, tmp_path)
+
+
 def test_seeds_come_first_so_that_an_interruption_leaves_every_cell_covered(tmp_path: Path) -> None:
     assert [s.seed for s in planned(SUITE, tmp_path)] == [0, 0, 1, 1]
 
