@@ -233,13 +233,13 @@ undecided where the noise hides half of the gradient a tenth away."""
 
 
 def write_audit(lines: pd.DataFrame, relatives: pd.DataFrame, out: Path) -> list[Finding]:
-    """Writes audit.csv, audit.md, audit-checkpoints.csv, audit-family.csv and the pictures; returns the findings."""
+    """Writes audit.csv, audit.md, audit-checkpoints.csv.xz, audit-family.csv and the pictures; returns the findings."""
     from bench.audit import plots
 
     out.mkdir(parents=True, exist_ok=True)
     found = findings(lines)
     tables.write_table(summary(found), out / "audit.csv")
-    tables.write_table(lines, out / "audit-checkpoints.csv")
+    tables.write_table(lines, out / "audit-checkpoints.csv.xz")
     pictures = plots.draw_audit(summary(found), out)
     if not relatives.empty:
         tables.write_table(relatives, out / "audit-family.csv")

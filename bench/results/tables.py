@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -131,7 +132,7 @@ def summary_frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table as its suffix says: .csv, .md, .tex (booktabs) or .parquet. In print, absence is a word.
+    """Writes a table as its suffix says: .csv, .csv.xz, .md, .tex (booktabs) or .parquet. In print, absence is a word.
 
     Raises:
         UsageError: if the suffix is none of these, or the place cannot be written to, or Parquet lacks its library.
@@ -139,10 +140,12 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     try:
         if path.suffix == ".parquet":
             table.to_parquet(path, index=False)
+        elif path.suffixes[-2:] == [".csv", ".xz"]:
+            path.write_bytes(lzma.compress(table_text(table, ".csv").encode(), preset=9))
         elif path.suffix in (".csv", ".md", ".tex"):
             path.write_text(table_text(table, path.suffix), encoding="utf-8")
         else:
-            raise UsageError(f"a table is written as .csv, .md, .tex or .parquet; got '{path.name}'")
+            raise UsageError(f"a table is written as .csv, .csv.xz, .md, .tex or .parquet; got '{path.name}'")
     except OSError as error:
         raise UsageError(
             f"a table needs a place to write to; '{path}': {error.strerror or error}: give another"

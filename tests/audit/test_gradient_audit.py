@@ -191,7 +191,14 @@ def test_the_command_writes_tables_and_pictures_and_says_what_is_contradicted(
     assert main.main(["audit", "--objective", good, "--out", str(tmp_path / "out"), "--jobs", "1"]) == 0
     assert "O(sigma²)" in capsys.readouterr().out
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"audit.csv", "audit.md", "audit-family.png", "audit-bias-cost.png", "audit-noise-cost.png"} <= written
+    assert {
+        "audit.csv",
+        "audit-checkpoints.csv.xz",
+        "audit.md",
+        "audit-family.png",
+        "audit-bias-cost.png",
+        "audit-noise-cost.png",
+    } <= written
     bad = planted(tmp_path, ORACLE.format(declared='divergence="Fisher"', body=IMPLICIT.format(sign="-")))
     assert main.main(["audit", "--objective", bad, "--out", str(tmp_path / "bad"), "--jobs", "1"]) == 1
     assert main.main(["audit", "--objective", "nothing", "--out", str(tmp_path / "none")]) == 2

@@ -372,7 +372,7 @@ def test_latex_is_a_booktabs_table_with_its_special_characters_escaped(shelf: Sh
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("results.xlsx", "written as .csv, .md, .tex or .parquet; got 'results.xlsx'"),
+        ("results.xlsx", "written as .csv, .csv.xz, .md, .tex or .parquet; got 'results.xlsx'"),
         ("nowhere/results.csv", r"needs a place to write to; '.*nowhere/results.csv': .*(No such|non-existent).*"),
         ("nowhere/results.md", r"needs a place to write to; '.*nowhere/results.md': No such file .*: give another"),
     ],
