@@ -75,13 +75,18 @@ def find_denoiser(ref: str) -> Denoiser:
 
 
 def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
-    """The groups of a row; a classical denoiser is not trained, and the choice of its parameter counts as set-up."""
-    setup, clock = (stopwatch.Stopwatch(torch.device("cpu")) for _ in range(2))
+    """The groups of a row; a classical denoiser is not trained, and the choice of its parameter counts as set-up.
+
+    A network trains on the run's device; a classical one works on the CPU wherever the others train.
+    """
+    plugin = registry.find("denoisers", spec.objective.ref)
+    device = builders.pick_device(spec.device if plugin.has_memory else "cpu")
+    setup, clock = (stopwatch.Stopwatch(device) for _ in range(2))
     setup.start()
     data = builders.dataset(spec.dataset.ref, Rng(spec.seed, "data"), **spec.dataset.params)
-    data = data.judged_on(spec.evaluation.split)
-    plugin, rng = registry.find("denoisers", spec.objective.ref), Rng(spec.seed, "eval")
-    trainer = DenoiserTrainer(spec, plugin, data) if plugin.has_memory else None
+    data = data.judged_on(spec.evaluation.split).to(device)
+    rng = Rng(spec.seed, "eval", device)
+    trainer = DenoiserTrainer(spec, plugin, data, device) if plugin.has_memory else None
     trained: Learned | None = None
     if trainer is None:
         denoiser, told = find_denoiser(spec.objective.ref), {}
@@ -112,12 +117,14 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     shown = {f"classical_{level}": found.images for level, found in images.items() if found.images is not None}
     save(folder, no_energy, drawn, data, rng, shown)
     time_of = told | {"eval_wall": clock.wall, "eval_cpu": clock.cpu, "setup_wall": setup.wall, "setup_cpu": setup.cpu}
-    row = {"status": "ok", "phase": "done", "last_step": 0, "metrics": metrics, "time": time_of, "device": "cpu"}
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    row = {"status": "ok", "phase": "done", "last_step": 0, "metrics": metrics, "time": time_of, "device": name}
     if trainer is None:
         return row
     work = {"steps": trainer.steps, "flops_train": trainer.work.scaled(trainer.steps)["flops"]}
     size = {"n_params": sum(w.numel() for w in trainer.weights)}
-    return {**row, "last_step": trainer.steps, "work": work, "model": size}
+    memory = stopwatch.cuda_memory(device)
+    return {**row, "last_step": trainer.steps, "work": work, "model": size, "memory": memory}
 
 
 def no_energy(x: Tensor) -> Tensor:
@@ -182,7 +189,7 @@ def price(spec: RunSpec) -> tuple[float, float, float]:
     loading = time.process_time() - began
     plugin = registry.find("denoisers", spec.objective.ref)
     if plugin.has_memory:
-        trainer = DenoiserTrainer(spec, plugin, data)
+        trainer = DenoiserTrainer(spec, plugin, data, torch.device("cpu"))
         one = _seconds(lambda: trainer.step(0))
         learnt = Learned(trainer.energy, data.noise, trainer.law)
         drawing = _seconds(lambda: learnt.samples(data, FEW, Rng(0))) / FEW if _of_samples(spec) else 0.0

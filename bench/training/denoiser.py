@@ -178,18 +178,19 @@ class DenoiserTrainer:
         clock: seconds of training.
     """
 
-    def __init__(self, spec: RunSpec, plugin: registry.Plugin, data: Data) -> None:
-        self.spec, self.plugin, self.data = spec, plugin, data
+    def __init__(self, spec: RunSpec, plugin: registry.Plugin, data: Data, device: torch.device) -> None:
+        # data and initial weights are drawn on the CPU, so that every device starts from the same numbers
+        self.spec, self.plugin, self.data, self.device = spec, plugin, data.to(device), device
         self.law = noise_law(spec.objective.params, data)
         self.energy, objective = self.twin()
         self.learner = Learner(self.energy, objective, spec.optimiser, spec.precision)  # type: ignore[arg-type]
-        self.work = _work(self.learner, data.train[: spec.budget.batch])
+        self.work = _work(self.learner, self.data.train[: spec.budget.batch])
         budget = spec.budget.times(float(spec.objective.params.get("times", 1.0)))  # type: ignore[arg-type]
         flops = budget.flops if spec.track == "equal_flops" else None
         self.seconds = budget.seconds if spec.track == "equal_seconds" else None
         self.steps = budget.steps if flops is None else max(1, int(flops / self.work.flops))
-        self.data_rng, self.rng = Rng(spec.seed, "data"), Rng(spec.seed, "objective")
-        self.clock = stopwatch.Stopwatch(torch.device("cpu"))
+        self.data_rng, self.rng = Rng(spec.seed, "data"), Rng(spec.seed, "objective", device)
+        self.clock = stopwatch.Stopwatch(device)
         self.schedule: Schedule = self.paced(self.steps)
         if self.seconds is not None:
             self.schedule = TimeSchedule(self.seconds, spec.optimiser, 1, lambda: self.clock.seconds)
@@ -200,7 +201,8 @@ class DenoiserTrainer:
         """The network and the regression as they are before the first step."""
         about, params = {"name": self.spec.network.ref, **self.spec.network.params}, self.spec.objective.params
         event = tuple(self.data.train.shape[1:])
-        return untrained(self.plugin, event, self.spec.seed, params, about, self.data.train), Regression(self.law)
+        network = untrained(self.plugin, event, self.spec.seed, params, about, self.data.train.cpu())
+        return network.to(self.device), Regression(self.law)
 
     def paced(self, steps: int) -> StepSchedule:
         """The pace of a given number of steps."""
@@ -208,7 +210,8 @@ class DenoiserTrainer:
 
     def step(self, t: int) -> Tensor:
         """Training step t, counted from 0; returns the mean loss, ()."""
-        x = self.data.train[self.data_rng.integers(len(self.data.train), (self.spec.budget.batch,))]
+        drawn = self.data_rng.integers(len(self.data.train), (self.spec.budget.batch,))
+        x = self.data.train[drawn.to(self.device)]
         loss = self.learner.update(self.energy, x, self.rng, self.schedule.lr_factor(t))
         update_ema(self.average, self.weights, t, self.schedule.ema_decay(t))
         return loss
@@ -239,7 +242,8 @@ class DenoiserTrainer:
 
 
 def _work(learner: Learner, x: Tensor) -> work_counter.Work:
-    rehearsed, rng = Learner(*copy.deepcopy((learner.energy, learner.objective)), learner.settings), Rng(0, "count")
+    rehearsed = Learner(*copy.deepcopy((learner.energy, learner.objective)), learner.settings)
+    rng = Rng(0, "count", x.device)
 
     def step(calls: list[work_counter.Call]) -> None:
         rehearsed.update(rehearsed.energy, x, rng)

@@ -120,12 +120,27 @@ def test_its_samples_have_the_law_whose_score_it_is() -> None:
     assert float(drawn.mean(0).abs().max()) < 5 * math.sqrt(float(covariance.diagonal().max()) / len(drawn))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_a_network_is_not_trained_on_the_cpu_under_the_name_of_a_gpu(tmp_path: Path) -> None:
+    _, field = specs()
+    with pytest.raises(UsageError, match="CUDA"):
+        classical_run.run(replace(field, device="cuda"), tmp_path, lambda line: None)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_network_trains_on_the_gpu_that_its_run_names(tmp_path: Path) -> None:
+    _, field = specs()
+    row = classical_run.run(replace(field, device="cuda"), tmp_path, lambda line: None)
+    assert row["device"] == torch.cuda.get_device_name()
+    assert row["memory"]["cuda_allocated_peak"] > 0
+
+
 def test_its_trunk_is_the_energy_s_and_its_work_what_was_counted(tmp_path: Path) -> None:
     energy, field = specs()
     trainer = Trainer(energy, 0, torch.device("cpu"))
     plugin = registry.find("denoisers", "score_network")
     data = builders.dataset(field.dataset.ref, Rng(0, "data"), **field.dataset.params)
-    prepared = denoiser.DenoiserTrainer(field, plugin, data)
+    prepared = denoiser.DenoiserTrainer(field, plugin, data, torch.device("cpu"))
     learner, work, steps = prepared.learner, prepared.work, prepared.steps
     theirs = {name: value for name, value in trainer.energy.state_dict().items() if not name.startswith("readouts")}
     ours = learner.energy.trunk.state_dict()  # type: ignore[union-attr]
