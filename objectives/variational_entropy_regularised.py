@@ -15,7 +15,8 @@ from bench.api import Energy, Integer, Linear, Log, Rng, objective, score, sum_e
     source="Grathwohl et al. 2021, No MCMC for me: amortized sampling for fast and stable training of EBMs",
     note="As good as its generator: what the generator cannot reach, the energy does not learn.",
     stationary="sampler",
-    proof={"width": 16, "samples": 5},
+    bias={"slope": 1},
+    proof={"width": 16, "samples": 5, "slope": 0.0},
 )
 class VariationalEntropyRegularised(nn.Module):
     r"""E(x) - E(sg x⁻) + (γ/2)‖∇E(x)‖² for the energy, E_sg(x⁻) - H(r) for the generator, x⁻ = g(z) + τε ~ r.
@@ -30,7 +31,7 @@ class VariationalEntropyRegularised(nn.Module):
         latent: the dimension of z ~ N(0, I).
         width: units in a hidden layer of the generator.
         samples, proposal: the draws of z' for each x⁻, and their standard deviation η about z.
-        slope: γ, in squared units of x.
+        slope: γ, in squared units of x; without it energies rise without bound between the generator and the data.
 
     Shape:
         x (*batch, *event) -> loss (*batch,), in nats. Weights are (in, out), or (S, in, out).
@@ -48,7 +49,7 @@ class VariationalEntropyRegularised(nn.Module):
         width: Annotated[int, Integer(1, 1024)] = 64,
         samples: Annotated[int, Integer(1, 256)] = 20,
         proposal: Annotated[float, Log(1e-3, 1.0)] = 0.1,
-        slope: Annotated[float, Linear(0.0, 1.0)] = 0.0,
+        slope: Annotated[float, Linear(0.0, 1.0)] = 0.1,
     ) -> None:
         super().__init__()
         self.latent, self.samples, self.proposal, self.slope = latent, samples, proposal, slope

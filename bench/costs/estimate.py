@@ -96,7 +96,7 @@ def estimate_costs(specs: Iterable[RunSpec]) -> dict[str, CostEstimate]:
         if spec.classical:
             prices[spec.cell_id] = _price_of_denoiser(spec)
             continue
-        data_key = _key(spec.dataset.sha, spec.dataset.params)
+        data_key = _key(spec.dataset.sha, spec.dataset.ref, spec.dataset.params, spec.dataset.content)
         parts = spec.optimiser.accumulate
         timed = spec.track == "equal_time"
         about = spec.objective.sha, spec.objective.params, spec.network, spec.budget.batch, parts, spec.precision, timed
