@@ -29,8 +29,7 @@ class LearnedSteinDiscrepancy(nn.Module):
         x_train: training data (n, *event), or (S, n, *event), for the size of an event.
         width: units in a hidden layer of the critic.
         penalty: λ, in squared units of x.
-        critic_lr: the critic's learning rate, before warm-up and decay. A critic slower than the energy is none: energies
-            diverge.
+        critic_lr: the critic's learning rate, before warm-up and decay; a critic slower than the energy is none.
 
     Shape:
         x (*batch, *event) -> loss (*batch,), in nats per squared unit of x. Weights are (in, out), or (S, in, out).

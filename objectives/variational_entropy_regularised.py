@@ -13,7 +13,7 @@ from bench.api import Energy, Integer, Linear, Log, Rng, objective, score, sum_e
     family="variational maximum likelihood",
     minimiser="none",
     source="Grathwohl et al. 2021, No MCMC for me: amortized sampling for fast and stable training of EBMs",
-    note="As good as its generator: what the generator cannot reach, the energy does not learn.",
+    note="What its generator cannot reach, the energy does not learn.",
     stationary="sampler",
     bias={"slope": 1},
     proof={"width": 16, "samples": 5, "slope": 0.0},
@@ -23,15 +23,14 @@ class VariationalEntropyRegularised(nn.Module):
 
     The maximum of -E_r[E] + H(r) over all laws r is log Z, at r = q; there the first two terms have the gradient of
     maximum likelihood. The entropy's gradient is that of -∇log r(x⁻)ᵀx⁻ with the slope held fixed, and ∇log r(x⁻) =
-    E[(g(z') - x⁻) / τ² | x⁻] a self-normalised average over z' ~ N(z, η²I), for the z that made x⁻. The generator,
-    two hidden layers of SiLU, and τ step with each step of the energy; their part adds nothing to the loss's value.
+    E[(g(z') - x⁻) / τ² | x⁻] a self-normalised average over z' ~ N(z, η²I), for the z that made x⁻; it adds no value.
 
     Args:
         x_train: training data (n, *event), or (S, n, *event), for the generator's centre, spread and size.
         latent: the dimension of z ~ N(0, I).
-        width: units in a hidden layer of the generator.
+        width: units in each of two hidden layers of SiLU of the generator, which takes a step with the energy.
         samples, proposal: the draws of z' for each x⁻, and their standard deviation η about z.
-        slope: γ, in squared units of x; without it energies rise without bound between the generator and the data.
+        slope: γ, in squared units of x; without it energies between generator and data rise without bound.
 
     Shape:
         x (*batch, *event) -> loss (*batch,), in nats. Weights are (in, out), or (S, in, out).
