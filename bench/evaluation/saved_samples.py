@@ -49,14 +49,7 @@ def saved_sample_metrics(
                     f"the data set {spec.label} of this store is the file '{spec.ref}', which reading a store does not "
                     f"run: look at it, then add --trust {spec.ref}"
                 )
-            data = builders.dataset(spec.ref, Rng(record.spec.seed, "data"), **spec.params)
-            content = builders.content_of(spec.ref, data, **spec.params)
-            if spec.content not in (None, content):
-                raise UsageError(
-                    f"the files of the data set {spec.label} have changed since the runs of this store: their hash was "
-                    f"{spec.content}, and is {content}; restore them"
-                )
-            built[key] = data.to(device)
+            built[key] = builders.planned_dataset(spec, Rng(record.spec.seed, "data")).to(device)
         data = built[key]
         if source is None and data.extractor is None:
             continue

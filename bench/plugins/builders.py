@@ -18,7 +18,7 @@ from bench.common.errors import UsageError
 from bench.common.gpus import VISIBLE, visible_gpus
 from bench.common.machine_faults import LostDataError
 from bench.common.references import split_reference
-from bench.common.run_spec import Conditional
+from bench.common.run_spec import Conditional, DatasetSpec
 from bench.core import precision
 from bench.core.data_types import Data, Estimate, MetricFunction
 from bench.core.declarations import NO_AXES, MetricInfo
@@ -127,6 +127,22 @@ def content_of(ref: str, data: Data, **params: Any) -> str | None:
     first = dataset(ref, Rng(0, "data"), **params)
     splits = (getattr(first, name).numpy() for name in ("train", "valid", "test"))
     return hashlib.sha256(b"".join(split.tobytes() for split in splits)).hexdigest()[:16]
+
+
+def planned_dataset(about: DatasetSpec, rng: Rng) -> Data:
+    """The data set of a planned run, drawn from rng.
+
+    Raises:
+        UsageError: if what it reads has changed since the plan, or it is not drawn from rng alone.
+    """
+    data = dataset(about.ref, rng, **about.params)
+    content = content_of(about.ref, data, **about.params)
+    if content != about.content:
+        raise UsageError(
+            f"a run must see the data it was planned with, {about.content}; {data.name} now has {content}: plan it "
+            "again, or, if no file changed, draw everything from rng"
+        )
+    return data
 
 
 def _check_examples(name: str, examples: object, rng: Rng) -> None:

@@ -33,6 +33,7 @@ _SPEC = (
     *(f"objective.{name}" for name in ("name", "label", "ref", "given", "params", "short_label", "settings")),
     *(f"objective.{name}" for name in ("family", "energy", "control", "kind", "sha")),
     *("dataset.name", "dataset.label", "network.name", "network.label", "network.params"),
+    *("other_network", "network.ref", "network.given"),
     "contrasts",
     "contract",
     *("budget.steps", "budget.batch", "budget.flops", "budget.seconds"),
@@ -129,6 +130,10 @@ def _line(record: Record, files: Mapping[str, str]) -> Iterator[tuple[str, str]]
     yield "cell_id", record.run.cell_id
     spec = record.spec.to_dict()
     spec["objective"]["ref"] = files.get(record.spec.objective.ref, record.spec.objective.ref)
+    asked = {"ref": Path(record.spec.network.ref).name} if record.spec.other_network else {"ref": "", "given": ""}
+    spec["network"] |= asked  # the suite's own is the suite's to tell
+    if not record.spec.other_network:
+        spec.pop("other_network", None)
     for place in _SPEC:
         yield from _cell(f"spec.{place}", _at(spec, place))
     if record.row is None:
@@ -185,7 +190,7 @@ def _keys(column: str) -> list[str]:
     return ["metrics", ".".join(keys[1:end]), *keys[end:]]
 
 
-_NUMBERS = ("seed", "suite_version", "ranked", "tuned", "convergence_bound", "optimiser.lr")
+_NUMBERS = ("seed", "suite_version", "ranked", "tuned", "other_network", "convergence_bound", "optimiser.lr")
 _GROUPS = ("objective.params", "network.params", "objective.control")
 _TEXTS = {
     f"spec.{place}"

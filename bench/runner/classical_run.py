@@ -83,10 +83,9 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     device = builders.pick_device(spec.device if plugin.has_memory else "cpu")
     setup, clock = (stopwatch.Stopwatch(device) for _ in range(2))
     setup.start()
-    data = builders.dataset(spec.dataset.ref, Rng(spec.seed, "data"), **spec.dataset.params)
-    data = data.judged_on(spec.evaluation.split).to(device)
-    rng = Rng(spec.seed, "eval", device)
-    trainer = DenoiserTrainer(spec, plugin, data, device) if plugin.has_memory else None
+    data_rng, rng = Rng(spec.seed, "data"), Rng(spec.seed, "eval", device)
+    data = builders.planned_dataset(spec.dataset, data_rng).judged_on(spec.evaluation.split).to(device)
+    trainer = DenoiserTrainer(spec, plugin, data, data_rng, device) if plugin.has_memory else None
     trained: Learned | None = None
     if trainer is None:
         denoiser, told = find_denoiser(spec.objective.ref), {}
@@ -185,11 +184,12 @@ def priced(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
 def price(spec: RunSpec) -> tuple[float, float, float]:
     """FLOPs of training, its seconds on one core and those of the rest of `run`, from one step or a few calls."""
     began = time.process_time()
-    data = builders.dataset(spec.dataset.ref, Rng(spec.seed, "data"), **spec.dataset.params)
+    data_rng = Rng(spec.seed, "data")
+    data = builders.planned_dataset(spec.dataset, data_rng)
     loading = time.process_time() - began
     plugin = registry.find("denoisers", spec.objective.ref)
     if plugin.has_memory:
-        trainer = DenoiserTrainer(spec, plugin, data, torch.device("cpu"))
+        trainer = DenoiserTrainer(spec, plugin, data, data_rng, torch.device("cpu"))
         one = _seconds(lambda: trainer.step(0))
         learnt = Learned(trainer.energy, data.noise, trainer.law)
         drawing = _seconds(lambda: learnt.samples(data, FEW, Rng(0))) / FEW if _of_samples(spec) else 0.0

@@ -171,6 +171,7 @@ class DenoiserTrainer:
     """All of a denoiser that changes as it trains; its checkpoints are taken as those of an energy are.
 
     Attributes:
+        data_rng: the stream that the data were drawn from; batches go on with it, as those of energies do.
         work: the work of a step.
         law: the noise levels that it is trained at.
         seconds: the budget where it is of seconds, `times` so many; else None.
@@ -178,7 +179,7 @@ class DenoiserTrainer:
         clock: seconds of training.
     """
 
-    def __init__(self, spec: RunSpec, plugin: registry.Plugin, data: Data, device: torch.device) -> None:
+    def __init__(self, spec: RunSpec, plugin: registry.Plugin, data: Data, data_rng: Rng, device: torch.device) -> None:
         # data and initial weights are drawn on the CPU, so that every device starts from the same numbers
         self.spec, self.plugin, self.data, self.device = spec, plugin, data.to(device), device
         self.law = noise_law(spec.objective.params, data)
@@ -189,7 +190,7 @@ class DenoiserTrainer:
         flops = budget.flops if spec.track == "equal_flops" else None
         self.seconds = budget.seconds if spec.track == "equal_seconds" else None
         self.steps = budget.steps if flops is None else max(1, int(flops / self.work.flops))
-        self.data_rng, self.rng = Rng(spec.seed, "data"), Rng(spec.seed, "objective", device)
+        self.data_rng, self.rng = data_rng, Rng(spec.seed, "objective", device)
         self.clock = stopwatch.Stopwatch(device)
         self.schedule: Schedule = self.paced(self.steps)
         if self.seconds is not None:

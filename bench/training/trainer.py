@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from bench.common import run_spec
-from bench.common.errors import UsageError
 from bench.common.run_spec import OptimiserSpec, RunSpec
 from bench.core.data_types import Data
 from bench.core.derivatives import Energy
@@ -168,14 +167,7 @@ class Trainer:
         # data and initial weights are drawn on the CPU, so that every device starts from the same numbers
         self.data_rng = Rng(seed, "data")
         self.rng = Rng(seed, "objective", device)
-        data = builders.dataset(spec.dataset.ref, self.data_rng, **spec.dataset.params)
-        content = builders.content_of(spec.dataset.ref, data, **spec.dataset.params)
-        if content != spec.dataset.content:
-            raise UsageError(
-                f"a run must see the data it was planned with, {spec.dataset.content}; {data.name} now has {content}: "
-                "plan it again, or, if no file changed, draw everything from rng"
-            )
-        self.data = freeze(data.to(device))
+        self.data = freeze(builders.planned_dataset(spec.dataset, self.data_rng).to(device))
         self._version = self.data.train._version  # grows with every change in place
         self.energy = self._network(seed, self.data.train)
         objective = self._objective(self.rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from bench.cli import main
 from bench.common import exit_codes
 from bench.common.run_spec import DatasetSpec
 from bench.evaluation import artifacts, reference_sets, saved_samples
-from bench.plugins import registry
+from bench.plugins import builders, registry
 from bench.report import terminal
 from bench.report.html.page import render_page
 from bench.results import store_comparison, tables
@@ -31,6 +32,12 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
     return Shelf(tmp_path / "store")
+
+
+def planned_digits(**changes: int) -> DatasetSpec:
+    params = {**registry.find("datasets", REF).resolve(), **changes}
+    content = builders.dataset("digits", Rng(0, "data"), **params).content
+    return DatasetSpec(name="digits", label=REF, ref="digits", params=params, content=content)
 
 
 # rulers and saved samples
@@ -64,7 +71,13 @@ def test_the_command_writes_the_rulers(tmp_path: Path, capsys: pytest.CaptureFix
 def test_saved_samples_are_compared_with_their_own_training_images(
     shelf: Shelf, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dataset = DatasetSpec(name="digits", label=REF, ref="digits", params=registry.find("datasets", REF).resolve())
+    dataset = DatasetSpec(
+        name="digits",
+        label=REF,
+        ref="digits",
+        params=registry.find("datasets", REF).resolve(),
+        content=digits().content,
+    )
     for name, samples in (("good", digits().valid), ("noise", rulers_of_digits()["uniform noise"])):
         spec = toy_spec(0, name, dataset)
         attempt = shelf.store.begin(Planned.of(spec))
@@ -88,7 +101,11 @@ def test_runs_on_two_sizes_of_a_data_set_are_compared_each_with_its_own_training
         shelf = Shelf(tmp_path / store)
         for n_train in sizes:
             params = {**registry.find("datasets", REF).resolve(), "n_train": n_train}
-            spec = toy_spec(0, f"of {n_train}", DatasetSpec(name="digits", label=REF, ref="digits", params=params))
+            spec = toy_spec(
+                0,
+                f"of {n_train}",
+                DatasetSpec(name="digits", label=REF, ref="digits", params=params, content=digits().content),
+            )
             attempt = shelf.store.begin(Planned.of(spec))
             images = {"own": digits().valid[:60]}
             artifacts.save(attempt.folder, lambda x: x.flatten(1).sum(1), images, digits(), Rng(0))
@@ -104,13 +121,12 @@ def test_runs_on_two_sizes_of_a_data_set_are_compared_each_with_its_own_training
 
 
 def test_samples_of_runs_whose_files_have_changed_since_are_refused(shelf: Shelf) -> None:
-    params = registry.find("datasets", REF).resolve()
-    spec = toy_spec(0, "good", DatasetSpec(name="digits", label=REF, ref="digits", params=params, content="0123"))
+    spec = toy_spec(0, "good", replace(planned_digits(), content="0123"))
     attempt = shelf.store.begin(Planned.of(spec))
     artifacts.save(attempt.folder, lambda x: x.flatten(1).sum(1), {"own": digits().valid[:60]}, digits(), Rng(0))
     attempt.finish({"status": "ok"})
     shelf.store.write_plan([Planned.of(spec)])
-    with pytest.raises(UsageError, match=r"have changed since the runs of this store: their hash was 0123, and is"):
+    with pytest.raises(UsageError, match=r"the data it was planned with, 0123; digits now has"):
         saved_samples.saved_sample_metrics(shelf.store.root, torch.device("cpu"))
 
 

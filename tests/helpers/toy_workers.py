@@ -29,8 +29,8 @@ def toy_spec(
     about = ObjectiveSpec(name=objective, label=objective) if isinstance(objective, str) else objective
     data = DatasetSpec(name=dataset, label=dataset) if isinstance(dataset, str) else dataset
     defaults: dict[str, Any] = {"suite": "toy", "timeout_seconds": 60.0, "budget": BudgetSpec(seconds=seconds or None)}
-    network = NetworkSpec(name="mlp", label="mlp")
-    return RunSpec(seed=seed, objective=about, dataset=data, network=network, **defaults | more)
+    defaults |= {"network": NetworkSpec(name="mlp", label="mlp")}
+    return RunSpec(seed=seed, objective=about, dataset=data, **defaults | more)
 
 
 def succeed(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from bench.common.errors import UsageError
-from bench.common.run_spec import BudgetSpec, EvaluationSpec, ObjectiveSpec
+from bench.common.run_spec import BudgetSpec, EvaluationSpec, NetworkSpec, ObjectiveSpec
 from bench.regression.baseline import measured_baseline
 from bench.report.markdown.leaderboard_page import leaderboard_markdown
 from bench.results import committed_rows, leaderboard, store_comparison, tables
@@ -67,6 +67,19 @@ def test_the_same_records_give_the_same_bytes_and_so_does_what_was_read(shelf: S
     write_rows(shelf.records(), second)
     write_rows(read_rows(first), third)
     assert first.read_bytes() == second.read_bytes() == third.read_bytes()
+
+
+def test_rows_of_another_network_stay_apart_from_the_suites_own(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "store")
+    shelf.entry("usual", 2.0)
+    for seed, noise in enumerate(NOISE):
+        other = NetworkSpec(name="mlp", label="mlp[width=7]", ref="mlp", given="width=7", params={"width": 7})
+        shelf.ran("usual", seed, 1.0 + noise, network=other, other_network=True)
+    records = shelf.records()
+    read = kept(records, tmp_path)
+    assert [(r.board, r.command) for r in read] == [(r.board, r.command) for r in records]
+    assert len({r.board for r in read}) == 2
+    assert [float(mean) for mean in leaderboard.leaderboard_frame(read)["mean"]] == pytest.approx([2.0, 1.0])
 
 
 def test_a_byte_order_mark_is_no_part_of_a_column(shelf: Shelf, tmp_path: Path) -> None:

@@ -187,8 +187,13 @@ def test_the_weights_of_a_learned_denoiser_go_on_to_the_bit(
 ) -> None:
     (spec,) = specs_of(tmp_path, text=DENOISERS)
     plugin = registry.find("denoisers", spec.objective.ref)
-    data = builders.dataset(spec.dataset.ref, Rng(0, "data"), **spec.dataset.params)
-    whole = DenoiserTrainer(spec, plugin, data, torch.device("cpu")).train()
+
+    def prepared() -> DenoiserTrainer:
+        data_rng = Rng(0, "data")
+        data = builders.planned_dataset(spec.dataset, data_rng)
+        return DenoiserTrainer(spec, plugin, data, data_rng, torch.device("cpu"))
+
+    whole = prepared().train()
     step = DenoiserTrainer.step
 
     def stopping(trainer: DenoiserTrainer, t: int) -> torch.Tensor:
@@ -200,10 +205,10 @@ def test_the_weights_of_a_learned_denoiser_go_on_to_the_bit(
     with monkeypatch.context() as patch:
         patch.setattr(DenoiserTrainer, "step", stopping)
         with pytest.raises(InterruptedError):
-            DenoiserTrainer(spec, plugin, data, torch.device("cpu")).train(keeper)
+            prepared().train(keeper)
     keeper.close()
     keeper = resumption.Keeper([spec], tmp_path)
-    broken = DenoiserTrainer(spec, plugin, data, torch.device("cpu")).train(keeper)
+    broken = prepared().train(keeper)
     assert keeper.said() == {"resumed_at": 100}
     for a, b in zip(whole.network.parameters(), broken.network.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -139,8 +139,9 @@ def test_its_trunk_is_the_energy_s_and_its_work_what_was_counted(tmp_path: Path)
     energy, field = specs()
     trainer = Trainer(energy, 0, torch.device("cpu"))
     plugin = registry.find("denoisers", "score_network")
-    data = builders.dataset(field.dataset.ref, Rng(0, "data"), **field.dataset.params)
-    prepared = denoiser.DenoiserTrainer(field, plugin, data, torch.device("cpu"))
+    data_rng = Rng(0, "data")
+    data = builders.planned_dataset(field.dataset, data_rng)
+    prepared = denoiser.DenoiserTrainer(field, plugin, data, data_rng, torch.device("cpu"))
     learner, work, steps = prepared.learner, prepared.work, prepared.steps
     theirs = {name: value for name, value in trainer.energy.state_dict().items() if not name.startswith("readouts")}
     ours = learner.energy.trunk.state_dict()  # type: ignore[union-attr]
@@ -152,6 +153,27 @@ def test_its_trunk_is_the_energy_s_and_its_work_what_was_counted(tmp_path: Path)
     assert row["work"]["steps"] == steps
     assert row["work"]["flops_train"] == pytest.approx(steps * work.flops)
     assert row["work"]["flops_train"] <= 2e9 < (steps + 1) * work.flops
+
+
+def test_it_sees_the_batches_of_the_energies_of_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    energy, field = specs()
+    data_rng = Rng(0, "data")
+    data = builders.planned_dataset(field.dataset, data_rng)
+    plugin = registry.find("denoisers", "score_network")
+    prepared = denoiser.DenoiserTrainer(field, plugin, data, data_rng, torch.device("cpu"))
+    seen: list[Tensor] = []
+    monkeypatch.setattr(prepared.learner, "update", lambda network, x, rng, lr: (seen.append(x), x.sum())[1])
+    trainer = Trainer(energy, 0, torch.device("cpu"))
+    for t in range(40):
+        prepared.step(t)
+        assert torch.equal(seen[-1], trainer.batch()), t
+
+
+def test_a_denoiser_too_must_see_the_data_that_it_was_planned_with(tmp_path: Path) -> None:
+    _, field = specs()
+    moved = replace(field, dataset=replace(field.dataset, content="0123"))
+    with pytest.raises(UsageError, match="must see the data it was planned with, 0123"):
+        classical_run.run(moved, tmp_path, lambda line: None)
 
 
 def test_on_a_budget_of_seconds_it_trains_until_they_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
