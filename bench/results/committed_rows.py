@@ -57,6 +57,18 @@ _VALUE = (
 )
 
 
+_SETTINGS = (
+    *("track", "precision", "optimiser.lr", "objective.params", "network.name", "network.params"),
+    *("budget.steps", "budget.batch", "budget.flops", "budget.seconds", "evaluation.samples"),
+)
+
+
+def settings_of(spec: RunSpec) -> dict[str, str]:
+    """What decides the numbers of a run beside data, code and seed, as its row in a file says it."""
+    plain = spec.to_dict()
+    return {place: text for place in _SETTINGS for _, text in _cell(place, _at(plain, place))}
+
+
 def write_rows(records: Sequence[Record], path: Path) -> None:
     """Writes the rows of one suite; the same records give the same bytes.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.common.errors import UsageError
 from bench.common.git import current_commit
 from bench.common.run_spec import RunSpec
+from bench.results.committed_rows import settings_of
 from bench.results.records import Record, read_records
 from bench.results.store import Store
 from bench.results.submission_files import Submission, read_submission, write_submission
@@ -96,7 +97,19 @@ def _planned(
         said = f"such as {lacks[0][0]}, seed {lacks[0][1]}"
         faults.append(f"it lacks {len(lacks)} of {len(found)} runs of the suite, {said}")
     faults += [f"{dataset}, seed {seed}: no run of the suite" for dataset, seed, _ in sorted(have - found.keys())]
+    faults += [fault for r in records if _key(r.spec) in found for fault in _other_settings(r, found[_key(r.spec)])]
     return found, faults
+
+
+def _other_settings(record: Record, planned: RunSpec) -> list[str]:
+    """The settings that the suite has otherwise: a number of other settings verifies nothing, however near it is."""
+    theirs, ours = settings_of(record.spec), settings_of(planned)
+    return [
+        f"{record.dataset}, seed {record.spec.seed}: {name} is {theirs.get(name, 'not said')}; the suite's is "
+        f"{ours.get(name, 'none')}"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    ]
 
 
 def _run_again(

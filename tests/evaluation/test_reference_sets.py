@@ -100,12 +100,7 @@ def test_runs_on_two_sizes_of_a_data_set_are_compared_each_with_its_own_training
     def measured(store: str, *sizes: int) -> dict[str, float]:
         shelf = Shelf(tmp_path / store)
         for n_train in sizes:
-            params = {**registry.find("datasets", REF).resolve(), "n_train": n_train}
-            spec = toy_spec(
-                0,
-                f"of {n_train}",
-                DatasetSpec(name="digits", label=REF, ref="digits", params=params, content=digits().content),
-            )
+            spec = toy_spec(0, f"of {n_train}", planned_digits(n_train=n_train))
             attempt = shelf.store.begin(Planned.of(spec))
             images = {"own": digits().valid[:60]}
             artifacts.save(attempt.folder, lambda x: x.flatten(1).sum(1), images, digits(), Rng(0))

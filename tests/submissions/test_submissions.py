@@ -105,6 +105,30 @@ def test_a_better_number_is_found_when_its_row_is_run_again(good: Path) -> None:
     assert read_submission(good).status == "submitted"
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("spec.precision", "bfloat16"),
+        ("spec.network.params", '{"width": 40, "depth": 2}'),
+        ("spec.optimiser.lr", "0.1234"),
+        ("spec.budget.steps", "90"),
+    ],
+)
+def test_rows_of_other_settings_than_the_suites_verify_nothing(good: Path, column: str, value: str) -> None:
+    with (good / "rows.csv").open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        lines, columns = list(reader), list(reader.fieldnames or [])
+    with (good / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**line, column: value} for line in lines)
+    sealed(good)
+    faults, ran = check_submission(good, None)
+    assert ran == []
+    assert f"{column.removeprefix('spec.')} is {value}; the suite's is" in faults[0]
+    assert read_submission(good).status == "submitted"
+
+
 def edited(old: str, new: str) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         path = folder / "mine.py"
