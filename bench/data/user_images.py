@@ -62,8 +62,11 @@ def user_images(
 
     Raises:
         UsageError: if there are no images, or too few, one cannot be read, sizes or modes are mixed, there are more
-            pixels than fit in memory, or the extractor takes another shape.
+            pixels than fit in memory, the extractor takes another shape, or a .npy file is given with size or colour.
     """
+    if path.is_file() and (size or MODES[colour]):
+        asked = ",".join([f"size={size}"] * bool(size) + [f"colour={colour}"] * bool(MODES[colour]))
+        raise UsageError(f"pixels of a .npy file are taken as they are; got [{asked}]: convert them, or give a folder")
     pixels = _array(path) if path.is_file() else _folder(path, size, MODES[colour])
     digests = [hashlib.sha256(image.tobytes()).digest()[:8] for image in pixels]
     parts = {name: pixels[chosen] for name, chosen in hash_split(digests, path.name, valid, test).items()}
@@ -122,7 +125,7 @@ def read_image(file: Path, colour: str) -> Pixels:
 
 
 def _opened(files: list[Path]) -> Iterator[tuple[Path, Image]]:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     for file in files:
         try:
@@ -132,13 +135,23 @@ def _opened(files: list[Path]) -> Iterator[tuple[Path, Image]]:
                         f"an image has at most {MOST_PIXELS:.0e} pixels; {file.name} is {image.width}×{image.height}: "
                         "make it smaller, or remove it"
                     )
+                _require_one_of_bytes(image, file.name)
                 image.load()
-                yield file, image
+                yield file, ImageOps.exif_transpose(image)
         except UsageError:
             raise
         except Exception as error:  # damaged bytes make decoders raise anything
             said = (str(error).splitlines() or [type(error).__name__])[0][:300]
             raise UsageError(f"{file.name} cannot be read as an image: {said}; save it again, or remove it") from None
+
+
+def _require_one_of_bytes(image: Image, name: str) -> None:
+    """Refuses what reading would cut down without a word: all pages but the first, the lower half of 16 bits."""
+    if (pages := getattr(image, "n_frames", 1)) > 1:
+        raise UsageError(f"a file must hold one image; {name} has {pages}: save each by itself")
+    coded = [part for tile in getattr(image, "tile", []) for part in tile]
+    if not image.mode.startswith("I") and any(";16" in str(part) for part in coded):
+        raise UsageError(f"images must have 8 bits a channel; {name} has 16: save it as 8-bit")
 
 
 def _pixels(image: Image, name: str, size: int, mode: str) -> Pixels:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -113,11 +114,46 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise UsageError(f"the first line of {path.name} may have at most {FIRST_LINE} bytes; it has more")
     if start.partition(b"\n")[0].count(b",") >= MOST_COLUMNS:
         raise UsageError(f"points have at most {MOST_COLUMNS} columns; {path.name} has more")
-    first = pd.read_csv(path, skipinitialspace=True, header=None, nrows=1, dtype=str).iloc[0]
-    if len(first) == 1 and any(separator in str(first[0]) for separator in ";\t"):
+    lines = pd.read_csv(path, skipinitialspace=True, header=None, nrows=1, dtype=str, keep_default_na=False)
+    first = [str(cell).strip() for cell in lines.iloc[0]]
+    if len(first) == 1 and any(separator in first[0] for separator in ";\t"):
         raise UsageError(f"columns must be separated by commas; the first line of {path.name} is '{first[0]}'")
-    # a first line of numbers is a row, not names
-    return pd.read_csv(path, skipinitialspace=True, header=None if all(map(_is_number, first)) else 0)
+    named = _has_names(first, path.name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # it would go on without the columns beyond the names
+        try:
+            return pd.read_csv(path, skipinitialspace=True, header=0 if named else None, index_col=False)
+        except pd.errors.ParserWarning:
+            raise UsageError(
+                f"the first line of {path.name} names {len(first)} columns, and the lines below it have more: name "
+                "each column, or leave the line out"
+            ) from None
+
+
+def _has_names(first: Sequence[str], file: str) -> bool:
+    """Whether the first line names the columns; a line of numbers is a row.
+
+    Raises:
+        UsageError: if it could be both, or a name is missing.
+    """
+    numbers = [cell for cell in first if _is_number(cell)]
+    if len(first) > 1 and list(first) == [str(k) for k in range(len(first))]:
+        raise UsageError(
+            f"the first line of {file} is '{','.join(first)[:80]}', which may be names or a point: leave names out, or "
+            "write the point as 0.0,1.0"
+        )
+    if not first[0] or (not numbers and "" in first):
+        raise UsageError(
+            f"column {first.index('') + 1} of {file} has no name; if it numbers the rows, save without it "
+            "(index=False in pandas), else name it"
+        )
+    if numbers and len(numbers) < len(first):
+        other = next(cell for cell in first if not _is_number(cell))
+        raise UsageError(
+            f"the first line of {file} must be names or numbers; it has '{numbers[0][:80]}' and '{other[:80]}': name "
+            "each column, or mend the line"
+        )
+    return not numbers
 
 
 def _is_number(text: object) -> bool:

@@ -57,7 +57,11 @@ def tracked(attempt: Attempt) -> TrackedRun:
     """The run of an attempt, as it is now."""
     intent = attempt.intent()
     spec = RunSpec.from_dict(intent["spec"])
-    about = (spec.suite, spec.objective.label, spec.dataset.label, f"seed {spec.seed}")
+    # what tells it from other runs of the seed: a table keeps these apart, too
+    place = spec.place.partition(", ")[2]
+    again = f"attempt {attempt.number}" if attempt.number else ""
+    seed = ", ".join(filter(None, [f"seed {spec.seed}", place, "tuned" if spec.tuned else "", spec.role, again]))
+    about = (spec.suite, spec.objective.label, spec.dataset.label, seed)
     settings = dict(_flat(intent["spec"]))
     row = attempt.row()
     if row is None:

@@ -138,6 +138,8 @@ def test_failed_cells_are_exit_code_3_unless_they_are_controls(
         (("verify", "nowhere"), "No runs in nowhere; run a suite with --out nowhere."),
         (("verdict", "nowhere"), "No suite with a question or a reference in 'nowhere'"),
         (("cost", "--scaling", "--overhead"), "exclude each other"),
+        (("cost", "--scaling", "--network", "mlp"), "have networks and batches of their own"),
+        (("regression", "--self-test", "--against", "HEAD"), "compares nothing: drop --against"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

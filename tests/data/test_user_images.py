@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 from bench.api import UsageError
 from bench.cli.main import main
 from bench.core.rng import Rng
+from bench.data import user_images
 from bench.plugins import builders
 
 SUITE = """
@@ -123,6 +126,40 @@ def test_what_is_no_image_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="must hold one"):
         builders.dataset(f"{tmp_path}/empty/", Rng(0, "data"))
+
+
+def png_of_16_bits(path: Path) -> None:
+    """An RGB image of 8 by 8 pixels whose channels have two bytes, which Pillow reads and does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head, rows = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0), (b"\0" + bytes(range(48))) * 8
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+
+def test_what_reading_would_cut_down_is_refused_and_a_turned_image_stands_upright(tmp_path: Path) -> None:
+    png_of_16_bits(tmp_path / "deep.png")
+    with pytest.raises(UsageError, match=r"8 bits a channel; deep.png has 16: save it as 8-bit"):
+        user_images.read_image(tmp_path / "deep.png", "rgb")
+    pages = [Image.new("L", (8, 8), shade) for shade in (0, 100, 200)]
+    pages[0].save(tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
+    with pytest.raises(UsageError, match=r"must hold one image; pages.tiff has 3: save each by itself"):
+        user_images.read_image(tmp_path / "pages.tiff", "grey")
+    upright = np.arange(48, dtype=np.uint8).reshape(8, 6)
+    turned = Image.fromarray(np.rot90(upright))  # as a camera that lay on its side stores it, with a note that it did
+    about = Image.Exif()
+    about[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=about)
+    assert np.array_equal(user_images.read_image(tmp_path / "turned.png", "grey")[0], upright)
+
+
+@pytest.mark.parametrize("asked", ["size=4", "colour=grey", "size=4,colour=rgb"])
+def test_an_array_of_pixels_is_taken_as_it_is_and_no_option_is_ignored(tmp_path: Path, asked: str) -> None:
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 255, (60, 8, 8, 3)).astype(np.uint8))
+    with pytest.raises(UsageError, match=r"taken as they are; got \[" + asked):
+        builders.dataset(f"{tmp_path}/images.npy[{asked}]", Rng(0, "data"))
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,14 @@ BAD = {
     "empty": ("", "points.csv cannot be read as .csv"),
     "only a header": ("a,b\n", "must have a row for each example"),
     "semicolons": ("a;b\n1;2\n", "columns must be separated by commas; the first line of points.csv is 'a;b'"),
+    "a title": ("# my experiment\n1,2\n3,4\n", "names 1 columns, and the lines below it have more: name each column"),
+    "more than names": ("a,b\n1,2,3\n4,5,6\n", "names 2 columns, and the lines below it have more"),
+    "a number of each row": (",a,b\n0,1,2\n1,3,4\n", "column 1 of points.csv has no name; if it numbers the rows"),
+    "numbers for names": (
+        "0,1\n1.5,2\n3,4\n",
+        "which may be names or a point: leave names out, or write",
+    ),
+    "half a row": ("1.0,?\n1,2\n3,4\n", "must be names or numbers; it has '1.0' and '?': name each column"),
     "ragged": ("1,2\n1,2,3\n", "points.csv cannot be read as .csv"),
 }
 

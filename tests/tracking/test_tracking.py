@@ -11,11 +11,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from bench.api import UsageError
 from bench.cli.main import main
+from bench.common.run_spec import NetworkSpec
 from bench.results.metric_values import values_of_row
-from bench.results.store import Attempt, Store
+from bench.results.store import Attempt, Planned, Store
 from bench.tracking.follower import Follower
 from bench.tracking.tracked_run import TrackedRun, tracked
 from bench.tracking.trackers import MLflow
+from tests.helpers.toy_workers import toy_spec
 
 SUITE = """
 name = "tiny"
@@ -158,3 +160,14 @@ def test_lines_are_sent_while_a_run_trains(store: Store, tmp_path: Path) -> None
     assert tracked(attempt).status == ""
     follower.close()
     assert told.steps == [5, 10, -1]
+
+
+def test_runs_of_one_seed_that_differ_otherwise_have_folders_of_their_own(tmp_path: Path) -> None:
+    kept = Store(tmp_path)
+    wide = NetworkSpec(name="mlp", label="mlp[width=7]")
+    several = [{}, {"tuned": True}, {"precision": "bfloat16"}, {"network": wide, "other_network": True}]
+    begun = [kept.begin(Planned.of(toy_spec(0, **changes))) for changes in several]  # type: ignore[arg-type]
+    begun[0].finish({"status": "error", "reason": "no luck"})
+    begun.append(kept.begin(Planned.of(toy_spec(0))))
+    runs = [tracked(attempt) for attempt in begun]
+    assert len({run.path for run in runs}) == len({run.name for run in runs}) == 5

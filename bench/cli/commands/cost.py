@@ -89,6 +89,8 @@ def _require_valid(options: argparse.Namespace) -> None:
             raise UsageError(f"--batch must be at least 1 and at most {LARGEST_BATCH}; got {batch}")
     if sum((options.precision is not None, options.overhead, options.scaling)) > 1:
         raise UsageError("--precision, --overhead and --scaling exclude each other; give one of them")
+    if (options.overhead or options.scaling) and (options.network or options.batch):
+        raise UsageError("--overhead and --scaling have networks and batches of their own: drop --network and --batch")
 
 
 def _measure_steps(options: argparse.Namespace, objectives: Sequence[str], device: torch.device) -> None:

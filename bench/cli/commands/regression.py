@@ -78,6 +78,9 @@ def run(options: argparse.Namespace) -> int:
     if options.self_test:
         if options.suite != SUITE:
             raise UsageError("--self-test measures the project's own gate; every other one tests itself: drop --suite")
+        ignored = ("against", "objective", "benchmark", "baseline")
+        if given := [f"--{name}" for name in ignored if getattr(options, name)]:
+            raise UsageError(f"--self-test compares nothing: drop {', '.join(given)}")
         return gate.self_test(options.rounds, reports=options.report, jobs=jobs)
     alone = options.against is None and not options.benchmark
     return gate.run_gate(
