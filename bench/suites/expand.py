@@ -68,9 +68,26 @@ def plan_runs(
         if len(suites) > 1 and wanted not in known and name not in {split_reference(k)[0] for k in known}:
             raise suggest("data set of these suites", wanted, sorted(known))
     specs = [spec for suite in suites for spec in _expand_suite(suite, selection, device, single=len(suites) == 1)]
+    _require_one_per_name(specs)
     if not specs:
         raise UsageError("the filters leave nothing to run; drop one of --objective, --dataset, --seed")
     return specs
+
+
+def _require_one_per_name(specs: Iterable[RunSpec]) -> None:
+    """Refuses two data sets of one name, whose values would stand in one cell as if they were seeds.
+
+    Raises:
+        UsageError: if there are such.
+    """
+    known: dict[tuple[str, str], DatasetSpec] = {}
+    for spec in specs:
+        first = known.setdefault((spec.suite, spec.dataset.label), spec.dataset)
+        if first.ref != spec.dataset.ref:
+            raise UsageError(
+                f"data sets of a suite need names of their own; '{first.ref}' and '{spec.dataset.ref}' are both called "
+                f"{first.label}: rename a file, or make two suites"
+            )
 
 
 def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bool) -> Iterable[RunSpec]:

@@ -24,6 +24,8 @@ class Tuned:
         protocol: the version of the suite that it was tuned under.
         label, dataset: the entry's references, by which a suite finds its line.
         network, precision: what was trained, with every hyper-parameter, and how: settings hold for no other.
+        data, code, budget: the hash of what the data set read from files, that of an objective in somebody's own file,
+            "" where there is none, and the track with its limit: neither do they hold for others of these.
         criterion: the metric, the split and the weights that settings were chosen by; lower is better.
         default_value, tuned_value: the criterion at the full budget, the mean over the tuning seeds.
         lr, params: the choice; every hyper-parameter.
@@ -43,6 +45,9 @@ class Tuned:
     label: str
     network: str
     precision: str
+    data: str
+    code: str
+    budget: str
     criterion: str
     default_value: float
     tuned_value: float
@@ -72,6 +77,16 @@ def defaults_of(entry: RunSpec) -> dict[str, Any]:
 def network_in_words(entry: RunSpec) -> str:
     """ "mlp: width=64, depth=2": the network of an entry with every hyper-parameter, as a file keeps it."""
     return f"{entry.network.label}: " + ", ".join(f"{name}={value}" for name, value in entry.network.params.items())
+
+
+def tuned_for(entry: RunSpec) -> dict[str, str]:
+    """What settings of an entry hold for beside its network and precision: `data`, `code` and `budget` of a line."""
+    own = entry.objective.ref.partition("[")[0].endswith(".py")
+    return {
+        "data": entry.dataset.content or "",
+        "code": entry.objective.sha if own else "",
+        "budget": f"{entry.track} {entry.limit:g}",
+    }
 
 
 def write_tuned(lines: Iterable[Tuned], path: Path) -> None:
@@ -161,6 +176,11 @@ def with_tuned(
                 f"{where} was tuned under version {setting.protocol} of suite {spec.suite}; this is version "
                 f"{spec.suite_version}: tune again"
             )
+        for name, now_is in tuned_for(spec).items():
+            if (was := getattr(setting, name)) != now_is:
+                raise UsageError(
+                    f"{where} has settings of {what} for {name} '{was}'; these runs have '{now_is}': tune again"
+                )
         if setting.defaults != (now := defaults_of(spec)):
             changed = ", ".join(
                 k for k in now.keys() | setting.defaults.keys() if now.get(k) != setting.defaults.get(k)

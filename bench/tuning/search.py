@@ -19,7 +19,7 @@ from bench.common.run_spec import ACROSS, RunSpec, Weights
 from bench.plugins import registry
 from bench.results.leaderboard import PRIMARY
 from bench.suites.schema import TuningBudget
-from bench.suites.tuned import Tuned, defaults_of, network_in_words
+from bench.suites.tuned import Tuned, defaults_of, network_in_words, tuned_for
 from bench.tuning.spaces import at_edge, distributions, in_words
 from bench.tuning.study import PRUNER, SAMPLER, CellStudy
 
@@ -150,6 +150,7 @@ def _outcome(study: CellStudy, flops: float) -> Tuned:
         label=entry.objective.label,
         network=network_in_words(entry),
         precision=entry.precision,
+        **tuned_for(entry),
         criterion=f"{criterion_of(entry)}, {EVALUATED}, validation data for test data",
         default_value=default.values[-1],
         tuned_value=best.values[-1],

@@ -56,6 +56,16 @@ def test_rows_of_tuned_settings_replace_no_others(shelf: Shelf, results: Path, t
         assert len(all_records(results)) == before + 10
 
 
+def test_a_store_of_some_entries_replaces_these_and_no_others(shelf: Shelf, results: Path, tmp_path: Path) -> None:
+    some = Shelf(tmp_path / "some")
+    some.entry("entry", 0.05, seeds=3, reference="anchor")
+    before = len(all_records(results))
+    add_rows(some.records(), results)
+    kept = all_records(results)
+    assert len(kept) == before - 2
+    assert {r.objective for r in kept} == {"anchor", "entry", "broken"}
+
+
 def test_a_table_of_weights_has_no_column_of_what_nothing_measured(shelf: Shelf, results: Path) -> None:
     def heads() -> str:
         text = (results / "toy.md").read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.common import fingerprint, paths, references, run_spec
@@ -80,6 +81,17 @@ def test_a_metric_with_two_settings_is_refused_and_its_own_goes_before_that_of_a
     two = SUITE + 'metrics = ["nll_ais[particles=128]", "nll_ais"]\n'
     with pytest.raises(UsageError, match=r"one value of nll_ais, and 'nll_ais\[particles=128\]'"):
         planned(two, tmp_path)
+
+
+def test_two_data_sets_of_one_name_are_refused(tmp_path: Path) -> None:
+    files = [tmp_path / name / "points.csv" for name in ("a", "b")]
+    for k, file in enumerate(files):
+        file.parent.mkdir()
+        rows = np.random.default_rng(k).normal(size=(600, 2))
+        np.savetxt(file, rows, delimiter=",", header="left,right", comments="")
+    with pytest.raises(UsageError, match=r"are both called points.csv: rename a file, or make two suites"):
+        planned(SUITE, tmp_path, datasets=tuple(map(str, files)))
+    assert planned(SUITE, tmp_path, datasets=(str(files[0]),))
 
 
 def test_seeds_come_first_so_that_an_interruption_leaves_every_cell_covered(tmp_path: Path) -> None:

@@ -257,6 +257,14 @@ def test_settings_that_do_not_fit_the_suite_are_refused(tmp_path: Path) -> None:
     for other in (wider, [replace(s, precision="bfloat16") for s in specs]):
         with pytest.raises(UsageError, match=r"for the network mlp: .* in float32; these runs train mlp: .*tune it"):
             tuned.with_tuned(other, chosen, "file.csv")
+    others = {
+        "data": [replace(s, dataset=replace(s.dataset, content="0123")) for s in specs],
+        "code": [replace(s, objective=replace(s.objective, ref="/my/own.py")) for s in specs],
+        "budget": [replace(s, budget=replace(s.budget, steps=7, flops=7.0)) for s in specs],
+    }
+    for name, other in others.items():
+        with pytest.raises(UsageError, match=rf"for {name} '.*'; these runs have '.*': tune again"):
+            tuned.with_tuned(other, chosen, "file.csv")
     both = tmp_path / "both.csv"
     for lines in (chosen, [replace(t, precision="bfloat16") for t in chosen], [replace(t, suite="s") for t in chosen]):
         tuned.write_tuned(lines, both)
@@ -333,6 +341,7 @@ def test_a_label_does_not_name_a_number_that_was_searched() -> None:
             label=s.objective.label,
             network=tuned.network_in_words(s),
             precision=s.precision,
+            **tuned.tuned_for(s),
             params={**s.objective.params},
             defaults=tuned.defaults_of(s),
             searched=each,

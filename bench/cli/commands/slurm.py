@@ -94,7 +94,8 @@ def _command(options: argparse.Namespace, jobs: int) -> Iterator[str]:
     for name in ("network", "precision", "data_dir", "tuned"):
         value = getattr(options, name)
         if value is not None:
-            yield from (f"--{name.replace('_', '-')}", _absolute(str(value)) if name != "precision" else value)
+            said = str(Path(value).resolve()) if name == "data_dir" else value
+            yield from (f"--{name.replace('_', '-')}", _absolute(str(said)))
     yield from ("--device", options.device, "--jobs", str(jobs), "--out", str(options.out.resolve()))
 
 
@@ -113,7 +114,9 @@ def _rehearsed(options: argparse.Namespace) -> float:
 def _absolute(word: str) -> str:
     """A path as it means the same everywhere; a name as it is."""
     path, bracket, rest = word.partition("[")
-    return f"{Path(path).resolve()}{bracket}{rest}" if Path(path).exists() and Path(path).suffix else word
+    named = "/" in path or Path(path).suffix
+    end = "/" * path.endswith("/")
+    return f"{Path(path).resolve()}{end}{bracket}{rest}" if named and Path(path).exists() else word
 
 
 def _submit(script: Path) -> None:

@@ -86,8 +86,8 @@ def all_records(folder: Path) -> list[Record]:
 def add_rows(records: Iterable[Record], folder: Path) -> list[str]:
     """Writes the rows of each suite among the records into a folder of results; returns the suites' names.
 
-    Rows that are there already stay if they are of the same version of the suite, and of a data set, or of settings,
-    that the records lack: a suite may be completed data set by data set, on several machines.
+    Rows that are there already stay if they are of the same version of the suite, and of an entry, a data set, or
+    settings, that the records lack: a suite may be completed part by part, on several machines.
 
     Raises:
         UsageError: if the folder cannot be written to, or holds something else under a suite's name.
@@ -103,11 +103,11 @@ def add_rows(records: Iterable[Record], folder: Path) -> list[str]:
 
 
 def _of_other_data(earlier: Iterable[Record], chosen: Iterable[Record]) -> list[Record]:
-    """The earlier rows that the chosen ones do not stand for."""
+    """The earlier rows that the chosen ones do not take the place of."""
 
     def part(record: Record) -> tuple[object, ...]:
         # reference fits come with default and with tuned runs alike, and stand for none of either
-        return record.board, record.dataset, record.spec.tuned, record.spec.reference_fit
+        return record.board, record.dataset, record.spec.entry, record.spec.tuned, record.spec.role
 
     chosen = list(chosen)
     versions, replaced = {r.spec.suite_version for r in chosen}, {part(r) for r in chosen}
