@@ -136,6 +136,18 @@ def test_a_run_without_weights_says_how_to_keep_them(store: Path, tmp_path: Path
         load_energy(store, PAIRS[1], weights="worst")  # type: ignore[arg-type]
 
 
+def test_weights_that_are_asked_for_too_late_are_missed_aloud(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = ["--objective", "denoising_score_matching", "--dataset", "two_moons", "--seed", "0", "--jobs", "1"]
+    words = ["run", "--suite", "smoke", *one]
+    for more, said in (((), 0), (("--save-weights",), 1)):
+        assert main([*words, *more, "--out", str(tmp_path / "store")]) == 0
+        assert capsys.readouterr().err.count("1 of 1 runs were finished before and kept no weights") == said
+    assert main([*words, "--save-weights", "--out", str(tmp_path / "other")]) == 0
+    assert "kept no weights" not in capsys.readouterr().err
+
+
 def test_run_keeps_weights_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[bool] = []
     monkeypatch.setattr(run, "run_suite", lambda specs, *_, **__: kept.extend(s.save_weights for s in specs) or 0)

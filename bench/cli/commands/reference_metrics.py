@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from bench.cli.options import Commands, Group, add_data_dir, add_device, add_inception, new_parser, use_data_dir
@@ -54,5 +55,7 @@ def run(options: argparse.Namespace) -> int:
     device = builders.pick_device(options.device)
     extractor = None if options.inception is None else image_fidelity.inception(options.inception)
     data = builders.dataset(options.dataset, Rng(0, "data")).to(device)
+    if "/" not in options.dataset:  # as suites call it: the parameters decide the sets
+        data = replace(data, name=options.dataset)
     save_table(reference_metrics(data, options.samples, extractor), options.out, "rulers")
     return GOOD

@@ -161,6 +161,7 @@ def run_suite(
         if shard is None and (out / "plans").exists():
             _write_pages(out, suites)
         raise
+    _say_what_kept_no_weights(Store(out), own, rows)
     if shard is not None:  # whoever has the last part writes the pages
         return _report_failures(own, rows)
     _write_pages(out, suites)
@@ -169,6 +170,18 @@ def run_suite(
     code = _report_failures(specs, rows)
     print(f"tables and plots: {out / 'leaderboard.md'}, {out / 'results.csv'}, {out / 'plots'}", file=sys.stderr)
     return code
+
+
+def _say_what_kept_no_weights(store: Store, specs: Sequence[RunSpec], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Runs that were finished before weights were asked for are not made again."""
+    from bench.results.store import WEIGHTS, Planned
+
+    asked = [spec for spec, row in zip(specs, rows, strict=True) if spec.save_weights and row["status"] == "ok"]
+    found = (store.newest_attempt(run) for run in Planned.all_of(spec for spec in asked if not spec.classical))
+    without = sum(attempt is not None and not (attempt.folder / WEIGHTS).is_file() for attempt in found)
+    if without:
+        said = f"{without} of {len(asked)} runs were finished before and kept no weights; run them into another store"
+        print(said, file=sys.stderr)
 
 
 def _write_pages(out: Path, suites: Mapping[str, bytes]) -> None:
