@@ -55,7 +55,7 @@ def _level_by_level(
     source="Gao et al. 2021, Learning energy-based models by diffusion recovery likelihood, arXiv 2012.08125",
     note="The same objective as time_dependent_diffusion_contrastive_divergence: here chains are unadjusted Langevin "
     "with a step in units of the noise, and levels are weighted by 1/sigma. Evaluated at sigma_min.",
-    proof={"levels": 2, "steps": 300, "step": 0.2, "sigma_min": 0.5},
+    proof={"levels": 2, "steps": 1000, "step": 0.1, "sigma_min": 0.5},
     sampler=_level_by_level,
 )
 def diffusion_recovery_likelihood(
