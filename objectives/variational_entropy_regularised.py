@@ -23,7 +23,7 @@ class VariationalEntropyRegularised(nn.Module):
 
     The maximum of -E_r[E] + H(r) over all laws r is log Z, at r = q; there the first two terms have the gradient of
     maximum likelihood. The entropy's gradient is that of -∇log r(x⁻)ᵀx⁻ with the slope held fixed, and ∇log r(x⁻) =
-    E[(g(z') - x⁻) / τ² | x⁻] a self-normalised average over z' ~ N(z, η²I), for the z that made x⁻; it adds no value.
+    E[(g(z') - x⁻) / τ² | x⁻] a self-normalised average over z' ~ N(z, η²I), for the z that made x⁻.
 
     Args:
         x_train: training data (n, *event), or (S, n, *event), for the generator's centre, spread and size.
@@ -33,7 +33,7 @@ class VariationalEntropyRegularised(nn.Module):
         slope: γ, in squared units of x; without it energies between generator and data rise without bound.
 
     Shape:
-        x (*batch, *event) -> loss (*batch,), in nats. Weights are (in, out), or (S, in, out).
+        x (*batch, *event) -> loss (*batch,), in nats; the generator adds 0. Weights are (in, out), or (S, in, out).
     """
 
     centre: Tensor

@@ -147,7 +147,8 @@ def _opened(files: list[Path]) -> Iterator[tuple[Path, Image]]:
 
 def _require_one_of_bytes(image: Image, name: str) -> None:
     """Refuses what reading would cut down without a word: all pages but the first, the lower half of 16 bits."""
-    if (pages := getattr(image, "n_frames", 1)) > 1:
+    # in a camera's JPEG the image comes first, and previews or depth after it
+    if (pages := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
         raise UsageError(f"a file must hold one image; {name} has {pages}: save each by itself")
     coded = [part for tile in getattr(image, "tile", []) for part in tile]
     if not image.mode.startswith("I") and any(";16" in str(part) for part in coded):

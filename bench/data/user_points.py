@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,14 +130,14 @@ def _read_csv(path: Path) -> pd.DataFrame:
             ) from None
 
 
-def _has_names(first: Sequence[str], file: str) -> bool:
+def _has_names(first: list[str], file: str) -> bool:
     """Whether the first line names the columns; a line of numbers is a row.
 
     Raises:
         UsageError: if it could be both, or a name is missing.
     """
     numbers = [cell for cell in first if _is_number(cell)]
-    if len(first) > 1 and list(first) == [str(k) for k in range(len(first))]:
+    if len(first) > 1 and first == [str(k) for k in range(len(first))]:
         raise UsageError(
             f"the first line of {file} is '{','.join(first)[:80]}', which may be names or a point: leave names out, or "
             "write the point as 0.0,1.0"

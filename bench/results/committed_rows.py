@@ -142,10 +142,11 @@ def _line(record: Record, files: Mapping[str, str]) -> Iterator[tuple[str, str]]
     yield "cell_id", record.run.cell_id
     spec = record.spec.to_dict()
     spec["objective"]["ref"] = files.get(record.spec.objective.ref, record.spec.objective.ref)
-    asked = {"ref": Path(record.spec.network.ref).name} if record.spec.other_network else {"ref": "", "given": ""}
-    spec["network"] |= asked  # the suite's own is the suite's to tell
-    if not record.spec.other_network:
+    if record.spec.other_network:
+        spec["network"]["ref"] = Path(record.spec.network.ref).name
+    else:  # the suite tells its own
         spec.pop("other_network", None)
+        spec["network"] |= {"ref": "", "given": ""}
     for place in _SPEC:
         yield from _cell(f"spec.{place}", _at(spec, place))
     if record.row is None:

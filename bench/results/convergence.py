@@ -15,6 +15,8 @@ import numpy as np
 from bench.results.metric_values import preferred
 from bench.results.records import Cell, Record
 
+UNDER_FITS, NOT_RUN = NO_VERDICT = "under-fits", "not run"  # what `no_verdict` may say
+
 
 @dataclass(frozen=True)
 class Convergence:
@@ -56,7 +58,7 @@ def no_verdict(records: Iterable[Record]) -> str:
     check = convergence(cells)
     if check is None or not check.failed:
         return ""
-    return "under-fits" if check.tested else "not run"
+    return UNDER_FITS if check.tested else NOT_RUN
 
 
 def convergence(entries: Mapping[str, Cell]) -> Convergence | None:

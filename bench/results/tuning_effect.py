@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.common.statistics import Better, Interval, Scale, holm
 from bench.results import leaderboard, tables
-from bench.results.convergence import no_verdict
+from bench.results.convergence import NO_VERDICT, no_verdict
 from bench.results.paired_cells import ALPHA, compare_cells, failure, format_effect
 from bench.results.records import BoardKey, Cell, Record, any_value
 
@@ -49,7 +49,7 @@ def tuning_effects(records: Sequence[Record]) -> list[TuningEffect]:
         own = [record for record in records if record.board == board]
         drafts = [draft for dataset in dict.fromkeys(r.dataset for r in own) for draft in _drafts(board, dataset, own)]
         tests = {k: d.p_value for k, d in enumerate(drafts) if not d.word and d.p_value is not None}
-        adjusted = holm(tests, sum(draft.word not in (SAME, "under-fits", "not run") for draft in drafts))
+        adjusted = holm(tests, sum(draft.word not in (SAME, *NO_VERDICT) for draft in drafts))
         found += [_judged(draft, adjusted.get(k)) for k, draft in enumerate(drafts)]
     return found
 

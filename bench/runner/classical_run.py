@@ -85,7 +85,7 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     setup.start()
     data_rng, rng = Rng(spec.seed, "data"), Rng(spec.seed, "eval", device)
     data = builders.planned_dataset(spec.dataset, data_rng).judged_on(spec.evaluation.split).to(device)
-    trainer = DenoiserTrainer(spec, plugin, data, data_rng, device) if plugin.has_memory else None
+    trainer = DenoiserTrainer(spec, plugin, data, data_rng) if plugin.has_memory else None
     trained: Learned | None = None
     if trainer is None:
         denoiser, told = find_denoiser(spec.objective.ref), {}
@@ -116,8 +116,8 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     shown = {f"classical_{level}": found.images for level, found in images.items() if found.images is not None}
     save(folder, no_energy, drawn, data, rng, shown)
     time_of = told | {"eval_wall": clock.wall, "eval_cpu": clock.cpu, "setup_wall": setup.wall, "setup_cpu": setup.cpu}
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    row = {"status": "ok", "phase": "done", "last_step": 0, "metrics": metrics, "time": time_of, "device": name}
+    row: dict[str, Any] = {"status": "ok", "phase": "done", "last_step": 0, "metrics": metrics, "time": time_of}
+    row["device"] = stopwatch.device_name(device)
     if trainer is None:
         return row
     work = {"steps": trainer.steps, "flops_train": trainer.work.scaled(trainer.steps)["flops"]}
@@ -189,7 +189,7 @@ def price(spec: RunSpec) -> tuple[float, float, float]:
     loading = time.process_time() - began
     plugin = registry.find("denoisers", spec.objective.ref)
     if plugin.has_memory:
-        trainer = DenoiserTrainer(spec, plugin, data, data_rng, torch.device("cpu"))
+        trainer = DenoiserTrainer(spec, plugin, data, data_rng)
         one = _seconds(lambda: trainer.step(0))
         learnt = Learned(trainer.energy, data.noise, trainer.law)
         drawing = _seconds(lambda: learnt.samples(data, FEW, Rng(0))) / FEW if _of_samples(spec) else 0.0

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bench.common.run_spec import RunSpec
@@ -91,7 +90,7 @@ def measured_groups(trainer: Trainer, work: work_counter.Work, steps: int) -> di
             "local_scale": trainer.learner.objective.local_scale,
             "kl_floor": _floor(trainer),
         },
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "device": stopwatch.device_name(device),
     }
 
 

@@ -113,10 +113,11 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
         for objective in objectives:
             conditional = told(objective.energy, objective.levels)
             if conditional not in networks:
-                described = _describe_network(suite.network, conditional, sample)
-                usual = _describe_network(own_network, conditional, sample)
-                other = any(getattr(described[0], k) != getattr(usual[0], k) for k in ("name", "sha", "params"))
-                networks[conditional] = (*described, other)
+                described, why = _describe_network(suite.network, conditional, sample)
+                other = selection.network is not None and _differ(
+                    described, _describe_network(own_network, conditional, sample)[0]
+                )
+                networks[conditional] = described, why, other
             network, skip, other_network = networks[conditional]
             specs += [
                 RunSpec(
@@ -150,6 +151,11 @@ def _expand_suite(suite: Suite, selection: Selection, device: str, *, single: bo
         if suite.convergence is not None and sample is not None:
             specs += _reference_fits(suite.convergence, specs[-1], sample)
     return sorted(specs, key=lambda spec: spec.seed)
+
+
+def _differ(a: NetworkSpec, b: NetworkSpec) -> bool:
+    """Whether two networks are not the same, however they were asked for."""
+    return (a.name, a.sha, a.params) != (b.name, b.sha, b.params)
 
 
 def _reference_fits(check: ConvergenceCheck, entry: RunSpec, sample: Data) -> list[RunSpec]:

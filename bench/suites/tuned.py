@@ -144,8 +144,8 @@ def with_tuned(
         since: the first version of a suite whose settings still hold, by its name; the present one if it is absent.
 
     Raises:
-        UsageError: if a setting is missing, or was chosen under another version of the suite, for another network or
-            precision, or from other defaults.
+        UsageError: if a setting is missing, or was chosen under another version of the suite, for another network,
+            precision, data, code or budget, or from other defaults.
     """
     chosen: dict[tuple[str, str, str], dict[tuple[str, str], Tuned]] = {}
     for line in tuned:

@@ -59,7 +59,7 @@ def tracked(attempt: Attempt) -> TrackedRun:
     spec = RunSpec.from_dict(intent["spec"])
     # what tells it from other runs of the seed: a table keeps these apart, too
     place = spec.place.partition(", ")[2]
-    again = f"attempt {attempt.number}" if attempt.number else ""
+    again = f"attempt {attempt.number}" if attempt.number > 1 else ""
     seed = ", ".join(filter(None, [f"seed {spec.seed}", place, "tuned" if spec.tuned else "", spec.role, again]))
     about = (spec.suite, spec.objective.label, spec.dataset.label, seed)
     settings = dict(_flat(intent["spec"]))

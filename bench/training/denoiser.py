@@ -168,7 +168,7 @@ def untrained(
 
 
 class DenoiserTrainer:
-    """All of a denoiser that changes as it trains; its checkpoints are taken as those of an energy are.
+    """All of a denoiser that changes as it trains, where its data lie; it is kept as an energy's trainer is.
 
     Attributes:
         data_rng: the stream that the data were drawn from; batches go on with it, as those of energies do.
@@ -179,19 +179,18 @@ class DenoiserTrainer:
         clock: seconds of training.
     """
 
-    def __init__(self, spec: RunSpec, plugin: registry.Plugin, data: Data, data_rng: Rng, device: torch.device) -> None:
-        # data and initial weights are drawn on the CPU, so that every device starts from the same numbers
-        self.spec, self.plugin, self.data, self.device = spec, plugin, data.to(device), device
+    def __init__(self, spec: RunSpec, plugin: registry.Plugin, data: Data, data_rng: Rng) -> None:
+        self.spec, self.plugin, self.data, self.device = spec, plugin, data, data.train.device
         self.law = noise_law(spec.objective.params, data)
         self.energy, objective = self.twin()
         self.learner = Learner(self.energy, objective, spec.optimiser, spec.precision)  # type: ignore[arg-type]
-        self.work = _work(self.learner, self.data.train[: spec.budget.batch])
+        self.work = _work(self.learner, data.train[: spec.budget.batch])
         budget = spec.budget.times(float(spec.objective.params.get("times", 1.0)))  # type: ignore[arg-type]
         flops = budget.flops if spec.track == "equal_flops" else None
         self.seconds = budget.seconds if spec.track == "equal_seconds" else None
         self.steps = budget.steps if flops is None else max(1, int(flops / self.work.flops))
-        self.data_rng, self.rng = data_rng, Rng(spec.seed, "objective", device)
-        self.clock = stopwatch.Stopwatch(device)
+        self.data_rng, self.rng = data_rng, Rng(spec.seed, "objective", self.device)
+        self.clock = stopwatch.Stopwatch(self.device)
         self.schedule: Schedule = self.paced(self.steps)
         if self.seconds is not None:
             self.schedule = TimeSchedule(self.seconds, spec.optimiser, 1, lambda: self.clock.seconds)
@@ -202,6 +201,7 @@ class DenoiserTrainer:
         """The network and the regression as they are before the first step."""
         about, params = {"name": self.spec.network.ref, **self.spec.network.params}, self.spec.objective.params
         event = tuple(self.data.train.shape[1:])
+        # initial weights are drawn on the CPU, so that every device starts from the same numbers
         network = untrained(self.plugin, event, self.spec.seed, params, about, self.data.train.cpu())
         return network.to(self.device), Regression(self.law)
 

@@ -107,6 +107,11 @@ def step_milliseconds(steps: list[float], warm_up: int = 10) -> dict[str, float 
     return {"median": median, "iqr": high - low, "n": len(kept), "warm_up": warm_up}
 
 
+def device_name(device: torch.device) -> str:
+    """What a row calls a device: a GPU's name, or "cpu"."""
+    return torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+
+
 def cuda_memory(device: torch.device) -> dict[str, int]:
     """The CUDA allocator's peaks in bytes, since the process began; nothing on a CPU."""
     if device.type != "cuda":

@@ -147,6 +147,8 @@ def test_what_reading_would_cut_down_is_refused_and_a_turned_image_stands_uprigh
     pages[0].save(tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
     with pytest.raises(UsageError, match=r"must hold one image; pages.tiff has 3: save each by itself"):
         user_images.read_image(tmp_path / "pages.tiff", "grey")
+    pages[1].convert("RGB").save(tmp_path / "camera.jpg", "MPO", save_all=True, append_images=[pages[2].convert("RGB")])
+    assert (user_images.read_image(tmp_path / "camera.jpg", "grey") == 100).all()
     upright = np.arange(48, dtype=np.uint8).reshape(8, 6)
     turned = Image.fromarray(np.rot90(upright))  # as a camera that lay on its side stores it, with a note that it did
     about = Image.Exif()

@@ -191,7 +191,7 @@ def test_the_weights_of_a_learned_denoiser_go_on_to_the_bit(
     def prepared() -> DenoiserTrainer:
         data_rng = Rng(0, "data")
         data = builders.planned_dataset(spec.dataset, data_rng)
-        return DenoiserTrainer(spec, plugin, data, data_rng, torch.device("cpu"))
+        return DenoiserTrainer(spec, plugin, data, data_rng)
 
     whole = prepared().train()
     step = DenoiserTrainer.step

@@ -164,10 +164,14 @@ def test_lines_are_sent_while_a_run_trains(store: Store, tmp_path: Path) -> None
 
 def test_runs_of_one_seed_that_differ_otherwise_have_folders_of_their_own(tmp_path: Path) -> None:
     kept = Store(tmp_path)
-    wide = NetworkSpec(name="mlp", label="mlp[width=7]")
+    wide = NetworkSpec(name="mlp", label="mlp[width=7]", params={"width": 7})
     several = [{}, {"tuned": True}, {"precision": "bfloat16"}, {"network": wide, "other_network": True}]
     begun = [kept.begin(Planned.of(toy_spec(0, **changes))) for changes in several]  # type: ignore[arg-type]
     begun[0].finish({"status": "error", "reason": "no luck"})
     begun.append(kept.begin(Planned.of(toy_spec(0))))
     runs = [tracked(attempt) for attempt in begun]
     assert len({run.path for run in runs}) == len({run.name for run in runs}) == 5
+    assert [run.path[-1] for run in runs] == [
+        *("seed 0", "seed 0, tuned", "seed 0, bfloat16", "seed 0, mlp[width=7]"),
+        "seed 0, attempt 2",
+    ]

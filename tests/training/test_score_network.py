@@ -141,7 +141,7 @@ def test_its_trunk_is_the_energy_s_and_its_work_what_was_counted(tmp_path: Path)
     plugin = registry.find("denoisers", "score_network")
     data_rng = Rng(0, "data")
     data = builders.planned_dataset(field.dataset, data_rng)
-    prepared = denoiser.DenoiserTrainer(field, plugin, data, data_rng, torch.device("cpu"))
+    prepared = denoiser.DenoiserTrainer(field, plugin, data, data_rng)
     learner, work, steps = prepared.learner, prepared.work, prepared.steps
     theirs = {name: value for name, value in trainer.energy.state_dict().items() if not name.startswith("readouts")}
     ours = learner.energy.trunk.state_dict()  # type: ignore[union-attr]
@@ -160,7 +160,7 @@ def test_it_sees_the_batches_of_the_energies_of_its_seed(monkeypatch: pytest.Mon
     data_rng = Rng(0, "data")
     data = builders.planned_dataset(field.dataset, data_rng)
     plugin = registry.find("denoisers", "score_network")
-    prepared = denoiser.DenoiserTrainer(field, plugin, data, data_rng, torch.device("cpu"))
+    prepared = denoiser.DenoiserTrainer(field, plugin, data, data_rng)
     seen: list[Tensor] = []
     monkeypatch.setattr(prepared.learner, "update", lambda network, x, rng, lr: (seen.append(x), x.sum())[1])
     trainer = Trainer(energy, 0, torch.device("cpu"))

@@ -176,10 +176,10 @@ def _say_what_kept_no_weights(store: Store, specs: Sequence[RunSpec], rows: Sequ
     """Runs that were finished before weights were asked for are not made again."""
     from bench.results.store import WEIGHTS, Planned
 
-    asked = [spec for spec, row in zip(specs, rows, strict=True) if spec.save_weights and row["status"] == "ok"]
-    found = (store.newest_attempt(run) for run in Planned.all_of(spec for spec in asked if not spec.classical))
-    without = sum(attempt is not None and not (attempt.folder / WEIGHTS).is_file() for attempt in found)
-    if without:
+    done = [spec for spec, row in zip(specs, rows, strict=True) if row["status"] == "ok" and not spec.classical]
+    asked = Planned.all_of(spec for spec in done if spec.save_weights)
+    found = map(store.newest_attempt, asked)
+    if without := sum(attempt is not None and not (attempt.folder / WEIGHTS).is_file() for attempt in found):
         said = f"{without} of {len(asked)} runs were finished before and kept no weights; run them into another store"
         print(said, file=sys.stderr)
 

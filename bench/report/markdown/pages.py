@@ -98,11 +98,11 @@ def add_rows(records: Iterable[Record], folder: Path) -> list[str]:
     for name, chosen in suites.items():
         path = folder / "data" / f"{name}{SUFFIX}"
         earlier = read_rows(path) if path.is_file() else []
-        write_rows([*_of_other_data(earlier, chosen), *chosen], path)
+        write_rows([*_others(earlier, chosen), *chosen], path)
     return list(suites)
 
 
-def _of_other_data(earlier: Iterable[Record], chosen: Iterable[Record]) -> list[Record]:
+def _others(earlier: Iterable[Record], chosen: Iterable[Record]) -> list[Record]:
     """The earlier rows that the chosen ones do not take the place of."""
 
     def part(record: Record) -> tuple[object, ...]:
