@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from shutil import copyfile
+from typing import NamedTuple
 
 import pandas as pd
 
 from bench.common import fingerprint
-from bench.common.errors import no_runs
+from bench.common.errors import UsageError, no_runs
 from bench.common.run_spec import BY_CLOCK, RunSpec
 from bench.report.figures import proxies
 from bench.report.figures.layout import use_theme
 from bench.report.figures.plots import draw_figures, slug
 from bench.report.figures.save import described, save
 from bench.report.markdown.blocks import marked, refresh_page
-from bench.report.markdown.pages import PROXIES, add_rows, all_records, write_pages
+from bench.report.markdown.pages import PROXIES, add_rows, all_records, parts_to_keep, write_pages
 from bench.report.markdown.replication_page import add_other_seeds
 from bench.results.committed_rows import SUFFIX
 from bench.results.proxy_correlation import over_suites, rank_correlations
@@ -28,16 +29,33 @@ from bench.results.store import Store
 OF_A_DATASET, OF_ROWS = ("densities", "samples"), ("cost", "verdict")
 
 
-def publish(root: Path, folder: Path) -> list[Path]:
-    """Adds the suites of a store to a folder of results and renders its pages again; returns the files that changed.
+class Published(NamedTuple):
+    """What became of a store: the files that changed, and the runs left out as more of their kind are committed."""
+
+    changed: list[Path]
+    left_out: list[Record]
+
+
+def publish(root: Path, folder: Path) -> Published:
+    """Adds the suites of a store to a folder of results and renders its pages again.
+
+    An entry on a data set of which fewer runs are finished here than are committed already stays as it is committed.
 
     Raises:
-        UsageError: if the store holds no run, or the folder cannot be written to.
+        UsageError: if the store holds no run, or none that may be added, or the folder cannot be written to.
     """
     store = Store(root)
     records = read_records(store)
     if not records:
         raise no_runs(root)
+    left_out = parts_to_keep(records, folder)
+    kept = set(map(id, left_out))
+    records = [record for record in records if id(record) not in kept]
+    if not records:
+        raise UsageError(
+            f"a store replaces rows of which it has as many finished; '{root}' has fewer of every entry than "
+            f"'{folder}'; finish it by the command that began it, or publish into another folder with --out"
+        )
     suites = add_rows(records, folder)
     committed = all_records(folder)
     pictures = [
@@ -45,7 +63,8 @@ def publish(root: Path, folder: Path) -> list[Path]:
         for name in suites
         for path in _pictures(store, _of(records, name), _of(committed, name), folder / "pictures")
     ]
-    return [*(folder / "data" / f"{name}{SUFFIX}" for name in suites), *pictures, *render(folder)]
+    changed = [*(folder / "data" / f"{name}{SUFFIX}" for name in suites), *pictures, *render(folder)]
+    return Published(changed, left_out)
 
 
 def publish_other_seeds(root: Path, folder: Path) -> list[Path]:

@@ -20,9 +20,10 @@ from bench.results.records import Record
 SHOWN = {"better": "**shown**", "worse": "**opposite shown**"}
 READING = (
     "A ratio below ×1, or a difference in dB above 0, is better; intervals are simultaneous 95 % (Bonferroni's). "
-    "*Shown*: p ≤ .05 after Holm's correction over the suite's questions, which is less strict: such an interval may "
-    "end just beyond no difference."
+    "*Shown*: p ≤ .05 after Holm's correction over the suite's questions, less strict: an interval may include no "
+    "difference."
 )
+BOTH_TUNED = "*Tuned*: both sides, CD's number of steps too."
 
 
 def claims_markdown(suites: Mapping[str, Sequence[Record]], wanted: str = "*") -> str:
@@ -50,7 +51,8 @@ def claims_markdown(suites: Mapping[str, Sequence[Record]], wanted: str = "*") -
         for suite, records in suites.items()
         for sentence in denoising_table.behind_a_filter(records, wanted)
     ]
-    parts = [tables.markdown_table(pd.DataFrame(lines)), " ".join([READING, *doubts])] if lines else []
+    tuned = [BOTH_TUNED] * any(", tuned, " in head for head in columns)
+    parts = [tables.markdown_table(pd.DataFrame(lines)), " ".join([READING, *tuned, *doubts])] if lines else []
     return "\n\n".join([*parts, *([f"No answer yet: {without}."] if without else [])])
 
 

@@ -36,6 +36,10 @@ from bench.results.records import BoardKey, Cell, Record, any_value, by_dataset
 MARGIN = math.log(1.25)  # ratios within ×.8 to ×1.25 are equivalent
 MOST_SEEDS = 1000
 TUNED = " (tuned)"  # after a question's name where both sides have the settings that `tune` chose
+BOTH_TUNED = (
+    "Where it says tuned, both sides have the settings chosen for them on each data set, the number of a chain's steps "
+    "too, whatever a name says of it."
+)
 CLASSES = {
     STATIC: "**Static energies**, E(x). A difference here is one between ways to train such an energy.",
     CONDITIONAL: "**Noise-conditional energies**, E(x, σ), which are told the noise level. A difference here is one "
@@ -341,7 +345,8 @@ def format_p(value: float | None, equals: str = "") -> str:
 def reading(found: Sequence[Finding]) -> str:
     """How the answers are read, and how far their error rates hold."""
     first = found[0]
-    apart = ", of tuned settings apart" if any(f.contrast.name.endswith(TUNED) for f in found) else ""
+    tuned = any(f.contrast.name.endswith(TUNED) for f in found)
+    apart = ", of tuned settings apart" if tuned else ""
     side = "below" if first.better == "lower" else "above"
     ratio = f"the geometric mean over the data sets of the ratio of `{first.metric}`, entry over reference; {side} ×1"
     difference = f"the mean over the data sets of the difference of `{first.metric}`, entry less reference; {side} 0"
@@ -355,6 +360,7 @@ def reading(found: Sequence[Finding]) -> str:
         "better. *better*, *worse*: Student's test over the seeds, p ≤ .05 after Holm's correction over the suite's "
         f"{first.family} questions{apart}; one without an answer counts as not rejected. "
         f"{equivalent * (first.scale == 'ratio')}"
+        f"{f'{BOTH_TUNED} ' * tuned}"
         "Intervals are simultaneous 95 % (Bonferroni): of the means over the questions, of single data sets over all "
         "of theirs. Whether the data sets differ: repeated measures with Greenhouse and Geisser's correction; where "
         "they do, the mean is no answer for each of them, and it is one for no others. All of it takes log ratios as "

@@ -230,7 +230,7 @@ def reading(found: Sequence[ReferenceComparison], chosen: Sequence[Record], refe
     across = f" Entries marked {' or '.join(marked)} are of another class than the reference: {ACROSS}" * bool(marked)
     return (
         f"{read} Seeds share data, batches and initial weights, on the track of {track}{budget}; Student's paired 95 % "
-        f"{test}{across}"
+        f"{test}{across}{f' {contrasts.BOTH_TUNED}' * any(record.spec.tuned for record in chosen)}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -192,7 +193,7 @@ def test_publishing_adds_rows_pictures_and_pages_and_refreshes_the_readme(shelf:
     readme.write_text("mine\n<!-- bench:headline toy -->\n<!-- bench:end -->\nmine, too\n", encoding="utf-8")
     (results / "pictures").mkdir(parents=True)
     (results / "pictures" / "toy-of-old.png").write_bytes(b"")
-    changed = {path.name for path in publish(shelf.store.root, results)}
+    changed = {path.name for path in publish(shelf.store.root, results).changed}
     assert changed >= {"toy.csv.xz", "toy.md", "RESULTS.md", "README.md", "toy-verdict.png"}
     assert not (results / "pictures" / "toy-of-old.png").exists()
     assert "pictures/toy-verdict.png" in (results / "toy.md").read_text(encoding="utf-8")
@@ -219,6 +220,30 @@ def test_publishing_one_data_set_keeps_the_pictures_of_the_others(shelf: Shelf, 
     publish(other.store.root, alone)
     both = (results / "pictures" / "toy-verdict.png").read_bytes()
     assert both != (alone / "pictures" / "toy-verdict.png").read_bytes(), "drawn from all committed rows"
+
+
+def test_publishing_an_unfinished_entry_leaves_the_finished_one(shelf: Shelf, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    publish(shelf.store.root, results)
+    before = (results / "data" / "toy.csv.xz").read_bytes()
+    begun = Shelf(tmp_path / "begun")
+    begun.entry("entry", 0.05, seeds=1, reference="anchor")
+    begun.entry("new", 0.05, seeds=1, reference="anchor")
+    plan = [replace(spec, seed=seed) for spec in begun.specs for seed in range(5)]
+    begun.store.write_plan(map(Planned.of, plan))
+    published = publish(begun.store.root, results)
+    assert {record.objective for record in published.left_out} == {"entry"}
+    found = [(record.objective, record.status) for record in all_records(results)]
+    assert found.count(("entry", "ok")) == 5
+    assert ("entry", "missing") not in found
+    assert (found.count(("new", "ok")), found.count(("new", "missing"))) == (1, 4), "an entry that nothing replaces"
+    (results / "data" / "toy.csv.xz").write_bytes(before)
+    only = Shelf(tmp_path / "only")
+    only.entry("entry", 0.05, seeds=1, reference="anchor")
+    only.store.write_plan(map(Planned.of, (replace(only.specs[0], seed=seed) for seed in range(5))))
+    with pytest.raises(UsageError, match="fewer of every entry"):
+        publish(only.store.root, results)
+    assert (results / "data" / "toy.csv.xz").read_bytes() == before
 
 
 def test_tables_of_committed_rows_are_those_of_the_store(shelf: Shelf, results: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from bench.cli.options import Commands, Group, add_store, new_parser
@@ -53,7 +54,9 @@ def run(options: argparse.Namespace) -> int:
     elif options.other_seeds:
         changed = publish_other_seeds(options.store, options.out)
     else:
-        changed = publish(options.store, options.out)
+        changed, left_out = publish(options.store, options.out)
+        for entry, dataset in dict.fromkeys((record.spec.entry, record.dataset) for record in left_out):
+            print(f"left as published, where more of its runs are finished: {entry} · {dataset}", file=sys.stderr)
     for path in changed:
         print(path)
     return GOOD

@@ -11,7 +11,8 @@ FOLDER/<suite>.md, FOLDER/RESULTS.md  rendered whole: nobody edits them
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -83,6 +84,22 @@ def all_records(folder: Path) -> list[Record]:
     return [*own, *submitted_records(folder)]
 
 
+def parts_to_keep(records: Iterable[Record], folder: Path) -> list[Record]:
+    """The records whose entry on a data set has fewer finished runs among them than a folder of results has already.
+
+    Raises:
+        UsageError: if a file of rows cannot be read.
+    """
+    suites: dict[str, list[Record]] = {}
+    for record in records:
+        suites.setdefault(record.spec.suite, []).append(record)
+    kept = []
+    for name, chosen in suites.items():
+        done, had = _finished(chosen), _finished(_of_their_version(_committed(name, folder), chosen))
+        kept += [record for record in chosen if had[_part(record)] > done[_part(record)]]
+    return kept
+
+
 def add_rows(records: Iterable[Record], folder: Path) -> list[str]:
     """Writes the rows of each suite among the records into a folder of results; returns the suites' names.
 
@@ -96,22 +113,34 @@ def add_rows(records: Iterable[Record], folder: Path) -> list[str]:
     for record in records:
         suites.setdefault(record.spec.suite, []).append(record)
     for name, chosen in suites.items():
-        path = folder / "data" / f"{name}{SUFFIX}"
-        earlier = read_rows(path) if path.is_file() else []
-        write_rows([*_others(earlier, chosen), *chosen], path)
+        replaced = set(map(_part, chosen))
+        others = [r for r in _of_their_version(_committed(name, folder), chosen) if _part(r) not in replaced]
+        write_rows([*others, *chosen], _rows_of(name, folder))
     return list(suites)
 
 
-def _others(earlier: Iterable[Record], chosen: Iterable[Record]) -> list[Record]:
-    """The earlier rows that the chosen ones do not take the place of."""
+def _rows_of(suite: str, folder: Path) -> Path:
+    return folder / "data" / f"{suite}{SUFFIX}"
 
-    def part(record: Record) -> tuple[object, ...]:
-        # reference fits come with default and with tuned runs alike, and stand for none of either
-        return record.board, record.dataset, record.spec.entry, record.spec.tuned, record.spec.role
 
-    chosen = list(chosen)
-    versions, replaced = {r.spec.suite_version for r in chosen}, {part(r) for r in chosen}
-    return [r for r in earlier if r.spec.suite_version in versions and part(r) not in replaced]
+def _committed(suite: str, folder: Path) -> list[Record]:
+    path = _rows_of(suite, folder)
+    return read_rows(path) if path.is_file() else []
+
+
+def _of_their_version(earlier: Iterable[Record], chosen: Iterable[Record]) -> list[Record]:
+    versions = {record.spec.suite_version for record in chosen}
+    return [record for record in earlier if record.spec.suite_version in versions]
+
+
+def _part(record: Record) -> Hashable:
+    """What is published as one: an entry on a data set."""
+    # reference fits come with default and with tuned runs alike, and stand for none of either
+    return record.board, record.dataset, record.spec.entry, record.spec.tuned, record.spec.role
+
+
+def _finished(records: Iterable[Record]) -> Counter[Hashable]:
+    return Counter(_part(record) for record in records if record.status != "missing")
 
 
 def _suite_page(
