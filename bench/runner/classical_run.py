@@ -31,6 +31,7 @@ from bench.training import stopwatch
 from bench.training.denoiser import DenoiserTrainer, Learned
 from bench.training.loop import Curve
 
+CPU = torch.device("cpu")
 FEW = 8  # samples that are drawn to tell the time that all of them take
 CANDIDATES = 7  # values of the parameter, evenly in the logarithm over its search space
 QUALITY = {"denoising_psnr": psnr, "denoising_ssim": ssim}
@@ -80,7 +81,7 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     A network trains on the run's device; a classical one works on the CPU wherever the others train.
     """
     plugin = registry.find("denoisers", spec.objective.ref)
-    device = builders.pick_device(spec.device if plugin.has_memory else "cpu")
+    device = _device(spec, plugin)
     setup, clock = (stopwatch.Stopwatch(device) for _ in range(2))
     setup.start()
     data_rng, rng = Rng(spec.seed, "data"), Rng(spec.seed, "eval", device)
@@ -124,6 +125,10 @@ def run(spec: RunSpec, folder: Path, curve: Curve) -> dict[str, Any]:
     size = {"n_params": sum(w.numel() for w in trainer.weights)}
     memory = stopwatch.cuda_memory(device)
     return {**row, "last_step": trainer.steps, "work": work, "model": size, "memory": memory}
+
+
+def _device(spec: RunSpec, plugin: registry.Plugin) -> torch.device:
+    return builders.pick_device(spec.device if plugin.has_memory else "cpu")
 
 
 def no_energy(x: Tensor) -> Tensor:
@@ -182,17 +187,19 @@ def priced(spec: dict[str, Any], folder: Path, curve: Curve) -> dict[str, Any]:
 
 
 def price(spec: RunSpec) -> tuple[float, float, float]:
-    """FLOPs of training, its seconds on one core and those of the rest of `run`, from one step or a few calls."""
+    """FLOPs of training, its seconds where it trains and those of the rest of `run`, from one step or a few calls."""
+    plugin = registry.find("denoisers", spec.objective.ref)
+    device = _device(spec, plugin)
     began = time.process_time()
     data_rng = Rng(spec.seed, "data")
-    data = builders.planned_dataset(spec.dataset, data_rng)
+    data = builders.planned_dataset(spec.dataset, data_rng).to(device)
     loading = time.process_time() - began
-    plugin = registry.find("denoisers", spec.objective.ref)
     if plugin.has_memory:
         trainer = DenoiserTrainer(spec, plugin, data, data_rng)
-        one = _seconds(lambda: trainer.step(0))
-        learnt = Learned(trainer.energy, data.noise, trainer.law)
-        drawing = _seconds(lambda: learnt.samples(data, FEW, Rng(0))) / FEW if _of_samples(spec) else 0.0
+        trainer.step(0)  # the first one sets up what others use
+        one = _seconds(lambda: trainer.step(1), device)
+        learnt, drawn = Learned(trainer.energy, data.noise, trainer.law), Rng(0, "eval", device)
+        drawing = _seconds(lambda: learnt.samples(data, FEW, drawn), device) / FEW if _of_samples(spec) else 0.0
         steps = trainer.steps if trainer.seconds is None else trainer.seconds / one
         return trainer.work.flops * steps, steps * one, loading + spec.evaluation.samples * drawing
     denoiser, rng = find_denoiser(spec.objective.ref), Rng(0, "eval")
@@ -203,10 +210,12 @@ def price(spec: RunSpec) -> tuple[float, float, float]:
     return 0.0, 0.0, loading + first + (len(LEVELS) - 1) * again + len(LEVELS) * one
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    began = time.process_time()
+def _seconds(call: Callable[[], object], device: torch.device = CPU) -> float:
+    clock = stopwatch.Stopwatch(device)
+    clock.start()
     call()
-    return time.process_time() - began
+    clock.stop()
+    return clock.seconds
 
 
 def _denoised(denoiser: Denoiser, data: Data, level: int, rng: Rng, values: dict[str, float]) -> Tensor:

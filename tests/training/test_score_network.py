@@ -125,6 +125,8 @@ def test_a_network_is_not_trained_on_the_cpu_under_the_name_of_a_gpu(tmp_path: P
     _, field = specs()
     with pytest.raises(UsageError, match="CUDA"):
         classical_run.run(replace(field, device="cuda"), tmp_path, lambda line: None)
+    with pytest.raises(UsageError, match="CUDA"):
+        classical_run.price(replace(field, device="cuda"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
